@@ -1,0 +1,1 @@
+//! Loopback simulators of the vendors that consentd talks to.

@@ -1,0 +1,1 @@
+//! consentd keeps people's e-mail consent the same in every connected system.

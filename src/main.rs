@@ -1,0 +1,3 @@
+//! The `consentd` binary.
+
+fn main() {}
