@@ -1,0 +1,165 @@
+//! What the engine asks of a system, whichever vendor made it.
+//!
+//! A connector reads pages of contacts, re-reads some of them, and writes consent fields; what a
+//! vendor's answers mean is its business alone. Wire types never leave a connector, and no
+//! connector decides about consent. What every connector must and should do is numbered in
+//! `docs/connector-spec.md`, and the conformance suite quotes those numbers.
+
+pub mod ascend;
+pub mod fault;
+pub mod http;
+pub mod read_only;
+pub mod registry;
+pub mod retry;
+pub mod salesforce;
+
+pub use fault::{Fault, FaultClass};
+
+use crate::consent::{At, PurposeId, Reading, Shown};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Where a feed stands. Opaque to all but the connector that made it; stored with the page it
+/// follows, in the same transaction (R31).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor(pub String);
+
+/// A record that could not be understood (R40). It is stored with its reason; the page goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Poison {
+    /// External id, or a digest of the record when even the id is unreadable.
+    pub id: String,
+    /// What is wrong with it, naming the field. Holds no address.
+    pub reason: String,
+    /// The record as it came, capped at [`MAX_POISON_BYTES`].
+    pub raw: Vec<u8>,
+}
+
+/// How much of a poison record is kept.
+pub const MAX_POISON_BYTES: usize = 16 * 1024;
+
+/// One page of a feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The contacts, in feed order. One contact may stand twice; the later entry is the newer.
+    pub readings: Vec<Reading>,
+    /// What could not be understood.
+    pub poison: Vec<Poison>,
+    /// Where the feed stands once this page is stored.
+    pub next: Cursor,
+    /// Whether more can be read at once. When false the feed is drained up to `drained`.
+    pub more: bool,
+    /// The page belongs to a load of everything (the first one or a sweep), not to changes.
+    pub load: bool,
+    /// The system's time when the page was asked for.
+    pub read_at: At,
+    /// Every change up to this system time has been read once this page is stored; set on the last
+    /// page of a window. The overlap is already taken off.
+    pub drained: Option<At>,
+}
+
+/// What a contact shows now, on a re-read just before or after a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Current {
+    /// It is there and shows these values.
+    Live(Vec<(PurposeId, Shown)>),
+    /// It is not there any more.
+    Gone,
+    /// The vendor cannot tell cheaply; the write is sent without a look.
+    Unknown,
+}
+
+/// One write as the connector gets it: absolute values of one contact's consent fields (R33, R38).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriteRequest {
+    /// External id.
+    pub contact: String,
+    /// The values to set.
+    pub changes: Vec<(PurposeId, Shown)>,
+    /// When the person said so, for systems that record a comment or a date of their own.
+    pub said_at: At,
+    /// The configured name of the system where it was said.
+    pub said_in: String,
+}
+
+/// What became of one write (R33, R35).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The vendor accepted it, and a read-back agreed where the vendor needs one.
+    Applied,
+    /// It may or may not have happened; it is settled by a re-read before any retry.
+    Unknown(Fault),
+    /// It did not happen.
+    Failed(Fault),
+}
+
+/// What a connector found when it logged in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Probe {
+    /// The user it acts as, as the system names users in its records (R15).
+    pub own_actor: Option<String>,
+    /// The permissions and fields that are missing, each with what to do. Empty when all is well.
+    pub missing: Vec<String>,
+    /// Things the operator should know, e.g. that field history is off.
+    pub notes: Vec<String>,
+}
+
+/// What is left of the vendor's daily allowance of calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Calls used in the vendor's window.
+    pub used: u64,
+    /// Calls allowed in it.
+    pub allowed: u64,
+}
+
+/// How much a connector takes at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batching {
+    /// Writes in one ordinary [`Connector::write`] call.
+    pub rows: usize,
+    /// More pending writes than this are handed over in one bulk call.
+    pub bulk_above: usize,
+    /// Writes in one bulk call.
+    pub bulk_rows: usize,
+}
+
+/// A connected system.
+///
+/// All calls are bounded in time and size. Every `Fault` names its class, from which the engine
+/// alone decides whether and when to try again.
+#[async_trait]
+pub trait Connector: Send + Sync {
+    /// Logs in and checks every permission and field the configuration needs. Writes nothing.
+    async fn probe(&self) -> Result<Probe, Fault>;
+
+    /// The page that follows `cursor`; the first page of a full load when there is none. Reading
+    /// the same cursor twice is allowed at any time, also after a restart.
+    async fn read(&self, cursor: Option<&Cursor>) -> Result<Page, Fault>;
+
+    /// What these contacts show now, in the same order.
+    async fn current(&self, contacts: &[String]) -> Result<Vec<Current>, Fault>;
+
+    /// Sets consent fields, at most [`Batching::rows`] (or `bulk_rows`) contacts. The answer has
+    /// one outcome per request, in the same order. An `Err` means that nothing was sent.
+    async fn write(&self, writes: &[WriteRequest]) -> Result<Vec<Outcome>, Fault>;
+
+    /// How much to hand over at once.
+    fn batching(&self) -> Batching;
+
+    /// What is left of the vendor's allowance, where the vendor tells.
+    fn quota(&self) -> Option<Quota> {
+        None
+    }
+
+    /// How many vendor calls have been made since the start, by kind of call.
+    fn calls(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+
+    /// How long after the last page the feed should be asked again, where the vendor limits that.
+    fn least_poll_interval(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+}

@@ -1,0 +1,155 @@
+//! One record in one system, with what it shows and what it has said.
+
+use super::purpose::PurposeId;
+use super::rules::SystemId;
+use super::statement::{Basis, Statement, Status};
+use super::time::At;
+
+/// How many statements of one contact and purpose are kept. Those beyond are outranked by all that
+/// are kept, so they could only matter if sixteen later ones were all found to be loads.
+pub const MAX_STATEMENTS: usize = 16;
+
+/// The value a field shows.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Shown {
+    /// The field's default, or no consent record. At first sight this is silence (R12).
+    Default,
+    /// A flag or box that is set.
+    Set,
+    /// A consent record.
+    Record {
+        /// What it says.
+        status: Status,
+        /// Its legal basis.
+        basis: Option<Basis>,
+    },
+}
+
+/// Whether a contact is there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Life {
+    /// It is.
+    #[default]
+    Live,
+    /// It was deleted (R8).
+    Deleted,
+    /// It was merged into the contact of that id (R8).
+    Merged {
+        /// The survivor's external id, in the same system.
+        into: String,
+    },
+}
+
+impl Life {
+    /// Whether the contact is there.
+    pub const fn is_live(&self) -> bool {
+        matches!(self, Self::Live)
+    }
+}
+
+/// What one contact shows and has said of one purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Holding {
+    /// The value it shows now; `None` while only history is known.
+    pub shown: Option<Shown>,
+    /// What it has said, best rank first. Kept as a set: adding in any order gives the same.
+    pub statements: Vec<Statement>,
+}
+
+impl Holding {
+    /// Adds a statement to the set. Whether anything changed.
+    pub fn add(&mut self, statement: Statement) -> bool {
+        if self.statements.contains(&statement)
+            || self.statements.iter().any(|known| statement.is_told_better_by(known))
+        {
+            return false;
+        }
+        self.statements.retain(|known| !known.is_told_better_by(&statement));
+        self.statements.push(statement);
+        self.statements.sort_by(|a, b| {
+            (b.rank(), b.status, b.evidence)
+                .cmp(&(a.rank(), a.status, a.evidence))
+                .then_with(|| b.cmp(a))
+        });
+        self.statements.truncate(MAX_STATEMENTS);
+        true
+    }
+
+    /// The withdrawal that ranks highest.
+    pub fn last_withdrawal(&self) -> Option<&Statement> {
+        self.statements.iter().find(|statement| statement.status == Status::Withdrawn)
+    }
+}
+
+/// What one contact shows and has said of all purposes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Record {
+    /// Per purpose, in the order of the purposes.
+    holdings: Vec<(PurposeId, Holding)>,
+    /// A stamp of it lay in the future and was capped (R16).
+    pub future_stamped: bool,
+}
+
+impl Record {
+    /// The holding of one purpose.
+    pub fn get(&self, purpose: PurposeId) -> Option<&Holding> {
+        let index = self.holdings.binary_search_by_key(&purpose, |(id, _)| *id).ok()?;
+        self.holdings.get(index).map(|(_, holding)| holding)
+    }
+
+    /// The holding of one purpose, empty if there was none.
+    pub fn entry(&mut self, purpose: PurposeId) -> &mut Holding {
+        let index = match self.holdings.binary_search_by_key(&purpose, |(id, _)| *id) {
+            Ok(index) => index,
+            Err(index) => {
+                self.holdings.insert(index, (purpose, Holding::default()));
+                index
+            }
+        };
+        &mut self.holdings[index].1
+    }
+
+    /// The value shown for one purpose.
+    pub fn shown(&self, purpose: PurposeId) -> Option<&Shown> {
+        self.get(purpose).and_then(|holding| holding.shown.as_ref())
+    }
+
+    /// Every holding, in the order of the purposes.
+    pub fn iter(&self) -> impl Iterator<Item = (PurposeId, &Holding)> {
+        self.holdings.iter().map(|(id, holding)| (*id, holding))
+    }
+}
+
+/// One record in one system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contact {
+    /// The system it is in.
+    pub system: SystemId,
+    /// Its id there.
+    pub id: String,
+    /// When it was created there; decides the oldest (R4). Unknown sorts last.
+    pub created: Option<At>,
+    /// The last modification read.
+    pub modified: Option<At>,
+    /// The system's time when this state was read.
+    pub read_at: Option<At>,
+    /// Whether it is there.
+    pub life: Life,
+    /// What it shows and has said.
+    pub record: Record,
+}
+
+impl Contact {
+    /// A contact of which nothing is known yet.
+    pub fn unseen(system: SystemId, id: String) -> Self {
+        Self {
+            system,
+            id,
+            created: None,
+            modified: None,
+            read_at: None,
+            life: Life::Live,
+            record: Record::default(),
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The rules of consent, and nothing else.
+//!
+//! Everything here is a pure function of its arguments: no I/O, no clock, no randomness, no
+//! technical failure. A test reads this folder's imports and fails when that changes. What a
+//! system *shows* becomes *statements* ([`observe`]), statements of one subject become *verdicts*
+//! ([`resolve`]), verdicts become *intended writes* ([`plan`]); [`guard`] says when a person must
+//! look first. Rule numbers (R…) are those of `docs/rules.md`.
+
+pub mod address;
+pub mod contact;
+pub mod duplicates;
+pub mod guard;
+pub mod observe;
+pub mod plan;
+pub mod purpose;
+pub mod resolve;
+pub mod rules;
+pub mod statement;
+pub mod time;
+
+pub use address::{AddressFault, SubjectKey};
+pub use contact::{Contact, Holding, Life, Record, Shown};
+pub use observe::{Reading, Told, Viewpoint, observe};
+pub use plan::{Change, Intended, Lane, plan};
+pub use purpose::{PurposeId, Purposes, Revival, Unknown};
+pub use resolve::{Remembered, Resolution, Subject, Verdict, resolve};
+pub use rules::{DuplicateWithdrawal, DuplicateWrite, Policy, Polarity, Rules, SystemId, SystemRules};
+pub use statement::{Basis, Evidence, Statement, Status};
+pub use time::{At, Precision, Stamp};

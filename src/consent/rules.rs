@@ -1,0 +1,137 @@
+//! The configured rules that resolution depends on: purposes, what each system carries, policy.
+
+use super::contact::Shown;
+use super::purpose::{PurposeId, Purposes};
+use super::statement::Status;
+use super::time::HOUR;
+use std::collections::BTreeSet;
+
+/// A configured system, by its number in the store (stable over restarts).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SystemId(pub i16);
+
+/// What a set value of a field means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Polarity {
+    /// Set means withdrawn; the default is "no objection known", not consent (R12).
+    OptOut,
+    /// Set means granted; the default is "never ticked" (R12).
+    Permission,
+    /// The field holds a consent record that itself says granted or withdrawn.
+    Recorded,
+}
+
+impl Polarity {
+    /// What it means that a value was *seen to become* `shown`.
+    pub fn meaning(self, shown: &Shown) -> Status {
+        match (self, shown) {
+            (Self::OptOut, Shown::Set) | (Self::Permission, Shown::Default) => Status::Withdrawn,
+            (Self::OptOut, Shown::Default) | (Self::Permission, Shown::Set) => Status::Granted,
+            (_, Shown::Record { status, .. }) => *status,
+            // R12: removing a consent record that existed is a withdrawal.
+            (Self::Recorded, Shown::Default) => Status::Withdrawn,
+            (Self::Recorded, Shown::Set) => Status::Granted,
+        }
+    }
+}
+
+/// One system as the rules see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SystemRules {
+    /// Number in the store.
+    pub id: SystemId,
+    /// Configured name, e.g. `salesforce`.
+    pub name: String,
+    /// Lower numbers win ties (R18).
+    pub precedence: u16,
+    /// Whether verdicts are written to it (R49).
+    pub writable: bool,
+    /// The purposes it carries, with the meaning of a set value.
+    pub carries: Vec<(PurposeId, Polarity)>,
+    /// The user consentd itself acts as; what this user changed is an echo (R15).
+    pub own_actor: Option<String>,
+    /// Users whose statements cannot grant (R25).
+    pub bulk_actors: BTreeSet<String>,
+}
+
+impl SystemRules {
+    /// The meaning of a set value of that purpose, if the system carries it.
+    pub fn polarity(&self, purpose: PurposeId) -> Option<Polarity> {
+        self.carries.iter().find(|(id, _)| *id == purpose).map(|(_, polarity)| *polarity)
+    }
+}
+
+/// R5: which duplicates a verdict is written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DuplicateWrite {
+    /// Every live duplicate.
+    #[default]
+    All,
+    /// Only the oldest.
+    Oldest,
+}
+
+/// R6: what a younger duplicate's later withdrawal does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DuplicateWithdrawal {
+    /// It is protected and reported; the oldest speaks.
+    #[default]
+    Oldest,
+    /// It wins outright.
+    Any,
+}
+
+/// Settings of resolution and guards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// A mark of these settings, stored with each verdict (R23).
+    pub version: String,
+    /// R5.
+    pub duplicate_write: DuplicateWrite,
+    /// R6.
+    pub duplicate_withdrawal: DuplicateWithdrawal,
+    /// R10: a change between reads further apart than this counts as found at first sight;
+    /// microseconds.
+    pub observed_window: i64,
+    /// R25: so many contacts granted by one actor within about a minute are a load.
+    pub load_contacts: u32,
+    /// R28: more flips of one subject and purpose within an hour hold the subject.
+    pub flaps_per_hour: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            version: "1".to_owned(),
+            duplicate_write: DuplicateWrite::default(),
+            duplicate_withdrawal: DuplicateWithdrawal::default(),
+            observed_window: 24 * HOUR,
+            load_contacts: 25,
+            flaps_per_hour: 6,
+        }
+    }
+}
+
+/// Everything configured that a verdict depends on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rules {
+    /// The tree of purposes.
+    pub purposes: Purposes,
+    /// The systems.
+    pub systems: Vec<SystemRules>,
+    /// The settings.
+    pub policy: Policy,
+}
+
+impl Rules {
+    /// The rules of one system; `None` for a system no longer configured, whose contacts then
+    /// neither speak nor are written to.
+    pub fn system(&self, id: SystemId) -> Option<&SystemRules> {
+        self.systems.iter().find(|system| system.id == id)
+    }
+
+    /// The system's configured name, or `?`.
+    pub fn system_name(&self, id: SystemId) -> &str {
+        self.system(id).map_or("?", |system| &system.name)
+    }
+}

@@ -1,0 +1,117 @@
+//! The state store: SQLite embedded, or Postgres.
+//!
+//! One trait of use cases, one transaction each. Both databases pass the same conformance suite.
+//! The store keeps rows; it decides nothing: what a page or an outcome changes is decided by a pure
+//! function that the caller hands in, between the reads and the writes of one transaction.
+//! All statements work on sets; their number does not depend on how many contacts they touch.
+
+pub mod postgres;
+pub mod rows;
+pub mod sqlite;
+
+pub use rows::*;
+
+use crate::consent::At;
+use async_trait::async_trait;
+
+/// Why the store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database answered with an error; the transaction was rolled back.
+    #[error("the state store refused {what}")]
+    Database {
+        /// What was being done.
+        what: &'static str,
+        /// The driver's words.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The database is busy or away; the same may succeed later.
+    #[error("the state store is not available for {what}")]
+    Unavailable {
+        /// What was being done.
+        what: &'static str,
+        /// The driver's words.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A stored row cannot be read back; the transaction was rolled back.
+    #[error("the state store holds a row that cannot be read ({what}): {detail}")]
+    Corrupt {
+        /// Which row.
+        what: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The database cannot be used at all; the message says why and what to do.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+/// What a transaction decided to change; see [`Store::transact`].
+pub type Decide<'a> = &'a mut (dyn FnMut(Known) -> Changes + Send);
+
+/// The state store.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// One transaction: loads what `scope` names, closed over subjects and links, hands it to
+    /// `decide`, and stores what that returns – contacts, subjects with their verdicts, outbox,
+    /// holds, quarantine, ledger entries, feed cursor – or nothing at all (R31, G10).
+    ///
+    /// `decide` may be called again if the database asks for the transaction to be repeated.
+    async fn transact(&self, scope: &Scope, decide: Decide<'_>) -> Result<Applied, StoreError>;
+
+    /// Gives each configured system its number, the same over restarts, in the given order.
+    async fn register_systems(&self, names: &[String]) -> Result<Vec<i16>, StoreError>;
+
+    /// Where a system's feed stands; the default when it never ran.
+    async fn feed(&self, system: i16) -> Result<FeedRow, StoreError>;
+
+    /// Sets the switches of a feed that an operator or the supervisor owns (paused, halted).
+    async fn set_feed_switch(&self, system: i16, switch: FeedSwitch, now: At) -> Result<(), StoreError>;
+
+    /// Claims the most urgent due writes of a system for one attempt until `until`: withdrawals
+    /// first, then by age (R34). A claimed write is not claimed again before `until`.
+    async fn claim_writes(&self, claim: &Claim) -> Result<Vec<OutboxRow>, StoreError>;
+
+    /// R32: of these claims, the keys that still are what was claimed; asked just before sending.
+    async fn still_current(&self, claims: &[(WriteKey, i64)]) -> Result<Vec<WriteKey>, StoreError>;
+
+    /// Gives up all claims of a system, after a restart or a lost race; their outcome is unknown.
+    async fn release_claims(&self, system: i16) -> Result<u64, StoreError>;
+
+    /// Puts claimed writes back for a later attempt, or into the dead-letter state.
+    async fn postpone(&self, postponed: &[Postponed]) -> Result<(), StoreError>;
+
+    /// Makes dead letters of a system (or all) pending again; how many.
+    async fn redrive(&self, system: Option<i16>, now: At) -> Result<u64, StoreError>;
+
+    /// The next instant at which a pending write of that system becomes due.
+    async fn next_due(&self, system: i16) -> Result<Option<At>, StoreError>;
+
+    /// Figures for status, health and metrics.
+    async fn figures(&self, now: At) -> Result<Figures, StoreError>;
+
+    /// All that is known of one subject, for `explain`.
+    async fn dossier(&self, subject: SubjectRef) -> Result<Option<Dossier>, StoreError>;
+
+    /// Pages through subjects by number, with their contacts and outbox, for parity and plans:
+    /// up to `limit` subjects whose number is greater than `after`.
+    async fn subjects_after(&self, after: i64, limit: usize) -> Result<Known, StoreError>;
+
+    /// The quarantined records of a system, oldest first, at most `limit`.
+    async fn quarantined(&self, system: Option<i16>, limit: usize) -> Result<Vec<QuarantineRow>, StoreError>;
+
+    /// The pending writes, most urgent first, at most `limit`, after `skip` of them.
+    async fn outbox(&self, skip: usize, limit: usize) -> Result<Vec<OutboxRow>, StoreError>;
+
+    /// The highest ledger sequence number committed. It only ever grows; it serves as the store's
+    /// logical clock.
+    fn sequence(&self) -> i64;
+
+    /// Proves that the store can be written, by writing.
+    async fn probe_writable(&self, now: At) -> Result<(), StoreError>;
+
+    /// Checkpoints and closes.
+    async fn close(&self);
+}
