@@ -1,1 +1,3 @@
 //! Loopback simulators of the vendors that consentd talks to.
+
+pub mod soql;
