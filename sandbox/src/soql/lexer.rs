@@ -152,29 +152,21 @@ fn number_or_date(text: &str, at: usize) -> Result<(Kind<'_>, usize), SoqlError>
         });
     let source = rest.get(..length).unwrap_or("");
 
-    let kind = if let Some(moment) = date_time(source) {
-        Kind::DateTime(moment)
+    let (kind, year) = if let Some(moment) = date_time(source) {
+        (Kind::DateTime(moment), Some(moment.year()))
     } else if let Some(day) = date(source) {
-        Kind::Date(day)
+        (Kind::Date(day), Some(day.year()))
     } else if let Some(number) = number(source) {
-        Kind::Number(number)
+        (Kind::Number(number), None)
     } else {
         let what = format!("unexpected token: '{source}'");
         return Err(SoqlError::at(text, at, code::MALFORMED_QUERY, &what));
     };
-    if let Kind::DateTime(_) | Kind::Date(_) = kind {
-        let year = match kind {
-            Kind::DateTime(moment) => moment.year(),
-            Kind::Date(day) => day.year(),
-            _ => 0,
-        };
-        // "Date Formats and Date Literals": values run from 1700-01-01 to 4000-12-31.
-        if !(1700..=4000).contains(&year) {
-            let what = format!(
-                "Invalid date: {source}. Dates must lie between 1700-01-01 and 4000-12-31."
-            );
-            return Err(SoqlError::at(text, at, code::MALFORMED_QUERY, &what));
-        }
+    // "Date Formats and Date Literals": values run from 1700-01-01 to 4000-12-31.
+    if year.is_some_and(|year| !(1700..=4000).contains(&year)) {
+        let what =
+            format!("Invalid date: {source}. Dates must lie between 1700-01-01 and 4000-12-31.");
+        return Err(SoqlError::at(text, at, code::MALFORMED_QUERY, &what));
     }
     Ok((kind, length))
 }
