@@ -23,7 +23,9 @@ impl Clock {
 
     /// Moves the clock by `seconds` and returns the new offset from real time.
     pub fn advance(&self, seconds: i64) -> i64 {
-        self.ahead_secs.fetch_add(seconds, Ordering::SeqCst).saturating_add(seconds)
+        self.ahead_secs
+            .fetch_add(seconds, Ordering::SeqCst)
+            .saturating_add(seconds)
     }
 
     /// Seconds by which the simulated clock is ahead of the machine's.
@@ -54,7 +56,9 @@ pub(crate) fn http_date(at: DateTime<Utc>) -> String {
 
 /// Reads an RFC 1123 date; `None` when it is none.
 pub(crate) fn parse_http_date(text: &str) -> Option<DateTime<Utc>> {
-    DateTime::parse_from_rfc2822(text.trim()).ok().map(|at| at.with_timezone(&Utc))
+    DateTime::parse_from_rfc2822(text.trim())
+        .ok()
+        .map(|at| at.with_timezone(&Utc))
 }
 
 /// Reads the date-time forms that the REST API accepts in bodies and parameters (`Z`, `+00:00` and `+0000`).

@@ -119,11 +119,17 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
         .route("/v1/{system}/merge", post(merge))
         .route("/v1/{system}/snapshot", post(snapshot))
         .route("/v1/{system}/load", post(load))
-        .route("/v1/{system}/faults", get(faults).post(set_fault).delete(clear_faults))
+        .route(
+            "/v1/{system}/faults",
+            get(faults).post(set_fault).delete(clear_faults),
+        )
         .route("/v1/{system}/faults/{name}", delete(clear_fault))
         .route("/v1/{system}/calls", get(calls))
         .route("/v1/{system}/calls/reset", post(reset_calls))
-        .route("/v1/{system}/settings", get(settings).patch(change_settings))
+        .route(
+            "/v1/{system}/settings",
+            get(settings).patch(change_settings),
+        )
         .fallback(async || No(StatusCode::NOT_FOUND, "no such route".to_owned()))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(core)
@@ -178,7 +184,11 @@ struct Advance {
 const MAX_ADVANCE_SECS: i64 = 100 * 366 * 86_400;
 
 async fn advance(State(core): Shared, Body(input): Body<Advance>) -> Answer {
-    if input.seconds.checked_abs().is_none_or(|seconds| seconds > MAX_ADVANCE_SECS) {
+    if input
+        .seconds
+        .checked_abs()
+        .is_none_or(|seconds| seconds > MAX_ADVANCE_SECS)
+    {
         return Err(No(StatusCode::BAD_REQUEST, "too far".to_owned()));
     }
     core.clock.advance(input.seconds);
@@ -195,7 +205,12 @@ async fn parity(State(core): Shared, Query(query): Query<ParityQuery>) -> Answer
     let field = match query.ascend_field.as_deref() {
         None | Some("HasOptedOutOfEmail") => AscendField::OptOut,
         Some("Email_Permission__c") => AscendField::Permission,
-        Some(other) => return Err(No(StatusCode::BAD_REQUEST, format!("unknown field {other:?}"))),
+        Some(other) => {
+            return Err(No(
+                StatusCode::BAD_REQUEST,
+                format!("unknown field {other:?}"),
+            ));
+        }
     };
     body(compare(&core, field))
 }
@@ -235,7 +250,11 @@ struct Edit {
 
 async fn edit(State(core): Shared, Path(system): Path<System>, Body(input): Body<Edit>) -> Answer {
     let org = core.org(system);
-    org.edit(&input.id, &input.fields, &input.by.unwrap_or_else(|| hand(system)))?;
+    org.edit(
+        &input.id,
+        &input.fields,
+        &input.by.unwrap_or_else(|| hand(system)),
+    )?;
     state_of(org, &input.id)
 }
 
@@ -248,10 +267,16 @@ struct Create {
     created: Option<DateTime<Utc>>,
 }
 
-async fn create(State(core): Shared, Path(system): Path<System>, Body(input): Body<Create>) -> Answer {
+async fn create(
+    State(core): Shared,
+    Path(system): Path<System>,
+    Body(input): Body<Create>,
+) -> Answer {
     let by = input.by.unwrap_or_else(|| hand(system));
     let object = input.object.as_deref().unwrap_or(CONTACT);
-    let id = core.org(system).create(object, &input.fields, &by, input.created)?;
+    let id = core
+        .org(system)
+        .create(object, &input.fields, &by, input.created)?;
     body(json!({"id": id}))
 }
 
@@ -268,13 +293,21 @@ async fn remove(State(core): Shared, Path(system): Path<System>, Body(input): Bo
     state_of(org, &input.id)
 }
 
-async fn undelete(State(core): Shared, Path(system): Path<System>, Body(input): Body<One>) -> Answer {
+async fn undelete(
+    State(core): Shared,
+    Path(system): Path<System>,
+    Body(input): Body<One>,
+) -> Answer {
     let org = core.org(system);
     org.undelete(&input.id, &input.by.unwrap_or_else(|| hand(system)))?;
     state_of(org, &input.id)
 }
 
-async fn hard_delete(State(core): Shared, Path(system): Path<System>, Body(input): Body<One>) -> Answer {
+async fn hard_delete(
+    State(core): Shared,
+    Path(system): Path<System>,
+    Body(input): Body<One>,
+) -> Answer {
     core.org(system).hard_delete(&input.id)?;
     body(json!({"id": input.id}))
 }
@@ -295,7 +328,11 @@ struct Merge {
     by: Option<String>,
 }
 
-async fn merge(State(core): Shared, Path(system): Path<System>, Body(input): Body<Merge>) -> Answer {
+async fn merge(
+    State(core): Shared,
+    Path(system): Path<System>,
+    Body(input): Body<Merge>,
+) -> Answer {
     let org = core.org(system);
     let by = input.by.unwrap_or_else(|| hand(system));
     org.merge(&input.winner, &input.losers, &input.fields, &by)?;
@@ -308,7 +345,11 @@ struct Snapshot {
     name: String,
 }
 
-async fn snapshot(State(core): Shared, Path(system): Path<System>, Body(input): Body<Snapshot>) -> Answer {
+async fn snapshot(
+    State(core): Shared,
+    Path(system): Path<System>,
+    Body(input): Body<Snapshot>,
+) -> Answer {
     let rows = core.org(system).snapshot(&input.name)?;
     body(json!({"snapshot": input.name, "rows": rows}))
 }
@@ -324,7 +365,10 @@ struct Load {
 
 async fn load(State(core): Shared, Path(system): Path<System>, Body(input): Body<Load>) -> Answer {
     let by = input.by.unwrap_or_else(|| DATA_LOAD.to_owned());
-    let scope = LoadScope { ids: input.ids, limit: input.limit };
+    let scope = LoadScope {
+        ids: input.ids,
+        limit: input.limit,
+    };
     body(core.org(system).load(&input.snapshot, &scope, &by)?)
 }
 
@@ -332,7 +376,11 @@ async fn faults(State(core): Shared, Path(system): Path<System>) -> Answer {
     body(json!({"faults": core.org(system).faults()}))
 }
 
-async fn set_fault(State(core): Shared, Path(system): Path<System>, Body(rule): Body<Rule>) -> Answer {
+async fn set_fault(
+    State(core): Shared,
+    Path(system): Path<System>,
+    Body(rule): Body<Rule>,
+) -> Answer {
     let org = core.org(system);
     org.set_fault(rule)?;
     body(json!({"faults": org.faults()}))

@@ -31,7 +31,10 @@ pub struct Credentials {
 
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Credentials").field("consumer_key", &self.consumer_key).finish_non_exhaustive()
+        formatter
+            .debug_struct("Credentials")
+            .field("consumer_key", &self.consumer_key)
+            .finish_non_exhaustive()
     }
 }
 
@@ -39,7 +42,8 @@ impl Credentials {
     /// New credentials with a fresh key pair.
     pub(crate) fn generate() -> Result<Credentials, StartError> {
         let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| StartError::Key)?;
-        let private = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&pair).map_err(|_| StartError::Key)?;
+        let private = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&pair)
+            .map_err(|_| StartError::Key)?;
         Ok(Credentials {
             consumer_key: "3MVG9sandboxConsumerKey".to_owned(),
             consumer_secret: "sandbox-consumer-secret".to_owned(),

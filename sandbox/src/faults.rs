@@ -2,7 +2,11 @@
 //!
 //! A [`Rule`] is a [`Fault`] with limits on when it strikes: how many times, after how many matching calls, for which
 //! kinds of call. A rule without `times` strikes until it is cleared. Rules without `calls` strike every data call;
-//! the token endpoint and the version list are only struck when they are named.
+//! the token endpoint and the version list are only struck when they are named, except by the faults that are about
+//! tokens.
+//!
+//! Some faults are conditions and not events: clock skew, hidden and read-only fields, history off, raw records, and the
+//! ways of the Ascend package. They hold until they are cleared, whatever the limits of their rule say.
 
 use serde::{Deserialize, Serialize};
 
@@ -66,7 +70,11 @@ impl CallKind {
     fn needs_naming(self) -> bool {
         matches!(
             self,
-            CallKind::Token | CallKind::Revoke | CallKind::Introspect | CallKind::SoapLogin | CallKind::Versions
+            CallKind::Token
+                | CallKind::Revoke
+                | CallKind::Introspect
+                | CallKind::SoapLogin
+                | CallKind::Versions
         )
     }
 }
@@ -240,7 +248,11 @@ impl Fault {
     pub fn name(&self) -> String {
         serde_json::to_value(self)
             .ok()
-            .and_then(|value| value.get("name").and_then(|name| name.as_str().map(str::to_owned)))
+            .and_then(|value| {
+                value
+                    .get("name")
+                    .and_then(|name| name.as_str().map(str::to_owned))
+            })
             .unwrap_or_default()
     }
 }
@@ -254,7 +266,7 @@ pub struct Rule {
     /// Strikes left; `None`: until cleared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,
-    /// Matching calls that pass before the first strike.
+    /// Matching calls that pass before the first strike; for faults of single rows, rows.
     #[serde(default)]
     pub after: u32,
     /// Kinds of call concerned; empty: every data call.
@@ -264,31 +276,43 @@ pub struct Rule {
 
 impl From<Fault> for Rule {
     fn from(fault: Fault) -> Rule {
-        Rule { fault, times: None, after: 0, calls: Vec::new() }
+        Rule {
+            fault,
+            times: None,
+            after: 0,
+            calls: Vec::new(),
+        }
     }
 }
 
 impl Rule {
     /// Strikes `times` times and is gone.
+    #[must_use]
     pub fn times(mut self, times: u32) -> Rule {
         self.times = Some(times);
         self
     }
 
     /// Lets `after` matching calls pass first.
+    #[must_use]
     pub fn after(mut self, after: u32) -> Rule {
         self.after = after;
         self
     }
 
     /// Strikes only these kinds of call.
+    #[must_use]
     pub fn calls(mut self, calls: &[CallKind]) -> Rule {
         self.calls = calls.to_vec();
         self
     }
 
     fn concerns(&self, kind: CallKind) -> bool {
-        if self.calls.is_empty() { !kind.needs_naming() } else { self.calls.contains(&kind) }
+        if self.calls.is_empty() {
+            !kind.needs_naming()
+        } else {
+            self.calls.contains(&kind)
+        }
     }
 }
 
@@ -311,7 +335,8 @@ impl Faults {
 
     pub(crate) fn clear(&mut self, name: Option<&str>) -> usize {
         let before = self.rules.len();
-        self.rules.retain(|rule| name.is_some_and(|name| rule.fault.name() != name));
+        self.rules
+            .retain(|rule| name.is_some_and(|name| rule.fault.name() != name));
         before - self.rules.len()
     }
 
@@ -320,22 +345,39 @@ impl Faults {
     }
 
     /// The first fault that `wanted` picks for this call, counted as one strike.
-    pub(crate) fn strike<T>(&mut self, kind: CallKind, wanted: impl Fn(&Fault) -> Option<T>) -> Option<T> {
+    pub(crate) fn strike<T>(
+        &mut self,
+        kind: CallKind,
+        wanted: impl Fn(&Fault) -> Option<T>,
+    ) -> Option<T> {
         self.pick(|rule| rule.concerns(kind), wanted)
     }
 
     /// As [`Faults::strike`], for faults that by their nature concern only this kind of call and need not name it.
-    pub(crate) fn strike_own<T>(&mut self, kind: CallKind, wanted: impl Fn(&Fault) -> Option<T>) -> Option<T> {
-        self.pick(|rule| rule.calls.is_empty() || rule.calls.contains(&kind), wanted)
+    pub(crate) fn strike_own<T>(
+        &mut self,
+        kind: CallKind,
+        wanted: impl Fn(&Fault) -> Option<T>,
+    ) -> Option<T> {
+        self.pick(
+            |rule| rule.calls.is_empty() || rule.calls.contains(&kind),
+            wanted,
+        )
     }
 
-    fn pick<T>(&mut self, concerned: impl Fn(&Rule) -> bool, wanted: impl Fn(&Fault) -> Option<T>) -> Option<T> {
+    fn pick<T>(
+        &mut self,
+        concerned: impl Fn(&Rule) -> bool,
+        wanted: impl Fn(&Fault) -> Option<T>,
+    ) -> Option<T> {
         let mut hit = None;
         for (place, rule) in self.rules.iter_mut().enumerate() {
             if !concerned(rule) {
                 continue;
             }
-            let Some(found) = wanted(&rule.fault) else { continue };
+            let Some(found) = wanted(&rule.fault) else {
+                continue;
+            };
             if rule.after > 0 {
                 rule.after -= 1;
                 continue;
@@ -364,7 +406,10 @@ impl Faults {
 
     /// Whether the row about to be written cannot be locked.
     pub(crate) fn row_locked(&mut self, kind: CallKind) -> bool {
-        let set = self.rules.iter().any(|rule| matches!(rule.fault, Fault::RowLock { .. }) && rule.concerns(kind));
+        let set = self
+            .rules
+            .iter()
+            .any(|rule| matches!(rule.fault, Fault::RowLock { .. }) && rule.concerns(kind));
         if !set {
             return false;
         }
@@ -380,7 +425,11 @@ impl Faults {
     /// Texts that replace records, by 18-character id.
     pub(crate) fn raw_record(&self, id: &str) -> Option<&str> {
         self.rules.iter().find_map(|rule| match &rule.fault {
-            Fault::RawRecord { id: raw, json } if crate::ids::normalise(raw).as_deref() == Some(id) => Some(json.as_str()),
+            Fault::RawRecord { id: raw, json }
+                if crate::ids::normalise(raw).as_deref() == Some(id) =>
+            {
+                Some(json.as_str())
+            }
             _ => None,
         })
     }
@@ -395,15 +444,18 @@ impl Faults {
     }
 
     pub(crate) fn has_raw_records(&self) -> bool {
-        self.rules.iter().any(|rule| matches!(rule.fault, Fault::RawRecord { .. }))
+        self.rules
+            .iter()
+            .any(|rule| matches!(rule.fault, Fault::RawRecord { .. }))
     }
 
     /// Whether field-level security hides a field.
     pub(crate) fn hides(&self, object: &str, field: &str) -> bool {
         self.rules.iter().any(|rule| match &rule.fault {
-            Fault::FieldHidden { object: of, field: name } => {
-                of.eq_ignore_ascii_case(object) && name.eq_ignore_ascii_case(field)
-            }
+            Fault::FieldHidden {
+                object: of,
+                field: name,
+            } => of.eq_ignore_ascii_case(object) && name.eq_ignore_ascii_case(field),
             _ => false,
         })
     }
@@ -411,11 +463,13 @@ impl Faults {
     /// Whether a field that is normally writable is read-only now.
     pub(crate) fn read_only(&self, object: &str, field: &str) -> bool {
         self.rules.iter().any(|rule| match &rule.fault {
-            Fault::FieldReadOnly { object: of, field: name } => {
-                of.eq_ignore_ascii_case(object) && name.eq_ignore_ascii_case(field)
-            }
+            Fault::FieldReadOnly {
+                object: of,
+                field: name,
+            } => of.eq_ignore_ascii_case(object) && name.eq_ignore_ascii_case(field),
             Fault::ReadOnlyIsActive => {
-                object == "ucinn_ascendv2__Service_Indicator__c" && field == "ucinn_ascendv2__Is_Active__c"
+                object == "ucinn_ascendv2__Service_Indicator__c"
+                    && field == "ucinn_ascendv2__Is_Active__c"
             }
             _ => false,
         })

@@ -52,7 +52,9 @@ pub(crate) fn normalise(id: &str) -> Option<String> {
         SHORT => Some(format!("{id}{}", checksum(bytes))),
         LONG => {
             let check = checksum(&bytes[..SHORT]);
-            check.eq_ignore_ascii_case(&id[SHORT..]).then(|| format!("{}{check}", &id[..SHORT]))
+            check
+                .eq_ignore_ascii_case(&id[SHORT..])
+                .then(|| format!("{}{check}", &id[..SHORT]))
         }
         _ => None,
     }
@@ -64,13 +66,25 @@ mod tests {
 
     #[test]
     fn the_checksum_matches_the_published_example() {
-        assert_eq!(normalise("001D000000IqhSL").as_deref(), Some("001D000000IqhSLIAZ"));
-        assert_eq!(normalise("001D000000IqhSLIAZ").as_deref(), Some("001D000000IqhSLIAZ"));
+        assert_eq!(
+            normalise("001D000000IqhSL").as_deref(),
+            Some("001D000000IqhSLIAZ")
+        );
+        assert_eq!(
+            normalise("001D000000IqhSLIAZ").as_deref(),
+            Some("001D000000IqhSLIAZ")
+        );
     }
 
     #[test]
     fn other_text_is_no_id() {
-        for text in ["", "003", "001D000000IqhSLAAA", "001D000000Iqh-L", "001D000000IqhSLIAZx"] {
+        for text in [
+            "",
+            "003",
+            "001D000000IqhSLAAA",
+            "001D000000Iqh-L",
+            "001D000000IqhSLIAZx",
+        ] {
             assert_eq!(normalise(text), None, "{text}");
         }
     }

@@ -35,8 +35,10 @@ use tokio::task::JoinHandle;
 pub use clock::Clock;
 pub use credentials::Credentials;
 pub use faults::{CallKind, Fault, MAX_RULES, Rule};
+pub use org::state::{AGENT, DATA_LOAD, INTEGRATION, RECORDS, SPECIALIST};
 pub use org::{
-    ActError, Calls, ContactState, HistoryRow, LoadReport, LoadScope, OldRefreshToken, Org, Settings,
+    ActError, Calls, ContactState, HistoryRow, LoadReport, LoadScope, OldRefreshToken, Org,
+    Settings,
 };
 pub use parity::{Parity, ParityRow};
 
@@ -146,7 +148,13 @@ impl Sandbox {
         };
         let org = |system: System, listener: &TcpListener| {
             let auth = Auth::new(&credentials, options.seed);
-            let mut state = State::new(system, url(listener), &credentials.username, Arc::clone(&clock), auth);
+            let mut state = State::new(
+                system,
+                url(listener),
+                &credentials.username,
+                Arc::clone(&clock),
+                auth,
+            );
             state.seed(&people);
             Org::new(state)
         };
@@ -163,7 +171,12 @@ impl Sandbox {
             spawn_org(ascend, &core.ascend, &down),
             spawn(control, control::router(Arc::clone(&core)), &down),
         ];
-        Ok(Sandbox { core, control_url, down, tasks })
+        Ok(Sandbox {
+            core,
+            control_url,
+            down,
+            tasks,
+        })
     }
 
     /// Address of the control API.
@@ -224,7 +237,9 @@ impl Drop for Sandbox {
 async fn listen(base: Option<u16>, offset: u16) -> Result<TcpListener, StartError> {
     let port = base.map_or(0, |base| base + offset);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { port, source })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| StartError::Listen { port, source })
 }
 
 fn url(listener: &TcpListener) -> String {
@@ -233,7 +248,9 @@ fn url(listener: &TcpListener) -> String {
 }
 
 fn spawn_org(listener: TcpListener, org: &Org, down: &Arc<AtomicBool>) -> JoinHandle<()> {
-    let router = Router::new().fallback(server::serve).with_state(org.shared());
+    let router = Router::new()
+        .fallback(server::serve)
+        .with_state(org.shared());
     spawn(listener, router, down)
 }
 

@@ -59,7 +59,9 @@ struct One {
 fn contacts(state: &State, link: &str, flag: &str, inverse: bool) -> Vec<One> {
     let rows = state.contacts();
     let at = |name: &str| rows.object.position(name);
-    let (Some(link), Some(email), Some(flag)) = (at(link), at("Email"), at(flag)) else { return Vec::new() };
+    let (Some(link), Some(email), Some(flag)) = (at(link), at("Email"), at(flag)) else {
+        return Vec::new();
+    };
     rows.slots()
         .filter_map(|slot| rows.saved(slot))
         .filter(|row| !row[IS_DELETED].is_true())
@@ -94,7 +96,12 @@ pub(crate) fn compare(core: &Core, field: AscendField) -> Parity {
         .filter_map(|one| one.link.as_deref())
         .filter(|link| by_link.contains_key(link))
         .collect();
-    let mut parity = Parity { equal: 0, different: 0, unlinked: 0, differences: Vec::new() };
+    let mut parity = Parity {
+        equal: 0,
+        different: 0,
+        unlinked: 0,
+        differences: Vec::new(),
+    };
     for one in &left {
         let by_id = one.link.as_deref().and_then(|link| by_link.get(link));
         let partners: Vec<&One> = match by_id {
@@ -106,7 +113,12 @@ pub(crate) fn compare(core: &Core, field: AscendField) -> Parity {
                 .into_iter()
                 .flatten()
                 .map(|place| &right[*place])
-                .filter(|other| other.link.as_deref().is_none_or(|link| !linked.contains(link)))
+                .filter(|other| {
+                    other
+                        .link
+                        .as_deref()
+                        .is_none_or(|link| !linked.contains(link))
+                })
                 .collect(),
         };
         if partners.is_empty() {

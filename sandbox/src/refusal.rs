@@ -18,7 +18,12 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(status: u16, code: &str, message: impl Into<String>) -> Refusal {
-        Refusal { status, code: code.to_owned(), message: message.into(), fields: Vec::new() }
+        Refusal {
+            status,
+            code: code.to_owned(),
+            message: message.into(),
+            fields: Vec::new(),
+        }
     }
 
     pub(crate) fn on(mut self, field: &str) -> Refusal {
@@ -43,7 +48,12 @@ impl Refusal {
     }
 
     pub(crate) fn no_column(object: &str, field: &str) -> Refusal {
-        Refusal::new(400, "INVALID_FIELD", format!("No such column '{field}' on sobject of type {object}")).on(field)
+        Refusal::new(
+            400,
+            "INVALID_FIELD",
+            format!("No such column '{field}' on sobject of type {object}"),
+        )
+        .on(field)
     }
 
     pub(crate) fn method(method: &str, allowed: &str) -> Refusal {
@@ -74,7 +84,12 @@ impl Refusal {
 
     /// As the text of `sf__Error` in a bulk result: code, message, fields, and two dashes.
     pub(crate) fn bulk(&self) -> String {
-        format!("{}:{}:{} --", self.code, self.message, self.fields.join(","))
+        format!(
+            "{}:{}:{} --",
+            self.code,
+            self.message,
+            self.fields.join(",")
+        )
     }
 }
 

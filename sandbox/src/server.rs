@@ -66,7 +66,14 @@ impl Listener for CutListener {
             match self.inner.accept().await {
                 Ok((inner, peer)) => {
                     let down = Arc::clone(&self.down);
-                    return (CutStream { inner, line: Line::default(), down }, peer);
+                    return (
+                        CutStream {
+                            inner,
+                            line: Line::default(),
+                            down,
+                        },
+                        peer,
+                    );
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -114,14 +121,22 @@ impl CutStream {
 }
 
 impl AsyncRead for CutStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.check()?;
         Pin::new(&mut self.inner).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for CutStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.check()?;
         Pin::new(&mut self.inner).poll_write(cx, buffer)
     }
@@ -144,6 +159,7 @@ enum Before {
 }
 
 /// What strikes the answer of a processed request.
+#[derive(Clone, Copy)]
 enum After {
     Cut,
     Drip { bytes: usize, pause: Duration },
@@ -158,7 +174,12 @@ fn before(fault: &Fault) -> Option<Before> {
         Fault::Stall { seconds } => Some(Before::Stall(*seconds)),
         Fault::CutBefore => Some(Before::Cut),
         Fault::UnavailableJson => Some(Before::Answer(
-            crate::refusal::Refusal::new(503, "SERVER_UNAVAILABLE", "The server is temporarily unavailable").into(),
+            crate::refusal::Refusal::new(
+                503,
+                "SERVER_UNAVAILABLE",
+                "The server is temporarily unavailable",
+            )
+            .into(),
         )),
         Fault::UnavailableHtml => Some(Before::Answer(Reply::raw(
             503,
@@ -177,7 +198,9 @@ fn before(fault: &Fault) -> Option<Before> {
                 None => reply,
             }))
         }
-        Fault::Redirect { url } => Some(Before::Answer(Reply::empty(302).with("Location", url.clone()))),
+        Fault::Redirect { url } => Some(Before::Answer(
+            Reply::empty(302).with("Location", url.clone()),
+        )),
         _ => None,
     }
 }
@@ -185,9 +208,13 @@ fn before(fault: &Fault) -> Option<Before> {
 fn after(fault: &Fault) -> Option<After> {
     match fault {
         Fault::CutAfter => Some(After::Cut),
-        Fault::SlowDrip { bytes, pause_millis } => {
-            Some(After::Drip { bytes: (*bytes).max(1), pause: Duration::from_millis(*pause_millis) })
-        }
+        Fault::SlowDrip {
+            bytes,
+            pause_millis,
+        } => Some(After::Drip {
+            bytes: (*bytes).max(1),
+            pause: Duration::from_millis(*pause_millis),
+        }),
         Fault::TruncatedBody => Some(After::Truncate),
         Fault::GzipBomb { megabytes } => Some(After::Bomb(*megabytes)),
         _ => None,
@@ -211,9 +238,12 @@ pub(crate) async fn serve(
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     let kind = rest::classify(&parts.method, &path);
-    let longest = if kind == CallKind::BulkIngest { MAX_UPLOAD_BYTES } else { MAX_BODY_BYTES };
+    let longest = if kind == CallKind::BulkIngest {
+        MAX_UPLOAD_BYTES
+    } else {
+        MAX_BODY_BYTES
+    };
     let Ok(body) = axum::body::to_bytes(body, longest).await else {
-        line.cut();
         return plain(Reply::empty(413), shared.date());
     };
     let struck = {
@@ -234,9 +264,18 @@ pub(crate) async fn serve(
         Some(Before::Answer(reply)) => return plain(reply, shared.date()),
         None => {}
     }
-    let zipped = parts.headers.get(header::CONTENT_ENCODING).is_some_and(|value| value.as_bytes() == b"gzip");
-    let body = if zipped { unzip(&body, longest) } else { Some(body) };
-    let Some(body) = body else { return plain(Reply::empty(400), shared.date()) };
+    let zipped = parts
+        .headers
+        .get(header::CONTENT_ENCODING)
+        .is_some_and(|value| value.as_bytes() == b"gzip");
+    let body = if zipped {
+        unzip(&body, longest)
+    } else {
+        Some(body)
+    };
+    let Some(body) = body else {
+        return plain(Reply::empty(400), shared.date());
+    };
     let accepts_gzip = parts
         .headers
         .get(header::ACCEPT_ENCODING)
@@ -263,19 +302,39 @@ fn work(shared: &Shared, call: &Call, kind: CallKind) -> (Rendered, Option<After
     let reply = rest::handle(&mut state, call);
     let struck = state.faults.strike(kind, after);
     let date = clock::http_date(state.now());
-    let raw = if state.faults.has_raw_records() { state.faults.raw_records() } else { Vec::new() };
+    let raw = if state.faults.has_raw_records() {
+        state.faults.raw_records()
+    } else {
+        Vec::new()
+    };
     drop(state);
     let pretty = call.header("x-prettyprint") == Some("1");
     let (bytes, kind) = bytes_of(&reply, pretty, &raw);
-    (Rendered { reply, bytes, kind, date }, struck)
+    (
+        Rendered {
+            reply,
+            bytes,
+            kind,
+            date,
+        },
+        struck,
+    )
 }
 
-fn bytes_of(reply: &Reply, pretty: bool, raw: &[(String, String)]) -> (Vec<u8>, Option<&'static str>) {
+fn bytes_of(
+    reply: &Reply,
+    pretty: bool,
+    raw: &[(String, String)],
+) -> (Vec<u8>, Option<&'static str>) {
     match &reply.body {
         Body::Empty => (Vec::new(), None),
         Body::Raw(kind, bytes) => (bytes.clone(), Some(*kind)),
         Body::Json(value) => {
-            let mut text = if pretty { format!("{value:#}") } else { value.to_string() };
+            let mut text = if pretty {
+                format!("{value:#}")
+            } else {
+                value.to_string()
+            };
             for (id, json) in raw {
                 text = text.replace(&format!("\"{}\"", rest::query::raw_mark(id)), json);
             }
@@ -286,13 +345,29 @@ fn bytes_of(reply: &Reply, pretty: bool, raw: &[(String, String)]) -> (Vec<u8>, 
 
 fn plain(reply: Reply, date: String) -> Response {
     let (bytes, kind) = bytes_of(&reply, false, &[]);
-    respond(Rendered { reply, bytes, kind, date }, None, false, &Line::default())
+    respond(
+        Rendered {
+            reply,
+            bytes,
+            kind,
+            date,
+        },
+        None,
+        false,
+        &Line::default(),
+    )
 }
 
 fn respond(rendered: Rendered, struck: Option<After>, accepts_gzip: bool, line: &Line) -> Response {
-    let Rendered { reply, mut bytes, kind, date } = rendered;
+    let Rendered {
+        reply,
+        mut bytes,
+        kind,
+        date,
+    } = rendered;
     let mut response = Response::new(HttpBody::empty());
-    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     for (name, value) in reply.headers {
         if let Ok(value) = HeaderValue::from_str(&value) {
@@ -325,9 +400,15 @@ fn respond(rendered: Rendered, struck: Option<After>, accepts_gzip: bool, line: 
             line.cut();
             HttpBody::empty()
         }
-        Some(After::Drip { bytes: piece, pause }) => drip(bytes, piece, pause),
+        Some(After::Drip {
+            bytes: piece,
+            pause,
+        }) => drip(bytes, piece, pause),
         Some(After::Truncate) => {
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len() + MISSING_BYTES));
+            headers.insert(
+                header::CONTENT_LENGTH,
+                HeaderValue::from(bytes.len() + MISSING_BYTES),
+            );
             truncated(bytes, line.clone())
         }
     };
@@ -356,7 +437,10 @@ fn truncated(bytes: Vec<u8>, line: Line) -> HttpBody {
             }
             tokio::time::sleep(FLUSH).await;
             line.cut();
-            Some((Err(io::Error::new(io::ErrorKind::UnexpectedEof, "truncated")), None))
+            Some((
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "truncated")),
+                None,
+            ))
         }
     }))
 }

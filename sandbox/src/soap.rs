@@ -15,7 +15,10 @@ pub(crate) fn login(state: &mut State, call: &Call) -> Reply {
         return fault("UNKNOWN_EXCEPTION", "only login() is served here");
     };
     if !auth::password_ok(state, &username, &password) {
-        return fault("INVALID_LOGIN", "Invalid username, password, security token; or user locked out.");
+        return fault(
+            "INVALID_LOGIN",
+            "Invalid username, password, security token; or user locked out.",
+        );
     }
     let token = auth::open_session(state);
     let version = call.path.rsplit('/').next().unwrap_or("66.0");
@@ -63,7 +66,8 @@ fn credentials(body: &[u8]) -> Option<(String, String)> {
             Event::GeneralRef(name) => {
                 let character = match name.resolve_char_ref().ok()? {
                     Some(character) => character.to_string(),
-                    None => quick_xml::escape::resolve_predefined_entity(&name.decode().ok()?)?.to_owned(),
+                    None => quick_xml::escape::resolve_predefined_entity(&name.decode().ok()?)?
+                        .to_owned(),
                 };
                 add(&element, &character, &mut username, &mut password);
             }

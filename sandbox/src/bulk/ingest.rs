@@ -64,8 +64,13 @@ pub(crate) fn serve(
         (Method::DELETE, [id]) => delete(state, id, true),
         (Method::PUT, [id, "batches"]) => upload(state, call, id),
         (Method::GET, [id, which]) => results(state, id, which),
-        (Method::GET | Method::POST | Method::PATCH | Method::DELETE | Method::PUT, _) => Err(Refusal::not_found()),
-        (other, _) => Err(Refusal::method(other.as_str(), "GET, POST, PATCH, PUT, DELETE")),
+        (Method::GET | Method::POST | Method::PATCH | Method::DELETE | Method::PUT, _) => {
+            Err(Refusal::not_found())
+        }
+        (other, _) => Err(Refusal::method(
+            other.as_str(),
+            "GET, POST, PATCH, PUT, DELETE",
+        )),
     }
 }
 
@@ -87,13 +92,22 @@ fn create(state: &mut State, call: &Call, session: Session<'_>) -> Result<Reply,
     let table = state
         .find_table(&object)
         .filter(|table| state.tables[*table].object.writable)
-        .ok_or_else(|| Refusal::new(400, "INVALIDENTITY", format!("Entity '{object}' is not supported by the Bulk API.")))?;
+        .ok_or_else(|| {
+            Refusal::new(
+                400,
+                "INVALIDENTITY",
+                format!("Entity '{object}' is not supported by the Bulk API."),
+            )
+        })?;
     let external_id = text("externalIdFieldName");
     if (operation == Operation::Upsert) != external_id.is_some() {
-        return Err(invalid("externalIdFieldName is required for upsert, and only there"));
+        return Err(invalid(
+            "externalIdFieldName is required for upsert, and only there",
+        ));
     }
     if let Some(field) = &external_id {
-        external_index(state, table, field).map_err(|_| invalid("externalIdFieldName names no external id field"))?;
+        external_index(state, table, field)
+            .map_err(|_| invalid("externalIdFieldName names no external id field"))?;
     }
     let work = IngestWork {
         operation,
@@ -107,7 +121,13 @@ fn create(state: &mut State, call: &Call, session: Session<'_>) -> Result<Reply,
         untouched: Vec::new(),
     };
     let object = state.tables[table].object.name.to_owned();
-    let new = New { operation: name, object, stage: Stage::Open, format, work: Work::Ingest(work) };
+    let new = New {
+        operation: name,
+        object,
+        stage: Stage::Open,
+        format,
+        work: Work::Ingest(work),
+    };
     let id = Jobs::open(state, session, new);
     let mut answer = state.jobs.find(&id, true)?.json();
     // The vendor's link has no slash in front.
@@ -117,13 +137,26 @@ fn create(state: &mut State, call: &Call, session: Session<'_>) -> Result<Reply,
 }
 
 fn upload(state: &mut State, call: &Call, id: &str) -> Result<Reply, Refusal> {
-    if !call.header("content-type").is_some_and(|kind| kind.starts_with(CSV)) {
-        return Err(Refusal::new(415, "UNSUPPORTED_MEDIA_TYPE", "Content-Type has to be text/csv"));
+    if !call
+        .header("content-type")
+        .is_some_and(|kind| kind.starts_with(CSV))
+    {
+        return Err(Refusal::new(
+            415,
+            "UNSUPPORTED_MEDIA_TYPE",
+            "Content-Type has to be text/csv",
+        ));
     }
     let job = state.jobs.find(id, true)?;
-    let Work::Ingest(work) = &mut job.work else { return Err(Refusal::not_found()) };
+    let Work::Ingest(work) = &mut job.work else {
+        return Err(Refusal::not_found());
+    };
     if job.stage != Stage::Open || work.upload.is_some() {
-        return Err(Refusal::new(400, "INVALIDJOBSTATE", "the job does not take data any more"));
+        return Err(Refusal::new(
+            400,
+            "INVALIDJOBSTATE",
+            "the job does not take data any more",
+        ));
     }
     work.upload = Some(call.body.to_vec());
     Ok(Reply::empty(201))
@@ -143,23 +176,29 @@ fn close(state: &mut State, call: &Call, session: Session<'_>, id: &str) -> Resu
             state.jobs.put(job);
             Ok(answer)
         }
-        _ => Err(Refusal::new(400, "INVALIDJOBSTATE", format!("cannot change the state to {wanted}"))),
+        _ => Err(Refusal::new(
+            400,
+            "INVALIDJOBSTATE",
+            format!("cannot change the state to {wanted}"),
+        )),
     }
 }
 
 /// Saves the rows of an upload. A job that is to fail saves the first half and leaves the rest.
 fn process(state: &mut State, session: Session<'_>, job: &mut Job) {
     let failure = job.strike(state, CallKind::BulkIngest);
-    let Work::Ingest(work) = &mut job.work else { return };
+    let Work::Ingest(work) = &mut job.work else {
+        return;
+    };
     let text = work.upload.take().unwrap_or_default();
     let (header, rows) = match job.format.read(&text) {
         Ok(parsed) if parsed.1.len() <= MAX_ROWS => parsed,
         Ok(_) => return fail(job, "InvalidBatch : too many rows".to_owned()),
         Err(error) => return fail(job, format!("InvalidBatch : {error}")),
     };
-    let unknown = header
-        .iter()
-        .find(|name| !name.eq_ignore_ascii_case("id") && state.visible_field(work.table, name).is_none());
+    let unknown = header.iter().find(|name| {
+        !name.eq_ignore_ascii_case("id") && state.visible_field(work.table, name).is_none()
+    });
     if let Some(name) = unknown {
         return fail(job, format!("InvalidBatch : Field name not found : {name}"));
     }
@@ -167,7 +206,11 @@ fn process(state: &mut State, session: Session<'_>, job: &mut Job) {
         None => None,
         Some(field) => external_index(state, work.table, field).ok(),
     };
-    let stop = if failure.is_some() { rows.len() / 2 } else { rows.len() };
+    let stop = if failure.is_some() {
+        rows.len() / 2
+    } else {
+        rows.len()
+    };
     let author = Author::api(session.user.to_owned(), CallKind::BulkIngest);
     work.header.clone_from(&header);
     for (place, row) in rows.into_iter().enumerate() {
@@ -175,7 +218,8 @@ fn process(state: &mut State, session: Session<'_>, job: &mut Job) {
             work.untouched.push(row);
             continue;
         }
-        let record: Vec<(String, String)> = header.iter().cloned().zip(row.iter().cloned()).collect();
+        let record: Vec<(String, String)> =
+            header.iter().cloned().zip(row.iter().cloned()).collect();
         match save(state, work, &author, &record, index.as_ref()) {
             Ok((id, created)) => work.saved.push((id, created, row)),
             Err(refusal) => {
@@ -199,8 +243,12 @@ fn fail(job: &mut Job, message: String) {
 }
 
 fn value<'a>(record: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    let found = record.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-    found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    let found = record
+        .iter()
+        .find(|(key, _)| key.eq_ignore_ascii_case(name));
+    found
+        .map(|(_, value)| value.as_str())
+        .filter(|value| !value.is_empty())
 }
 
 /// Saves one row; answers its id and whether it is new.
@@ -213,11 +261,21 @@ fn save(
 ) -> Result<(String, bool), Refusal> {
     let table = work.table;
     let by_id = |state: &State| {
-        let id = value(record, "Id")
-            .ok_or_else(|| Refusal::new(400, "MISSING_ARGUMENT", "Id not specified in an update call").on("Id"))?;
+        let id = value(record, "Id").ok_or_else(|| {
+            Refusal::new(
+                400,
+                "MISSING_ARGUMENT",
+                "Id not specified in an update call",
+            )
+            .on("Id")
+        })?;
         state.locate(table, id).map_err(|refusal| {
             if refusal.code == "NOT_FOUND" {
-                Refusal::new(400, "INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id")
+                Refusal::new(
+                    400,
+                    "INVALID_CROSS_REFERENCE_KEY",
+                    "invalid cross reference id",
+                )
             } else {
                 refusal
             }
@@ -248,11 +306,18 @@ fn save(
         Operation::Upsert => {
             let field = work.external_id.as_deref().unwrap_or_default();
             let (position, index) = index.ok_or_else(Refusal::not_found)?;
-            let key = value(record, field)
-                .ok_or_else(|| Refusal::new(400, "MISSING_ARGUMENT", format!("{field} not specified")).on(field))?;
-            let others: Vec<_> =
-                record.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(field)).cloned().collect();
-            match index.get(&key.to_ascii_lowercase()).map_or(&[][..], Vec::as_slice) {
+            let key = value(record, field).ok_or_else(|| {
+                Refusal::new(400, "MISSING_ARGUMENT", format!("{field} not specified")).on(field)
+            })?;
+            let others: Vec<_> = record
+                .iter()
+                .filter(|(name, _)| !name.eq_ignore_ascii_case(field))
+                .cloned()
+                .collect();
+            match index
+                .get(&key.to_ascii_lowercase())
+                .map_or(&[][..], Vec::as_slice)
+            {
                 [] => {
                     let mut changes = csv_changes(state, table, &others, true)?;
                     changes.push((*position, Cell::text(key)));
@@ -263,7 +328,11 @@ fn save(
                     state.update_row(table, *slot, changes, author)?;
                     Ok((state.id_of(table, *slot)?, false))
                 }
-                _ => Err(Refusal::new(400, "DUPLICATE_EXTERNAL_ID", format!("{field}: more than one record found"))),
+                _ => Err(Refusal::new(
+                    400,
+                    "DUPLICATE_EXTERNAL_ID",
+                    format!("{field}: more than one record found"),
+                )),
             }
         }
     }
@@ -273,36 +342,59 @@ fn status(state: &mut State, id: &str) -> Result<Reply, Refusal> {
     let job = state.jobs.find(id, true)?;
     if job.poll() {
         let fails = matches!(&job.work, Work::Ingest(work) if work.fails);
-        job.stage = if fails { Stage::Failed } else { Stage::JobComplete };
+        job.stage = if fails {
+            Stage::Failed
+        } else {
+            Stage::JobComplete
+        };
     }
     Ok(Reply::json(200, job.status()))
 }
 
 fn results(state: &mut State, id: &str, which: &str) -> Result<Reply, Refusal> {
     let job = state.jobs.find(id, true)?;
-    let Work::Ingest(work) = &job.work else { return Err(Refusal::not_found()) };
+    let Work::Ingest(work) = &job.work else {
+        return Err(Refusal::not_found());
+    };
     let sf = |names: &[&str]| -> Vec<String> {
-        names.iter().map(|name| (*name).to_owned()).chain(work.header.iter().cloned()).collect()
+        names
+            .iter()
+            .map(|name| (*name).to_owned())
+            .chain(work.header.iter().cloned())
+            .collect()
     };
     let lead = |first: &str, second: String, row: &[String]| -> Vec<String> {
-        [first.to_owned(), second].into_iter().chain(row.iter().cloned()).collect()
+        [first.to_owned(), second]
+            .into_iter()
+            .chain(row.iter().cloned())
+            .collect()
     };
     if !["successfulResults", "failedResults", "unprocessedrecords"].contains(&which) {
         return Err(Refusal::not_found());
     }
     if !job.stage.terminal() {
-        return Err(Refusal::new(400, "INVALIDJOBSTATE", "results are not there before the job has ended"));
+        return Err(Refusal::new(
+            400,
+            "INVALIDJOBSTATE",
+            "results are not there before the job has ended",
+        ));
     }
     let csv = match which {
         "successfulResults" => job.format.write(
             &sf(&["sf__Id", "sf__Created"]),
-            work.saved.iter().map(|(id, created, row)| lead(id, created.to_string(), row)),
+            work.saved
+                .iter()
+                .map(|(id, created, row)| lead(id, created.to_string(), row)),
         ),
         "failedResults" => job.format.write(
             &sf(&["sf__Id", "sf__Error"]),
-            work.refused.iter().map(|(id, error, row)| lead(id, error.clone(), row)),
+            work.refused
+                .iter()
+                .map(|(id, error, row)| lead(id, error.clone(), row)),
         ),
-        _ => job.format.write(&work.header, work.untouched.iter().cloned()),
+        _ => job
+            .format
+            .write(&work.header, work.untouched.iter().cloned()),
     };
     Ok(Reply::raw(200, CSV, csv))
 }

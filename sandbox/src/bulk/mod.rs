@@ -150,12 +150,16 @@ pub(crate) struct New {
 impl Job {
     /// Lets the faults that befall a job as a whole strike it. `Some` is the message of a failed one.
     pub(crate) fn strike(&mut self, state: &mut State, kind: CallKind) -> Option<String> {
-        let stuck = state.faults.strike_own(kind, |fault| matches!(fault, Fault::BulkStuck).then_some(()));
+        let stuck = state.faults.strike_own(kind, |fault| {
+            matches!(fault, Fault::BulkStuck).then_some(())
+        });
         self.stuck = stuck.is_some();
         state.faults.strike_own(kind, |fault| match fault {
-            Fault::BulkFailed { message } => {
-                Some(message.clone().unwrap_or_else(|| "InternalServerError : Processing failed".to_owned()))
-            }
+            Fault::BulkFailed { message } => Some(
+                message
+                    .clone()
+                    .unwrap_or_else(|| "InternalServerError : Processing failed".to_owned()),
+            ),
             _ => None,
         })
     }
@@ -201,7 +205,11 @@ impl Job {
     /// As [`Job::json`], with what a status poll adds.
     pub(crate) fn status(&self) -> Value {
         let mut body = self.json();
-        let kind = if matches!(self.work, Work::Ingest(_)) { "V2Ingest" } else { "V2Query" };
+        let kind = if matches!(self.work, Work::Ingest(_)) {
+            "V2Ingest"
+        } else {
+            "V2Query"
+        };
         body.insert("jobType".to_owned(), json!(kind));
         body.insert("numberRecordsProcessed".to_owned(), json!(self.processed));
         body.insert("retries".to_owned(), json!(0));
@@ -232,7 +240,10 @@ pub(crate) fn list(state: &State, ingest: bool) -> Reply {
         .filter(|job| matches!(job.work, Work::Ingest(_)) == ingest)
         .map(|job| Value::Object(job.json()))
         .collect();
-    Reply::json(200, json!({"done": true, "records": records, "nextRecordsUrl": Value::Null}))
+    Reply::json(
+        200,
+        json!({"done": true, "records": records, "nextRecordsUrl": Value::Null}),
+    )
 }
 
 /// The `state` that a PATCH of a job asks for.
@@ -256,7 +267,9 @@ pub(crate) fn abort(job: &mut Job) -> Result<Reply, Refusal> {
 pub(crate) fn delete(state: &mut State, id: &str, ingest: bool) -> Result<Reply, Refusal> {
     let job = state.jobs.find(id, ingest)?;
     if !job.stage.terminal() {
-        let message = format!("Error encountered when deleting the job because the job is not terminated: {id}");
+        let message = format!(
+            "Error encountered when deleting the job because the job is not terminated: {id}"
+        );
         return Err(Refusal::new(400, "API_ERROR", message));
     }
     let id = job.id.clone();

@@ -45,7 +45,11 @@ pub(crate) fn serve(
         (Method::GET, [id]) => status(state, id),
         (Method::PATCH, [id]) => {
             if wanted_state(call)? != "Aborted" {
-                return Err(Refusal::new(400, "INVALIDJOBSTATE", "a query job can only be aborted"));
+                return Err(Refusal::new(
+                    400,
+                    "INVALIDJOBSTATE",
+                    "a query job can only be aborted",
+                ));
             }
             abort(state.jobs.find(id, false)?)
         }
@@ -54,29 +58,48 @@ pub(crate) fn serve(
         (Method::GET, [id, "resultPages"]) if state.settings.bulk_result_pages => {
             result_pages(state, call, session, id)
         }
-        (Method::GET | Method::POST | Method::PATCH | Method::DELETE, _) => Err(Refusal::not_found()),
+        (Method::GET | Method::POST | Method::PATCH | Method::DELETE, _) => {
+            Err(Refusal::not_found())
+        }
         (other, _) => Err(Refusal::method(other.as_str(), "GET, POST, PATCH, DELETE")),
     }
 }
 
 fn create(state: &mut State, call: &Call, session: Session<'_>) -> Result<Reply, Refusal> {
     let body = call.json()?;
-    let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |name: &str| {
+        body.get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     let operation = text("operation");
     if !["query", "queryAll"].contains(&operation.as_str()) {
-        return Err(Refusal::new(400, "INVALIDJOB", "operation has to be query or queryAll"));
+        return Err(Refusal::new(
+            400,
+            "INVALIDJOB",
+            "operation has to be query or queryAll",
+        ));
     }
     let format = Format::of(&body)?;
     let statement = text("query");
     let parsed = soql::parse(&statement)?;
     if parsed.offset().is_some() {
-        return Err(Refusal::new(400, "API_ERROR", "OFFSET is not supported in Bulk Query"));
+        return Err(Refusal::new(
+            400,
+            "API_ERROR",
+            "OFFSET is not supported in Bulk Query",
+        ));
     }
     let all = operation == "queryAll";
     // Run once for its complaints; the rows are taken when the job completes.
     let rows = run(state, &statement, all)?;
     if rows.plan.is_count() {
-        return Err(Refusal::new(400, "API_ERROR", "Aggregate Relationships not supported in Bulk Query"));
+        return Err(Refusal::new(
+            400,
+            "API_ERROR",
+            "Aggregate Relationships not supported in Bulk Query",
+        ));
     }
     let object = state.tables[rows.table].object.name.to_owned();
     let work = QueryWork {
@@ -87,7 +110,13 @@ fn create(state: &mut State, call: &Call, session: Session<'_>) -> Result<Reply,
         columns: rows.plan.columns().to_vec(),
         slots: Vec::new(),
     };
-    let new = New { operation, object, stage: Stage::UploadComplete, format, work: Work::Query(work) };
+    let new = New {
+        operation,
+        object,
+        stage: Stage::UploadComplete,
+        format,
+        work: Work::Query(work),
+    };
     let id = Jobs::open(state, session, new);
     let mut job = state.jobs.take(&id).ok_or_else(Refusal::not_found)?;
     let fails = job.strike(state, CallKind::BulkQuery);
@@ -111,7 +140,9 @@ fn status(state: &mut State, id: &str) -> Result<Reply, Refusal> {
 }
 
 fn finish(state: &State, job: &mut Job) {
-    let Work::Query(work) = &mut job.work else { return };
+    let Work::Query(work) = &mut job.work else {
+        return;
+    };
     let outcome = match work.fails.take() {
         Some(message) => Err(message),
         None => run(state, &work.statement, work.all).map_err(|refusal| refusal.message),
@@ -147,7 +178,9 @@ fn locator(offset: usize) -> String {
 }
 
 fn offset_of(call: &Call, rows: usize) -> Result<usize, Refusal> {
-    let Some(text) = call.param("locator").filter(|text| !text.is_empty()) else { return Ok(0) };
+    let Some(text) = call.param("locator").filter(|text| !text.is_empty()) else {
+        return Ok(0);
+    };
     STANDARD_NO_PAD
         .decode(text.trim_end_matches('='))
         .ok()
@@ -158,10 +191,19 @@ fn offset_of(call: &Call, rows: usize) -> Result<usize, Refusal> {
 }
 
 fn part_rows(call: &Call, default: usize) -> usize {
-    call.param("maxRecords").and_then(|text| text.parse().ok()).filter(|rows| *rows > 0).unwrap_or(default).max(1)
+    call.param("maxRecords")
+        .and_then(|text| text.parse().ok())
+        .filter(|rows| *rows > 0)
+        .unwrap_or(default)
+        .max(1)
 }
 
-fn results(state: &mut State, call: &Call, session: Session<'_>, id: &str) -> Result<Reply, Refusal> {
+fn results(
+    state: &mut State,
+    call: &Call,
+    session: Session<'_>,
+    id: &str,
+) -> Result<Reply, Refusal> {
     let default = state.settings.bulk_part_rows;
     let job = finished(state, session, id)?;
     let id = job.id.clone();
@@ -172,26 +214,43 @@ fn results(state: &mut State, call: &Call, session: Session<'_>, id: &str) -> Re
 }
 
 fn part(state: &State, call: &Call, job: &Job, default: usize) -> Result<Reply, Refusal> {
-    let Work::Query(work) = &job.work else { return Err(Refusal::not_found()) };
+    let Work::Query(work) = &job.work else {
+        return Err(Refusal::not_found());
+    };
     let from = offset_of(call, work.slots.len())?;
-    let to = from.saturating_add(part_rows(call, default)).min(work.slots.len());
+    let to = from
+        .saturating_add(part_rows(call, default))
+        .min(work.slots.len());
     let header: Vec<String> = work.columns.iter().map(|path| path.join(".")).collect();
     let now = state.now();
     let rows = work.slots[from..to].iter().map(|slot| {
         let view = state.view(work.table, *slot, now);
-        work.columns.iter().map(move |path| view.at(path).map_or(String::new(), Cell::csv))
+        work.columns
+            .iter()
+            .map(move |path| view.at(path).map_or(String::new(), Cell::csv))
     });
     let csv = job.format.write(&header, rows);
-    let next = if to < work.slots.len() { locator(to) } else { "null".to_owned() };
+    let next = if to < work.slots.len() {
+        locator(to)
+    } else {
+        "null".to_owned()
+    };
     Ok(Reply::raw(200, "text/csv", csv)
         .with("Sforce-Locator", next)
         .with("Sforce-NumberOfRecords", (to - from).to_string()))
 }
 
-fn result_pages(state: &mut State, call: &Call, session: Session<'_>, id: &str) -> Result<Reply, Refusal> {
+fn result_pages(
+    state: &mut State,
+    call: &Call,
+    session: Session<'_>,
+    id: &str,
+) -> Result<Reply, Refusal> {
     let size = state.settings.bulk_part_rows.max(1);
     let job = finished(state, session, id)?;
-    let Work::Query(work) = &job.work else { return Err(Refusal::not_found()) };
+    let Work::Query(work) = &job.work else {
+        return Err(Refusal::not_found());
+    };
     let base = format!("{}/jobs/query/{}", session.base(), job.id);
     let mut offset = offset_of(call, work.slots.len())?;
     let mut links = Vec::new();
@@ -200,6 +259,13 @@ fn result_pages(state: &mut State, call: &Call, session: Session<'_>, id: &str) 
         offset += size;
     }
     let done = offset >= work.slots.len();
-    let next = if done { Value::Null } else { json!(format!("{base}/resultPages?locator={}", locator(offset))) };
-    Ok(Reply::json(200, json!({"resultPages": links, "nextRecordsUrl": next, "done": done})))
+    let next = if done {
+        Value::Null
+    } else {
+        json!(format!("{base}/resultPages?locator={}", locator(offset)))
+    };
+    Ok(Reply::json(
+        200,
+        json!({"resultPages": links, "nextRecordsUrl": next, "done": done}),
+    ))
 }

@@ -13,11 +13,16 @@ use crate::faults::Fault;
 
 impl State {
     fn history_off(&self) -> bool {
-        self.faults.lasting(|fault| matches!(fault, Fault::HistoryOff).then_some(())).is_some()
+        self.faults
+            .lasting(|fault| matches!(fault, Fault::HistoryOff).then_some(()))
+            .is_some()
     }
 
     /// Notes a change of one field, when it is tracked.
-    #[expect(clippy::too_many_arguments, reason = "one call site, and each argument is a column of the history row")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call site, and each argument is a column of the history row"
+    )]
     pub(super) fn write_history(
         &mut self,
         table: usize,
@@ -31,11 +36,19 @@ impl State {
     ) {
         let object = &self.tables[table].object;
         let field = &object.fields[position];
-        let tracked = self.settings.tracked_fields.iter().any(|name| name.eq_ignore_ascii_case(field.name));
+        let tracked = self
+            .settings
+            .tracked_fields
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(field.name));
         if object.name != CONTACT || !tracked {
             return;
         }
-        let kind = if field.kind == Kind::Boolean { "Boolean" } else { "Text" };
+        let kind = if field.kind == Kind::Boolean {
+            "Boolean"
+        } else {
+            "Text"
+        };
         let values = [
             ("Field", Cell::text(field.name)),
             ("DataType", Cell::text(kind)),
@@ -56,7 +69,10 @@ impl State {
         visible: Option<DateTime<Utc>>,
     ) {
         if self.tables[table].object.name == CONTACT && !self.settings.tracked_fields.is_empty() {
-            let values = [("Field", Cell::text(event)), ("DataType", Cell::text("Text"))];
+            let values = [
+                ("Field", Cell::text(event)),
+                ("DataType", Cell::text("Text")),
+            ];
             self.add_history(id, &values, user, at, visible);
         }
     }
@@ -70,7 +86,9 @@ impl State {
         at: DateTime<Utc>,
         visible: Option<DateTime<Utc>>,
     ) {
-        let Some(table) = self.find_table(CONTACT_HISTORY) else { return };
+        let Some(table) = self.find_table(CONTACT_HISTORY) else {
+            return;
+        };
         if self.history_off() {
             return;
         }
@@ -89,11 +107,18 @@ impl State {
 
     /// Slots of the history rows of one contact, oldest first.
     pub(crate) fn history_of(&self, contact: &str) -> Vec<Slot> {
-        let Some(table) = self.find_table(CONTACT_HISTORY) else { return Vec::new() };
+        let Some(table) = self.find_table(CONTACT_HISTORY) else {
+            return Vec::new();
+        };
         let rows = &self.tables[table];
-        let Some(position) = rows.object.position("ContactId") else { return Vec::new() };
+        let Some(position) = rows.object.position("ContactId") else {
+            return Vec::new();
+        };
         rows.slots()
-            .filter(|slot| rows.saved(*slot).is_some_and(|row| row[position].as_text() == Some(contact)))
+            .filter(|slot| {
+                rows.saved(*slot)
+                    .is_some_and(|row| row[position].as_text() == Some(contact))
+            })
             .collect()
     }
 

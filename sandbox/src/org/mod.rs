@@ -23,7 +23,8 @@ use crate::{System, clock, ids};
 pub use calls::Calls;
 use save::Author;
 use schema::{
-    ASCEND_ID, CREATED, DONOR_ID, ID, IS_DELETED, MODIFIED, MODIFIED_BY, OPT_OUT, PERMISSION, PREFERENCES, STAMP,
+    ASCEND_ID, CREATED, DONOR_ID, ID, IS_DELETED, MODIFIED, MODIFIED_BY, OPT_OUT, PERMISSION,
+    PREFERENCES, STAMP,
 };
 pub use settings::{OldRefreshToken, Settings};
 use state::State;
@@ -59,7 +60,10 @@ pub enum ActError {
 
 impl From<Refusal> for ActError {
     fn from(refusal: Refusal) -> ActError {
-        ActError::Refused { code: refusal.code, message: refusal.message }
+        ActError::Refused {
+            code: refusal.code,
+            message: refusal.message,
+        }
     }
 }
 
@@ -157,7 +161,11 @@ pub struct Org {
 
 impl Org {
     pub(crate) fn new(state: State) -> Org {
-        Org { shared: Arc::new(Shared { state: Mutex::new(state) }) }
+        Org {
+            shared: Arc::new(Shared {
+                state: Mutex::new(state),
+            }),
+        }
     }
 
     pub(crate) fn shared(&self) -> Arc<Shared> {
@@ -211,7 +219,9 @@ impl Org {
     pub fn contacts_by_address(&self, address: &str) -> Vec<ContactState> {
         let state = self.lock();
         let rows = state.contacts();
-        let Some(email) = rows.object.position("Email") else { return Vec::new() };
+        let Some(email) = rows.object.position("Email") else {
+            return Vec::new();
+        };
         let wanted = address.trim().to_lowercase();
         rows.slots()
             .filter(|slot| {
@@ -226,10 +236,18 @@ impl Org {
     /// The field history of a contact, oldest first.
     pub fn history(&self, id: &str) -> Vec<HistoryRow> {
         let state = self.lock();
-        let Some(id) = ids::normalise(id) else { return Vec::new() };
-        let Some(table) = state.find_table(schema::CONTACT_HISTORY) else { return Vec::new() };
+        let Some(id) = ids::normalise(id) else {
+            return Vec::new();
+        };
+        let Some(table) = state.find_table(schema::CONTACT_HISTORY) else {
+            return Vec::new();
+        };
         let rows = &state.tables[table];
-        let cell = |row: &[Cell], name: &str| rows.object.position(name).map_or(Value::Null, |at| row[at].json());
+        let cell = |row: &[Cell], name: &str| {
+            rows.object
+                .position(name)
+                .map_or(Value::Null, |at| row[at].json())
+        };
         state
             .history_of(&id)
             .into_iter()
@@ -307,7 +325,9 @@ impl Org {
         for loser in losers {
             let (other, slot) = find(&state, loser)?;
             if other != table {
-                return Err(ActError::Invalid("records of different objects cannot be merged".to_owned()));
+                return Err(ActError::Invalid(
+                    "records of different objects cannot be merged".to_owned(),
+                ));
             }
             others.push(slot);
         }
@@ -338,7 +358,12 @@ impl Org {
             .slots()
             .filter_map(|slot| Some((slot, rows.saved(slot)?)))
             .filter(|(_, row)| !row[IS_DELETED].is_true())
-            .map(|(slot, row)| (slot, fields.iter().map(|at| (*at, row[*at].clone())).collect()))
+            .map(|(slot, row)| {
+                (
+                    slot,
+                    fields.iter().map(|at| (*at, row[*at].clone())).collect(),
+                )
+            })
             .collect();
         let count = snapshot.len();
         state.snapshots.insert(name.to_owned(), snapshot);
@@ -346,7 +371,12 @@ impl Org {
     }
 
     /// A manual load: writes the values of a snapshot over whatever the contacts hold now, as the named user.
-    pub fn load(&self, snapshot: &str, scope: &LoadScope, by: &str) -> Result<LoadReport, ActError> {
+    pub fn load(
+        &self,
+        snapshot: &str,
+        scope: &LoadScope,
+        by: &str,
+    ) -> Result<LoadReport, ActError> {
         let mut state = self.lock();
         let author = staff(&state, by)?;
         let rows = state
@@ -356,13 +386,19 @@ impl Org {
             .ok_or_else(|| ActError::UnknownSnapshot(snapshot.to_owned()))?;
         let table = state.contact_table();
         let wanted: Option<Vec<Slot>> = scope.ids.as_ref().map(|ids| {
-            ids.iter().filter_map(|id| state.contacts().slot(&ids::normalise(id)?)).collect()
+            ids.iter()
+                .filter_map(|id| state.contacts().slot(&ids::normalise(id)?))
+                .collect()
         });
         let chosen = rows
             .into_iter()
             .filter(|(slot, _)| wanted.as_ref().is_none_or(|wanted| wanted.contains(slot)))
             .take(scope.limit.unwrap_or(usize::MAX));
-        let mut report = LoadReport { rows: 0, changed: 0, refused: 0 };
+        let mut report = LoadReport {
+            rows: 0,
+            changed: 0,
+            refused: 0,
+        };
         for (slot, values) in chosen {
             match state.update_row(table, slot, values, &author) {
                 Ok(changed) => {
@@ -389,7 +425,11 @@ impl Org {
             }
             _ => {}
         }
-        if state.faults.add(rule) { Ok(()) } else { Err(ActError::Full("too many faults are set")) }
+        if state.faults.add(rule) {
+            Ok(())
+        } else {
+            Err(ActError::Full("too many faults are set"))
+        }
     }
 
     /// Clears all faults, or those of one name; returns how many.
@@ -429,7 +469,9 @@ impl Org {
     /// Switches the history tracking of one contact field.
     pub fn track(&self, field: &str, on: bool) {
         self.change_settings(|settings| {
-            settings.tracked_fields.retain(|name| !name.eq_ignore_ascii_case(field));
+            settings
+                .tracked_fields
+                .retain(|name| !name.eq_ignore_ascii_case(field));
             if on {
                 settings.tracked_fields.push(field.to_owned());
             }
@@ -438,18 +480,25 @@ impl Org {
 }
 
 fn staff(state: &State, by: &str) -> Result<Author, ActError> {
-    let user = state.user_named(by).ok_or_else(|| ActError::UnknownUser(by.to_owned()))?;
+    let user = state
+        .user_named(by)
+        .ok_or_else(|| ActError::UnknownUser(by.to_owned()))?;
     Ok(Author::staff(user))
 }
 
 fn find(state: &State, id: &str) -> Result<(usize, Slot), ActError> {
-    let table = state.table_of_id(id).ok_or_else(|| Refusal::malformed_id(id))?;
+    let table = state
+        .table_of_id(id)
+        .ok_or_else(|| Refusal::malformed_id(id))?;
     let (slot, _) = state.locate(table, id)?;
     Ok((table, slot))
 }
 
 fn user_name(state: &State, id: &Cell) -> String {
-    id.as_text().and_then(|id| state.user_name(id)).unwrap_or_default().to_owned()
+    id.as_text()
+        .and_then(|id| state.user_name(id))
+        .unwrap_or_default()
+        .to_owned()
 }
 
 pub(crate) fn contact_state(state: &State, slot: Slot) -> Option<ContactState> {

@@ -6,7 +6,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::schema::{
-    CONTACT, INDICATOR, INDICATOR_VALUE, IS_DELETED, Kind, MODIFIED, MODIFIED_BY, OPT_OUT, PREFERENCES, STAMP,
+    CONTACT, INDICATOR, INDICATOR_VALUE, IS_DELETED, Kind, MODIFIED, MODIFIED_BY, OPT_OUT,
+    PREFERENCES, STAMP,
 };
 use super::state::State;
 use super::table::{Cell, Slot};
@@ -31,11 +32,19 @@ pub(crate) struct Author {
 
 impl Author {
     pub(crate) fn staff(user: String) -> Author {
-        Author { user, call: None, allow_duplicates: true }
+        Author {
+            user,
+            call: None,
+            allow_duplicates: true,
+        }
     }
 
     pub(crate) fn api(user: String, call: CallKind) -> Author {
-        Author { user, call: Some(call), allow_duplicates: false }
+        Author {
+            user,
+            call: Some(call),
+            allow_duplicates: false,
+        }
     }
 }
 
@@ -63,11 +72,17 @@ impl State {
         changes: &mut Changes,
         author: &Author,
     ) -> Result<bool, Refusal> {
-        let before = self.tables[table].saved(slot).cloned().ok_or_else(Refusal::not_found)?;
+        let before = self.tables[table]
+            .saved(slot)
+            .cloned()
+            .ok_or_else(Refusal::not_found)?;
         if before[IS_DELETED].is_true() {
             return Err(Refusal::deleted());
         }
-        let id = before[super::schema::ID].as_text().unwrap_or_default().to_owned();
+        let id = before[super::schema::ID]
+            .as_text()
+            .unwrap_or_default()
+            .to_owned();
         self.row_faults(table, Some(&id), changes, author)?;
         if self.silently_ignored(table, changes) {
             return Ok(false);
@@ -77,16 +92,26 @@ impl State {
             after[position] = value;
         }
         self.automate(table, Some(&before), &mut after);
-        let changed: Vec<usize> =
-            (STAMP + 1..after.len()).filter(|position| before[*position] != after[*position]).collect();
+        let changed: Vec<usize> = (STAMP + 1..after.len())
+            .filter(|position| before[*position] != after[*position])
+            .collect();
         if changed.is_empty() && !self.settings.equal_update_moves_stamps {
             return Ok(false);
         }
         let now = self.now();
         let visible = self.late_commit(author, now);
-        self.touch(&mut after, &author.user, now);
+        touch(&mut after, &author.user, now);
         for position in &changed {
-            self.write_history(table, &id, *position, &before[*position], &after[*position], author, now, visible);
+            self.write_history(
+                table,
+                &id,
+                *position,
+                &before[*position],
+                &after[*position],
+                author,
+                now,
+                visible,
+            );
         }
         self.put_changed(table, slot, after, visible);
         Ok(!changed.is_empty())
@@ -127,7 +152,9 @@ impl State {
                 field.createable
                     && !field.nillable
                     && field.kind != Kind::Boolean
-                    && !changes.iter().any(|(at, value)| at == position && *value != Cell::Null)
+                    && !changes
+                        .iter()
+                        .any(|(at, value)| at == position && *value != Cell::Null)
             })
             .map(|(_, field)| field.name.to_owned())
             .collect();
@@ -150,25 +177,40 @@ impl State {
         cells[MODIFIED] = Cell::Time(whole_second(modified));
         cells[STAMP] = Cell::Time(whole_second(modified));
         self.automate(table, None, &mut cells);
-        let visible = if dates.is_some() { None } else { self.late_commit(author, now) };
+        let visible = if dates.is_some() {
+            None
+        } else {
+            self.late_commit(author, now)
+        };
         self.put_new(table, cells.into(), visible);
         self.write_event(table, &id, "created", &author.user, created, visible);
         Ok(id)
     }
 
     /// Moves a row to the recycle bin.
-    pub(crate) fn delete_row(&mut self, table: usize, slot: Slot, author: &Author) -> Result<(), Refusal> {
-        let before = self.tables[table].saved(slot).cloned().ok_or_else(Refusal::not_found)?;
+    pub(crate) fn delete_row(
+        &mut self,
+        table: usize,
+        slot: Slot,
+        author: &Author,
+    ) -> Result<(), Refusal> {
+        let before = self.tables[table]
+            .saved(slot)
+            .cloned()
+            .ok_or_else(Refusal::not_found)?;
         if before[IS_DELETED].is_true() {
             return Err(Refusal::deleted());
         }
-        let id = before[super::schema::ID].as_text().unwrap_or_default().to_owned();
+        let id = before[super::schema::ID]
+            .as_text()
+            .unwrap_or_default()
+            .to_owned();
         self.row_faults(table, Some(&id), &Vec::new(), author)?;
         let now = self.now();
         let visible = self.late_commit(author, now);
         let mut after = before;
         after[IS_DELETED] = Cell::Bool(true);
-        self.touch(&mut after, &author.user, now);
+        touch(&mut after, &author.user, now);
         self.put_changed(table, slot, after, visible);
         if author.call.is_some() {
             self.calls.rows_deleted += 1;
@@ -177,21 +219,31 @@ impl State {
     }
 
     /// Takes a row out of the recycle bin.
-    pub(crate) fn undelete_row(&mut self, table: usize, slot: Slot, author: &Author) -> Result<(), Refusal> {
-        let mut after = self.tables[table].saved(slot).cloned().ok_or_else(Refusal::not_found)?;
+    pub(crate) fn undelete_row(
+        &mut self,
+        table: usize,
+        slot: Slot,
+        author: &Author,
+    ) -> Result<(), Refusal> {
+        let mut after = self.tables[table]
+            .saved(slot)
+            .cloned()
+            .ok_or_else(Refusal::not_found)?;
         after[IS_DELETED] = Cell::Bool(false);
         if let Some(master) = self.tables[table].object.position("MasterRecordId") {
             after[master] = Cell::Null;
         }
         let now = self.now();
-        self.touch(&mut after, &author.user, now);
+        touch(&mut after, &author.user, now);
         self.put_changed(table, slot, after, None);
         Ok(())
     }
 
     /// Removes a row and its history for good.
     pub(crate) fn hard_delete_row(&mut self, table: usize, slot: Slot) -> Result<(), Refusal> {
-        let gone = self.tables[table].purge(slot).ok_or_else(Refusal::not_found)?;
+        let gone = self.tables[table]
+            .purge(slot)
+            .ok_or_else(Refusal::not_found)?;
         let id = gone[super::schema::ID].as_text().unwrap_or_default();
         self.purge_history(id);
         Ok(())
@@ -207,30 +259,47 @@ impl State {
         author: &Author,
     ) -> Result<(), Refusal> {
         if losers.is_empty() || losers.len() >= MAX_MERGED || losers.contains(&winner) {
-            return Err(Refusal::new(400, "INVALID_OPERATION", "a merge takes one winner and one or two losers"));
+            return Err(Refusal::new(
+                400,
+                "INVALID_OPERATION",
+                "a merge takes one winner and one or two losers",
+            ));
         }
         let winner_id = self.id_of(table, winner)?;
         let now = self.now();
         let visible = self.late_commit(author, now);
         for loser in losers {
-            let mut after = self.tables[table].saved(*loser).cloned().ok_or_else(Refusal::not_found)?;
+            let mut after = self.tables[table]
+                .saved(*loser)
+                .cloned()
+                .ok_or_else(Refusal::not_found)?;
             let loser_id = self.id_of(table, *loser)?;
             after[IS_DELETED] = Cell::Bool(true);
             if let Some(master) = self.tables[table].object.position("MasterRecordId") {
                 after[master] = Cell::text(&winner_id);
             }
-            self.touch(&mut after, &author.user, now);
+            touch(&mut after, &author.user, now);
             self.put_changed(table, *loser, after, visible);
             self.move_children(&loser_id, &winner_id, &author.user, now);
         }
         self.update_row(table, winner, changes, author)?;
-        self.write_event(table, &winner_id, "contactMerged", &author.user, now, visible);
+        self.write_event(
+            table,
+            &winner_id,
+            "contactMerged",
+            &author.user,
+            now,
+            visible,
+        );
         Ok(())
     }
 
     /// Moves the stamps of a row without changing it, as system work does.
     pub(crate) fn bump_row(&mut self, table: usize, slot: Slot) -> Result<(), Refusal> {
-        let mut after = self.tables[table].saved(slot).cloned().ok_or_else(Refusal::not_found)?;
+        let mut after = self.tables[table]
+            .saved(slot)
+            .cloned()
+            .ok_or_else(Refusal::not_found)?;
         after[STAMP] = Cell::Time(whole_second(self.now()));
         self.put_changed(table, slot, after, None);
         Ok(())
@@ -251,49 +320,54 @@ impl State {
             if !object.writable || object.name == CONTACT {
                 continue;
             }
-            let Some(position) = object.fields.iter().position(|field| matches!(field.kind, Kind::Reference(CONTACT, _)))
+            let Some(position) = object
+                .fields
+                .iter()
+                .position(|field| matches!(field.kind, Kind::Reference(CONTACT, _)))
             else {
                 continue;
             };
             let moved: Vec<Slot> = self.tables[table]
                 .slots()
                 .filter(|slot| {
-                    self.tables[table].saved(*slot).is_some_and(|row| row[position].as_text() == Some(from))
+                    self.tables[table]
+                        .saved(*slot)
+                        .is_some_and(|row| row[position].as_text() == Some(from))
                 })
                 .collect();
             for slot in moved {
                 if let Some(mut after) = self.tables[table].saved(slot).cloned() {
                     after[position] = Cell::text(to);
-                    self.touch(&mut after, user, now);
+                    touch(&mut after, user, now);
                     self.put_changed(table, slot, after, None);
                 }
             }
         }
     }
 
-    fn touch(&self, cells: &mut [Cell], user: &str, now: DateTime<Utc>) {
-        let at = Cell::Time(whole_second(now));
-        cells[MODIFIED] = at.clone();
-        cells[STAMP] = at;
-        cells[MODIFIED_BY] = Cell::text(user);
-    }
-
     /// When the save becomes visible, if a late commit is set.
     fn late_commit(&mut self, author: &Author, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.faults
-            .strike(author.call.unwrap_or(CallKind::Other), |fault| match fault {
-                Fault::LateCommit { seconds } => Some(*seconds),
-                _ => None,
-            })
+            .strike(
+                author.call.unwrap_or(CallKind::Other),
+                |fault| match fault {
+                    Fault::LateCommit { seconds } => Some(*seconds),
+                    _ => None,
+                },
+            )
             .map(|seconds| now + TimeDelta::seconds(i64::from(seconds)))
     }
 
     /// The org's own rules, run inside every save.
     fn automate(&self, table: usize, before: Option<&[Cell]>, after: &mut [Cell]) {
         let object = &self.tables[table].object;
-        if object.name == CONTACT && self.system == System::Salesforce && self.settings.opt_out_clears_boxes {
+        if object.name == CONTACT
+            && self.system == System::Salesforce
+            && self.settings.opt_out_clears_boxes
+        {
             let opted_out = object.position(OPT_OUT).is_some_and(|position| {
-                after[position].is_true() && before.is_some_and(|before| !before[position].is_true())
+                after[position].is_true()
+                    && before.is_some_and(|before| !before[position].is_true())
             });
             if opted_out {
                 for name in PREFERENCES {
@@ -307,7 +381,10 @@ impl State {
             && let Some(value) = object.position("ucinn_ascendv2__Service_Indicator_Value__c")
             && let Some(formula) = object.position("ucinn_ascendv2__Code_Formula__c")
         {
-            after[formula] = after[value].as_text().and_then(|id| self.indicator_code(id)).unwrap_or(Cell::Null);
+            after[formula] = after[value]
+                .as_text()
+                .and_then(|id| self.indicator_code(id))
+                .unwrap_or(Cell::Null);
         }
     }
 
@@ -323,11 +400,22 @@ impl State {
         if object.name != INDICATOR {
             return false;
         }
-        let Some(position) = object.position("ucinn_ascendv2__Service_Indicator_Value__c") else { return false };
+        let Some(position) = object.position("ucinn_ascendv2__Service_Indicator_Value__c") else {
+            return false;
+        };
         let unknown = changes.iter().any(|(at, value)| {
-            *at == position && value.as_text().is_some_and(|id| self.indicator_code(id).is_none())
+            *at == position
+                && value
+                    .as_text()
+                    .is_some_and(|id| self.indicator_code(id).is_none())
         });
-        unknown && self.faults.lasting(|fault| matches!(fault, Fault::SilentNoOp).then_some(())).is_some()
+        unknown && self.package_is_silent()
+    }
+
+    fn package_is_silent(&self) -> bool {
+        self.faults
+            .lasting(|fault| matches!(fault, Fault::SilentNoOp).then_some(()))
+            .is_some()
     }
 
     fn row_faults(
@@ -337,25 +425,36 @@ impl State {
         changes: &Changes,
         author: &Author,
     ) -> Result<(), Refusal> {
-        let silent = self.faults.lasting(|fault| matches!(fault, Fault::SilentNoOp).then_some(())).is_some();
-        self.check_references(table, changes, silent)?;
-        let Some(call) = author.call else { return Ok(()) };
+        self.check_references(table, changes, self.package_is_silent())?;
+        let Some(call) = author.call else {
+            return Ok(());
+        };
         if self.faults.row_locked(call) {
             let which = id.unwrap_or("a related record");
-            let message = format!("unable to obtain exclusive access to this record or 1 records: {which}");
+            let message =
+                format!("unable to obtain exclusive access to this record or 1 records: {which}");
             return Err(Refusal::new(400, "UNABLE_TO_LOCK_ROW", message));
         }
         let refused = self.faults.strike(call, |fault| match fault {
             Fault::ValidationFailure { ids, message } => {
                 let hit = ids.as_ref().is_none_or(|ids| {
-                    ids.iter().any(|one| crate::ids::normalise(one).as_deref() == id && id.is_some())
+                    ids.iter()
+                        .any(|one| crate::ids::normalise(one).as_deref() == id && id.is_some())
                 });
-                hit.then(|| message.clone().unwrap_or_else(|| "This record may not be changed.".to_owned()))
+                hit.then(|| {
+                    message
+                        .clone()
+                        .unwrap_or_else(|| "This record may not be changed.".to_owned())
+                })
             }
             _ => None,
         });
         if let Some(message) = refused {
-            return Err(Refusal::new(400, "FIELD_CUSTOM_VALIDATION_EXCEPTION", message));
+            return Err(Refusal::new(
+                400,
+                "FIELD_CUSTOM_VALIDATION_EXCEPTION",
+                message,
+            ));
         }
         let allowed = author.allow_duplicates;
         let duplicate = self.faults.strike(call, |fault| match fault {
@@ -370,15 +469,28 @@ impl State {
     }
 
     /// References must point at rows of the right object.
-    fn check_references(&self, table: usize, changes: &Changes, silent: bool) -> Result<(), Refusal> {
+    fn check_references(
+        &self,
+        table: usize,
+        changes: &Changes,
+        silent: bool,
+    ) -> Result<(), Refusal> {
         for (position, value) in changes {
             let field = &self.tables[table].object.fields[*position];
-            let (Kind::Reference(target, _), Some(id)) = (field.kind, value.as_text()) else { continue };
-            let known = self.find_table(target).is_some_and(|target| self.tables[target].slot(id).is_some());
-            if !known && !(silent && target == INDICATOR_VALUE) {
-                return Err(
-                    Refusal::new(400, "INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id").on(field.name)
-                );
+            let (Kind::Reference(target, _), Some(id)) = (field.kind, value.as_text()) else {
+                continue;
+            };
+            let known = self
+                .find_table(target)
+                .is_some_and(|target| self.tables[target].slot(id).is_some());
+            let ignored = silent && target == INDICATOR_VALUE;
+            if !known && !ignored {
+                return Err(Refusal::new(
+                    400,
+                    "INVALID_CROSS_REFERENCE_KEY",
+                    "invalid cross reference id",
+                )
+                .on(field.name));
             }
         }
         Ok(())
@@ -394,4 +506,12 @@ impl State {
             Err(_) => self.calls.rows_refused += 1,
         }
     }
+}
+
+/// Moves the stamps of a row that `user` saves.
+fn touch(cells: &mut [Cell], user: &str, now: DateTime<Utc>) {
+    let at = Cell::Time(whole_second(now));
+    cells[MODIFIED] = at.clone();
+    cells[STAMP] = at;
+    cells[MODIFIED_BY] = Cell::text(user);
 }

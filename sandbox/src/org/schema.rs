@@ -35,8 +35,12 @@ pub(crate) const DONOR_ID: &str = "ucinn_ascendv2__Donor_ID__c";
 pub(crate) const ASCEND_ID: &str = "Ascend_ID__c";
 pub(crate) const PERMISSION: &str = "Email_Permission__c";
 /// The preference check boxes of the Salesforce org.
-pub(crate) const PREFERENCES: [&str; 4] =
-    ["Email_Alumni_News__c", "Email_Events__c", "Email_Giving__c", "Email_Research__c"];
+pub(crate) const PREFERENCES: [&str; 4] = [
+    "Email_Alumni_News__c",
+    "Email_Events__c",
+    "Email_Giving__c",
+    "Email_Research__c",
+];
 
 /// Type of a column as describe names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,28 +208,58 @@ impl Object {
         self.fields
             .iter()
             .position(|field| field.name == name)
-            .or_else(|| self.fields.iter().position(|field| field.name.eq_ignore_ascii_case(name)))
+            .or_else(|| {
+                self.fields
+                    .iter()
+                    .position(|field| field.name.eq_ignore_ascii_case(name))
+            })
     }
-
 }
 
-fn object(name: &'static str, label: &'static str, prefix: &'static str, own: Vec<Field>) -> Object {
+fn object(
+    name: &'static str,
+    label: &'static str,
+    prefix: &'static str,
+    own: Vec<Field>,
+) -> Object {
     let history = name == CONTACT_HISTORY;
     let user = name == USER;
     let mut fields = vec![
         Field::new("Id", "Record ID", Kind::Id).system(),
-        Field::new("IsDeleted", "Deleted", Kind::Boolean).system().hidden_if(user),
+        Field::new("IsDeleted", "Deleted", Kind::Boolean)
+            .system()
+            .hidden_if(user),
         Field::new("CreatedDate", "Created Date", Kind::DateTime).system(),
-        Field::new("CreatedById", "Created By ID", Kind::Reference(USER, "CreatedBy")).system(),
-        Field::new("LastModifiedDate", "Last Modified Date", Kind::DateTime).system().hidden_if(history),
-        Field::new("LastModifiedById", "Last Modified By ID", Kind::Reference(USER, "LastModifiedBy"))
+        Field::new(
+            "CreatedById",
+            "Created By ID",
+            Kind::Reference(USER, "CreatedBy"),
+        )
+        .system(),
+        Field::new("LastModifiedDate", "Last Modified Date", Kind::DateTime)
             .system()
             .hidden_if(history),
-        Field::new("SystemModstamp", "System Modstamp", Kind::DateTime).system().hidden_if(history),
+        Field::new(
+            "LastModifiedById",
+            "Last Modified By ID",
+            Kind::Reference(USER, "LastModifiedBy"),
+        )
+        .system()
+        .hidden_if(history),
+        Field::new("SystemModstamp", "System Modstamp", Kind::DateTime)
+            .system()
+            .hidden_if(history),
     ];
     fields.extend(own);
     let writable = !history && !user;
-    Object { name, label, prefix, writable, replicateable: writable, fields }
+    Object {
+        name,
+        label,
+        prefix,
+        writable,
+        replicateable: writable,
+        fields,
+    }
 }
 
 fn text(name: &'static str, label: &'static str) -> Field {
@@ -239,8 +273,17 @@ fn flag(name: &'static str, label: &'static str) -> Field {
 /// The objects of one org.
 pub(crate) fn objects(system: System) -> Vec<Object> {
     let mut contact = vec![
-        Field::new("MasterRecordId", "Master Record ID", Kind::Reference(CONTACT, "MasterRecord")).read_only(),
-        Field::new("AccountId", "Account ID", Kind::Reference(ACCOUNT, "Account")),
+        Field::new(
+            "MasterRecordId",
+            "Master Record ID",
+            Kind::Reference(CONTACT, "MasterRecord"),
+        )
+        .read_only(),
+        Field::new(
+            "AccountId",
+            "Account ID",
+            Kind::Reference(ACCOUNT, "Account"),
+        ),
         Field::new("LastName", "Last Name", Kind::Text(80)).required(),
         Field::new("FirstName", "First Name", Kind::Text(40)),
         Field::new("Email", "Email", Kind::Email),
@@ -267,11 +310,20 @@ pub(crate) fn objects(system: System) -> Vec<Object> {
             "Contact History",
             "017",
             vec![
-                Field::new("ContactId", "Contact ID", Kind::Reference(CONTACT, "Contact")).read_only(),
+                Field::new(
+                    "ContactId",
+                    "Contact ID",
+                    Kind::Reference(CONTACT, "Contact"),
+                )
+                .read_only(),
                 Field::new("Field", "Changed Field", Kind::Picklist).read_only(),
                 Field::new("DataType", "Datatype", Kind::Picklist).read_only(),
-                Field::new("OldValue", "Old Value", Kind::Any).read_only().unfilterable(),
-                Field::new("NewValue", "New Value", Kind::Any).read_only().unfilterable(),
+                Field::new("OldValue", "Old Value", Kind::Any)
+                    .read_only()
+                    .unfilterable(),
+                Field::new("NewValue", "New Value", Kind::Any)
+                    .read_only()
+                    .unfilterable(),
             ],
         ),
         object(
@@ -284,7 +336,12 @@ pub(crate) fn objects(system: System) -> Vec<Object> {
                 flag("IsActive", "Active").read_only(),
             ],
         ),
-        object(ACCOUNT, "Account", "001", vec![text("Name", "Account Name").required()]),
+        object(
+            ACCOUNT,
+            "Account",
+            "001",
+            vec![text("Name", "Account Name").required()],
+        ),
     ];
     if system == System::Ascend {
         objects.push(object(
@@ -294,7 +351,10 @@ pub(crate) fn objects(system: System) -> Vec<Object> {
             vec![
                 text("Name", "Service Indicator Value Name").required(),
                 Field::new("ucinn_ascendv2__Code__c", "Code", Kind::Text(20)),
-                text("ucinn_ascendv2__Service_Indicator_Description__c", "Description"),
+                text(
+                    "ucinn_ascendv2__Service_Indicator_Description__c",
+                    "Description",
+                ),
             ],
         ));
         objects.push(object(
@@ -310,7 +370,10 @@ pub(crate) fn objects(system: System) -> Vec<Object> {
                 Field::new(
                     "ucinn_ascendv2__Service_Indicator_Value__c",
                     "Service Indicator Value",
-                    Kind::Reference(INDICATOR_VALUE, "ucinn_ascendv2__Service_Indicator_Value__r"),
+                    Kind::Reference(
+                        INDICATOR_VALUE,
+                        "ucinn_ascendv2__Service_Indicator_Value__r",
+                    ),
                 ),
                 Field::new("ucinn_ascendv2__Code_Formula__c", "Code", Kind::Text(20)).formula(),
                 flag("ucinn_ascendv2__Is_Active__c", "Is Active"),
@@ -329,7 +392,11 @@ pub(crate) fn objects(system: System) -> Vec<Object> {
                     "Contact",
                     Kind::Reference(CONTACT, "ucinn_ascendv2__Contact__r"),
                 ),
-                Field::new("ucinn_ascendv2__Email_Address__c", "Email Address", Kind::Email),
+                Field::new(
+                    "ucinn_ascendv2__Email_Address__c",
+                    "Email Address",
+                    Kind::Email,
+                ),
                 text("ucinn_ascendv2__Type__c", "Type"),
                 text("ucinn_ascendv2__Status__c", "Status"),
                 flag("ucinn_ascendv2__Is_Preferred__c", "Is Preferred"),

@@ -6,8 +6,8 @@
 use chrono::{DateTime, Utc};
 
 use super::schema::{
-    ASCEND_ID, CONTACT, DONOR_ID, EMAIL, INDICATOR, INDICATOR_VALUE, MODIFIED, MODIFIED_BY, OPT_OUT, PERMISSION,
-    PREFERENCES, STAMP,
+    ASCEND_ID, CONTACT, DONOR_ID, EMAIL, INDICATOR, INDICATOR_VALUE, MODIFIED, MODIFIED_BY,
+    OPT_OUT, PERMISSION, PREFERENCES, STAMP,
 };
 use super::state::{AGENT, DATA_LOAD, RECORDS, SPECIALIST, State};
 use super::table::Cell;
@@ -19,7 +19,11 @@ use crate::people::Person;
 const INDICATOR_VALUES: [(&str, &str, &str); 4] = [
     ("No Contact", "NC", "Do not contact in any way"),
     ("No Email", "NE", "Do not send e-mail"),
-    ("No Email Solicitation", "NES", "Do not ask for gifts by e-mail"),
+    (
+        "No Email Solicitation",
+        "NES",
+        "Do not ask for gifts by e-mail",
+    ),
     ("No Solicitation", "NS", "Do not ask for gifts"),
 ];
 
@@ -86,7 +90,10 @@ impl State {
                     &[
                         ("Name", Cell::text(name)),
                         ("ucinn_ascendv2__Code__c", Cell::text(code)),
-                        ("ucinn_ascendv2__Service_Indicator_Description__c", Cell::text(description)),
+                        (
+                            "ucinn_ascendv2__Service_Indicator_Description__c",
+                            Cell::text(description),
+                        ),
                     ],
                     (&load, started),
                     (&load, started),
@@ -113,7 +120,11 @@ impl State {
             match system {
                 System::Salesforce => {
                     values.push((ASCEND_ID, Cell::optional(one.link)));
-                    values.extend(PREFERENCES.into_iter().zip(one.preferences.iter().map(|on| Cell::Bool(*on))));
+                    values.extend(
+                        PREFERENCES
+                            .into_iter()
+                            .zip(one.preferences.iter().map(|on| Cell::Bool(*on))),
+                    );
                 }
                 System::Ascend => {
                     values.push((DONOR_ID, Cell::optional(one.link)));
@@ -125,7 +136,10 @@ impl State {
                 (Some(_), false) => &agent,
                 (None, _) => &load,
             };
-            let Some(id) = self.lay(CONTACT, &values, (&load, one.created), (last, one.modified)) else { continue };
+            let Some(id) = self.lay(CONTACT, &values, (&load, one.created), (last, one.modified))
+            else {
+                continue;
+            };
             if let Some(at) = one.opted_out_at {
                 past.push((at, id.clone(), one.opted_out, last.clone()));
             }
@@ -146,7 +160,13 @@ impl State {
     }
 
     /// The e-mail row and, for the opted out, the service indicator of one Ascend contact.
-    fn lay_package_rows(&mut self, contact: &str, one: &Seedling<'_>, no_email: Option<&str>, by: &str) {
+    fn lay_package_rows(
+        &mut self,
+        contact: &str,
+        one: &Seedling<'_>,
+        no_email: Option<&str>,
+        by: &str,
+    ) {
         let start = Cell::Day(one.created.date_naive());
         if let Some(address) = one.address {
             self.lay(
@@ -169,7 +189,10 @@ impl State {
                 INDICATOR,
                 &[
                     ("ucinn_ascendv2__Contact__c", Cell::text(contact)),
-                    ("ucinn_ascendv2__Service_Indicator_Value__c", Cell::optional(no_email)),
+                    (
+                        "ucinn_ascendv2__Service_Indicator_Value__c",
+                        Cell::optional(no_email),
+                    ),
                     ("ucinn_ascendv2__Code_Formula__c", Cell::text("NE")),
                     ("ucinn_ascendv2__Is_Active__c", Cell::Bool(true)),
                     ("ucinn_ascendv2__Start_Date__c", Cell::Day(at.date_naive())),

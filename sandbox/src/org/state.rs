@@ -7,7 +7,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value as Json;
 
 use super::calls::Calls;
-use super::schema::{self, CONTACT, CREATED, CREATED_BY, ID, IS_DELETED, MODIFIED, MODIFIED_BY, STAMP, USER};
+use super::schema::{
+    self, CONTACT, CREATED, CREATED_BY, ID, IS_DELETED, MODIFIED, MODIFIED_BY, STAMP, USER,
+};
 use super::settings::Settings;
 use super::table::{Cell, Cells, Shadow, Slot, Table};
 use crate::System;
@@ -22,22 +24,30 @@ use crate::soql;
 
 /// Users of every org besides the integration user.
 const STAFF: [&str; 4] = [AGENT, SPECIALIST, DATA_LOAD, RECORDS];
-/// The user that Marketing Cloud Connect saves as.
-pub(crate) const AGENT: &str = "Marketing Cloud Integration Agent";
+/// The user that Marketing Cloud Connect saves as, by name.
+pub const AGENT: &str = "Marketing Cloud Integration Agent";
 /// Staff who change consent by hand on the Salesforce side.
-pub(crate) const SPECIALIST: &str = "eComm Specialist";
-/// The user of manual loads.
-pub(crate) const DATA_LOAD: &str = "Data Load";
+pub const SPECIALIST: &str = "eComm Specialist";
+/// The user of manual loads, by name.
+pub const DATA_LOAD: &str = "Data Load";
 /// Staff on the Ascend side.
-pub(crate) const RECORDS: &str = "Records Specialist";
+pub const RECORDS: &str = "Records Specialist";
 /// The user that API logins map to.
-pub(crate) const INTEGRATION: &str = "Consent Integration";
+pub const INTEGRATION: &str = "Consent Integration";
 
 /// One step of a transaction, for taking it back.
 #[derive(Debug)]
 enum Undo {
-    Restore { table: usize, slot: Slot, cells: Cells, shadow: Option<Shadow> },
-    Remove { table: usize, slot: Slot },
+    Restore {
+        table: usize,
+        slot: Slot,
+        cells: Cells,
+        shadow: Option<Shadow>,
+    },
+    Remove {
+        table: usize,
+        slot: Slot,
+    },
 }
 
 /// Values of the consent fields at one moment.
@@ -65,9 +75,18 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(system: System, url: String, username: &str, clock: Arc<Clock>, auth: Auth) -> State {
+    pub(crate) fn new(
+        system: System,
+        url: String,
+        username: &str,
+        clock: Arc<Clock>,
+        auth: Auth,
+    ) -> State {
         let instance = system.instance();
-        let tables = schema::objects(system).into_iter().map(|object| Table::new(object, instance)).collect();
+        let tables = schema::objects(system)
+            .into_iter()
+            .map(|object| Table::new(object, instance))
+            .collect();
         let mut state = State {
             system,
             url,
@@ -95,12 +114,16 @@ impl State {
 
     fn add_user(&mut self, name: &str, username: &str) -> String {
         let at = self.now() - TimeDelta::days(2_000);
-        let Ok(table) = self.table_named(USER) else { return String::new() };
+        let Ok(table) = self.table_named(USER) else {
+            return String::new();
+        };
         let id = self.tables[table].next_id();
         let mut cells = self.blank(table, &id, &id, at);
-        for (field, value) in
-            [("Username", Cell::text(username)), ("Name", Cell::text(name)), ("IsActive", Cell::Bool(true))]
-        {
+        for (field, value) in [
+            ("Username", Cell::text(username)),
+            ("Name", Cell::text(name)),
+            ("IsActive", Cell::Bool(true)),
+        ] {
             if let Some(position) = self.tables[table].object.position(field) {
                 cells[position] = value;
             }
@@ -116,7 +139,13 @@ impl State {
             .object
             .fields
             .iter()
-            .map(|field| if field.kind == schema::Kind::Boolean { Cell::Bool(false) } else { Cell::Null })
+            .map(|field| {
+                if field.kind == schema::Kind::Boolean {
+                    Cell::Bool(false)
+                } else {
+                    Cell::Null
+                }
+            })
             .collect();
         cells[ID] = Cell::text(id);
         cells[CREATED] = at.clone();
@@ -141,12 +170,19 @@ impl State {
 
     /// Position of a table by its API name in any case, or `INVALID_TYPE`.
     pub(crate) fn table_named(&self, name: &str) -> Result<usize, Refusal> {
-        self.find_table(name)
-            .ok_or_else(|| Refusal::new(400, "INVALID_TYPE", format!("sObject type '{name}' is not supported.")))
+        self.find_table(name).ok_or_else(|| {
+            Refusal::new(
+                400,
+                "INVALID_TYPE",
+                format!("sObject type '{name}' is not supported."),
+            )
+        })
     }
 
     pub(crate) fn find_table(&self, name: &str) -> Option<usize> {
-        self.tables.iter().position(|table| table.object.name.eq_ignore_ascii_case(name))
+        self.tables
+            .iter()
+            .position(|table| table.object.name.eq_ignore_ascii_case(name))
     }
 
     /// Position of the Contact table, which every org has first.
@@ -200,7 +236,12 @@ impl State {
     pub(crate) fn rollback(&mut self) {
         for step in self.undo.take().unwrap_or_default().into_iter().rev() {
             match step {
-                Undo::Restore { table, slot, cells, shadow } => {
+                Undo::Restore {
+                    table,
+                    slot,
+                    cells,
+                    shadow,
+                } => {
                     self.tables[table].replace(slot, cells);
                     self.tables[table].put_shadow(slot, shadow);
                 }
@@ -212,7 +253,12 @@ impl State {
     }
 
     /// Stores a new row; readers see it from `visible` on.
-    pub(crate) fn put_new(&mut self, table: usize, cells: Cells, visible: Option<DateTime<Utc>>) -> Slot {
+    pub(crate) fn put_new(
+        &mut self,
+        table: usize,
+        cells: Cells,
+        visible: Option<DateTime<Utc>>,
+    ) -> Slot {
         let slot = self.tables[table].insert(cells);
         if let Some(until) = visible {
             self.tables[table].shadow(slot, until, None);
@@ -224,12 +270,20 @@ impl State {
     }
 
     /// Stores a changed row; readers see it from `visible` on.
-    pub(crate) fn put_changed(&mut self, table: usize, slot: Slot, cells: Cells, visible: Option<DateTime<Utc>>) {
+    pub(crate) fn put_changed(
+        &mut self,
+        table: usize,
+        slot: Slot,
+        cells: Cells,
+        visible: Option<DateTime<Utc>>,
+    ) {
         let now = self.now();
         let rows = &mut self.tables[table];
         rows.settle(now);
         let shadow = rows.shadow_of(slot).cloned();
-        let Some(before) = rows.replace(slot, cells) else { return };
+        let Some(before) = rows.replace(slot, cells) else {
+            return;
+        };
         match visible {
             Some(until) => rows.shadow(slot, until, Some(before.clone())),
             None => {
@@ -237,7 +291,12 @@ impl State {
             }
         }
         if let Some(undo) = &mut self.undo {
-            undo.push(Undo::Restore { table, slot, cells: before, shadow });
+            undo.push(Undo::Restore {
+                table,
+                slot,
+                cells: before,
+                shadow,
+            });
         }
     }
 
@@ -246,19 +305,28 @@ impl State {
         let full = ids::normalise(id).ok_or_else(|| Refusal::malformed_id(id))?;
         let rows = &self.tables[table];
         let slot = rows.slot(&full).ok_or_else(Refusal::not_found)?;
-        let deleted = rows.saved(slot).is_some_and(|row| row[IS_DELETED].is_true());
+        let deleted = rows
+            .saved(slot)
+            .is_some_and(|row| row[IS_DELETED].is_true());
         Ok((slot, deleted))
     }
 
     /// The table that an id belongs to by its key prefix.
     pub(crate) fn table_of_id(&self, id: &str) -> Option<usize> {
         let prefix = id.get(..3)?;
-        self.tables.iter().position(|table| table.object.prefix == prefix)
+        self.tables
+            .iter()
+            .position(|table| table.object.prefix == prefix)
     }
 
     /// A row for the evaluator.
     pub(crate) fn view(&self, table: usize, slot: Slot, now: DateTime<Utc>) -> View<'_> {
-        View { state: self, table, slot, now }
+        View {
+            state: self,
+            table,
+            slot,
+            now,
+        }
     }
 }
 
@@ -274,23 +342,37 @@ pub(crate) struct View<'a> {
 impl<'a> View<'a> {
     fn cell(&self, name: &str) -> Option<&'a Cell> {
         let table = &self.state.tables[self.table];
-        table.seen(self.slot, self.now)?.get(table.object.position(name)?)
+        table
+            .seen(self.slot, self.now)?
+            .get(table.object.position(name)?)
     }
 
     /// The row that a relationship leads to.
     pub(crate) fn follow(&self, relationship: &str) -> Option<View<'a>> {
         let table = &self.state.tables[self.table];
         let (position, target) =
-            table.object.fields.iter().enumerate().find_map(|(position, field)| match field.kind {
-                schema::Kind::Reference(target, name) if name.eq_ignore_ascii_case(relationship) => {
-                    Some((position, target))
-                }
-                _ => None,
-            })?;
+            table
+                .object
+                .fields
+                .iter()
+                .enumerate()
+                .find_map(|(position, field)| match field.kind {
+                    schema::Kind::Reference(target, name)
+                        if name.eq_ignore_ascii_case(relationship) =>
+                    {
+                        Some((position, target))
+                    }
+                    _ => None,
+                })?;
         let id = table.seen(self.slot, self.now)?[position].as_text()?;
         let target = self.state.find_table(target)?;
         let slot = self.state.tables[target].slot(id)?;
-        Some(View { state: self.state, table: target, slot, now: self.now })
+        Some(View {
+            state: self.state,
+            table: target,
+            slot,
+            now: self.now,
+        })
     }
 
     /// The row as JSON values of the given columns, relationships nested.
@@ -315,7 +397,8 @@ impl soql::Row for View<'_> {
 
 impl soql::Schema for State {
     fn object(&self, name: &str) -> Option<String> {
-        self.find_table(name).map(|table| self.tables[table].object.name.to_owned())
+        self.find_table(name)
+            .map(|table| self.tables[table].object.name.to_owned())
     }
 
     fn field(&self, object: &str, name: &str) -> Option<soql::FieldInfo> {
@@ -331,9 +414,18 @@ impl soql::Schema for State {
     }
 
     fn fields(&self, object: &str) -> Vec<String> {
-        let Some(table) = self.find_table(object) else { return Vec::new() };
-        let names = self.tables[table].object.fields.iter().map(|field| field.name);
-        names.filter(|name| self.visible_field(table, name).is_some()).map(str::to_owned).collect()
+        let Some(table) = self.find_table(object) else {
+            return Vec::new();
+        };
+        let names = self.tables[table]
+            .object
+            .fields
+            .iter()
+            .map(|field| field.name);
+        names
+            .filter(|name| self.visible_field(table, name).is_some())
+            .map(str::to_owned)
+            .collect()
     }
 
     fn now(&self) -> Option<DateTime<Utc>> {

@@ -117,7 +117,11 @@ impl Table {
 
     /// The id that the next row gets.
     pub(crate) fn next_id(&self) -> String {
-        ids::make(self.object.prefix, self.instance, self.rows.len() as u64 + 1)
+        ids::make(
+            self.object.prefix,
+            self.instance,
+            self.rows.len() as u64 + 1,
+        )
     }
 
     pub(crate) fn insert(&mut self, cells: Cells) -> Slot {
@@ -155,7 +159,10 @@ impl Table {
 
     /// Keeps showing `before` until `until`.
     pub(crate) fn shadow(&mut self, slot: Slot, until: DateTime<Utc>, before: Option<Cells>) {
-        self.shadows.entry(slot).and_modify(|shadow| shadow.until = until).or_insert(Shadow { until, before });
+        self.shadows
+            .entry(slot)
+            .and_modify(|shadow| shadow.until = until)
+            .or_insert(Shadow { until, before });
     }
 
     pub(crate) fn take_shadow(&mut self, slot: Slot) -> Option<Shadow> {
@@ -221,23 +228,29 @@ impl Table {
 
     /// Slots of all rows, oldest id first.
     pub(crate) fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
-        self.rows.iter().enumerate().filter(|(_, row)| row.is_some()).map(|(slot, _)| slot as Slot)
+        self.rows
+            .iter()
+            .enumerate()
+            .filter(|(_, row)| row.is_some())
+            .map(|(slot, _)| slot as Slot)
     }
 
     /// Slots by stamp from `from` (inclusive) to `to` (exclusive), both epoch seconds.
     pub(crate) fn stamped(&self, from: i64, to: i64) -> impl Iterator<Item = Slot> + '_ {
         let to = to.max(from);
-        self.by_stamp.range((from, 0)..(to, 0)).map(|(_, slot)| *slot)
-    }
-
-    /// Rows, deleted ones included.
-    pub(crate) fn len(&self) -> usize {
-        self.by_stamp.len()
+        self.by_stamp
+            .range((from, 0)..(to, 0))
+            .map(|(_, slot)| *slot)
     }
 
     /// Rows that are not in the recycle bin.
     pub(crate) fn live(&self) -> usize {
-        self.slots().filter(|slot| self.saved(*slot).is_some_and(|row| !row[IS_DELETED].is_true())).count()
+        self.slots()
+            .filter(|slot| {
+                self.saved(*slot)
+                    .is_some_and(|row| !row[IS_DELETED].is_true())
+            })
+            .count()
     }
 }
 

@@ -24,7 +24,10 @@ use crate::refusal::Refusal;
 pub(crate) const MAX_SESSIONS: usize = 10_000;
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 /// Audiences of the production and the sandbox login hosts.
-const LOGIN_HOSTS: [&str; 2] = ["https://login.salesforce.com", "https://test.salesforce.com"];
+const LOGIN_HOSTS: [&str; 2] = [
+    "https://login.salesforce.com",
+    "https://test.salesforce.com",
+];
 
 #[derive(Debug)]
 struct Live {
@@ -63,7 +66,9 @@ impl Auth {
     }
 
     fn letters(&mut self, count: usize) -> String {
-        (0..count).map(|_| char::from(self.random.sample(rand::distr::Alphanumeric))).collect()
+        (0..count)
+            .map(|_| char::from(self.random.sample(rand::distr::Alphanumeric)))
+            .collect()
     }
 }
 
@@ -73,13 +78,23 @@ pub(crate) fn open_session(state: &mut State) -> String {
     let org = state.org_id[..15].to_owned();
     let token = format!("{org}!{}", state.auth.letters(96));
     if state.auth.sessions.len() >= MAX_SESSIONS
-        && let Some(oldest) =
-            state.auth.sessions.iter().min_by_key(|(_, live)| live.last_used).map(|(token, _)| token.clone())
+        && let Some(oldest) = state
+            .auth
+            .sessions
+            .iter()
+            .min_by_key(|(_, live)| live.last_used)
+            .map(|(token, _)| token.clone())
     {
         state.auth.sessions.remove(&oldest);
     }
     let user = state.integration_user.clone();
-    state.auth.sessions.insert(token.clone(), Live { user, last_used: now });
+    state.auth.sessions.insert(
+        token.clone(),
+        Live {
+            user,
+            last_used: now,
+        },
+    );
     state.calls.logins += 1;
     token
 }
@@ -90,10 +105,18 @@ pub(crate) fn user_of(state: &mut State, call: &Call) -> Result<String, Refusal>
     let idle = TimeDelta::seconds(state.settings.session_idle_secs);
     let token = call
         .header("authorization")
-        .and_then(|value| value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("OAuth ")))
+        .and_then(|value| {
+            value
+                .strip_prefix("Bearer ")
+                .or_else(|| value.strip_prefix("OAuth "))
+        })
         .map(|token| token.trim().to_owned())
         .ok_or_else(|| Refusal::new(401, "INVALID_AUTH_HEADER", "INVALID_HEADER_TYPE"))?;
-    let live = state.auth.sessions.get_mut(&token).ok_or_else(Refusal::session)?;
+    let live = state
+        .auth
+        .sessions
+        .get_mut(&token)
+        .ok_or_else(Refusal::session)?;
     if now - live.last_used > idle {
         state.auth.sessions.remove(&token);
         return Err(Refusal::session());
@@ -104,16 +127,21 @@ pub(crate) fn user_of(state: &mut State, call: &Call) -> Result<String, Refusal>
 
 /// An OAuth error answer.
 fn no(status: u16, error: &str, description: &str) -> Reply {
-    Reply::json(status, json!({"error": error, "error_description": description}))
-        .with("Cache-Control", "no-store")
-        .with("Pragma", "no-cache")
+    Reply::json(
+        status,
+        json!({"error": error, "error_description": description}),
+    )
+    .with("Cache-Control", "no-store")
+    .with("Pragma", "no-cache")
 }
 
 struct Form(HashMap<String, String>);
 
 impl Form {
     fn of(call: &Call) -> Form {
-        let mut fields: HashMap<String, String> = url::form_urlencoded::parse(&call.body).into_owned().collect();
+        let mut fields: HashMap<String, String> = url::form_urlencoded::parse(&call.body)
+            .into_owned()
+            .collect();
         if let Some(query) = &call.query {
             fields.extend(url::form_urlencoded::parse(query.as_bytes()).into_owned());
         }
@@ -134,7 +162,10 @@ fn client(call: &Call, form: &Form) -> (String, String) {
         .and_then(|bytes| String::from_utf8(bytes).ok());
     match basic.as_deref().and_then(|pair| pair.split_once(':')) {
         Some((id, secret)) => (id.to_owned(), secret.to_owned()),
-        None => (form.get("client_id").to_owned(), form.get("client_secret").to_owned()),
+        None => (
+            form.get("client_id").to_owned(),
+            form.get("client_secret").to_owned(),
+        ),
     }
 }
 
@@ -143,11 +174,17 @@ pub(crate) fn token(state: &mut State, call: &Call) -> Reply {
     if call.method != axum::http::Method::POST {
         return no(400, "invalid_request", "must use HTTP POST");
     }
-    let fault = state.faults.strike_own(CallKind::Token, |fault| match fault {
-        Fault::TokenEndpointDown => Some(Reply::raw(503, "text/html;charset=UTF-8", "<html>Service Unavailable</html>")),
-        Fault::TokenRefused { error, description } => Some(no(400, error, description)),
-        _ => None,
-    });
+    let fault = state
+        .faults
+        .strike_own(CallKind::Token, |fault| match fault {
+            Fault::TokenEndpointDown => Some(Reply::raw(
+                503,
+                "text/html;charset=UTF-8",
+                "<html>Service Unavailable</html>",
+            )),
+            Fault::TokenRefused { error, description } => Some(no(400, error, description)),
+            _ => None,
+        });
     if let Some(reply) = fault {
         return reply;
     }
@@ -179,7 +216,12 @@ fn refresh(state: &mut State, form: &Form, id: &str, secret: &str) -> Reply {
     if !secret.is_empty() && secret != state.auth.consumer_secret {
         return no(400, "invalid_client", "invalid client credentials");
     }
-    let Some(place) = state.auth.refresh_tokens.iter().position(|known| known == form.get("refresh_token")) else {
+    let Some(place) = state
+        .auth
+        .refresh_tokens
+        .iter()
+        .position(|known| known == form.get("refresh_token"))
+    else {
         return no(400, "invalid_grant", "expired access/refresh token");
     };
     if !state.settings.rotate_refresh_token {
@@ -206,7 +248,10 @@ fn granted(state: &mut State, refresh_token: Option<String>, signed: bool) -> Re
             _ => None,
         })
         .unwrap_or_else(|| state.url.clone());
-    let id = format!("{}/id/{}/{}", state.url, state.org_id, state.integration_user);
+    let id = format!(
+        "{}/id/{}/{}",
+        state.url, state.org_id, state.integration_user
+    );
     let mut body = json!({
         "access_token": token,
         "scope": "api id",
@@ -216,7 +261,10 @@ fn granted(state: &mut State, refresh_token: Option<String>, signed: bool) -> Re
     });
     if signed {
         let issued = state.now().timestamp_millis().to_string();
-        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, state.auth.consumer_secret.as_bytes());
+        let key = aws_lc_rs::hmac::Key::new(
+            aws_lc_rs::hmac::HMAC_SHA256,
+            state.auth.consumer_secret.as_bytes(),
+        );
         let signature = aws_lc_rs::hmac::sign(&key, format!("{id}{issued}").as_bytes());
         body["issued_at"] = json!(issued);
         body["signature"] = json!(STANDARD.encode(signature));
@@ -224,11 +272,16 @@ fn granted(state: &mut State, refresh_token: Option<String>, signed: bool) -> Re
     if let Some(token) = refresh_token {
         body["refresh_token"] = json!(token);
     }
-    Reply::json(200, body).with("Cache-Control", "no-store").with("Pragma", "no-cache")
+    Reply::json(200, body)
+        .with("Cache-Control", "no-store")
+        .with("Pragma", "no-cache")
 }
 
 fn decode(part: &str) -> Option<Vec<u8>> {
-    URL_SAFE_NO_PAD.decode(part).or_else(|_| URL_SAFE.decode(part)).ok()
+    URL_SAFE_NO_PAD
+        .decode(part)
+        .or_else(|_| URL_SAFE.decode(part))
+        .ok()
 }
 
 /// Checks signature and claims of a JWT bearer assertion.
@@ -236,8 +289,12 @@ fn check_assertion(state: &State, assertion: &str) -> Result<(), (&'static str, 
     let invalid = ("invalid_grant", "invalid assertion");
     let (signed, signature) = assertion.rsplit_once('.').ok_or(invalid)?;
     let (header, claims) = signed.split_once('.').ok_or(invalid)?;
-    let header: Value = decode(header).and_then(|bytes| serde_json::from_slice(&bytes).ok()).ok_or(invalid)?;
-    let claims: Value = decode(claims).and_then(|bytes| serde_json::from_slice(&bytes).ok()).ok_or(invalid)?;
+    let header: Value = decode(header)
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .ok_or(invalid)?;
+    let claims: Value = decode(claims)
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .ok_or(invalid)?;
     if header["alg"] != "RS256" {
         return Err(("invalid_grant", "algorithm not supported"));
     }
@@ -248,7 +305,10 @@ fn check_assertion(state: &State, assertion: &str) -> Result<(), (&'static str, 
     UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &state.auth.public_key)
         .verify(signed.as_bytes(), &signature)
         .map_err(|_| invalid)?;
-    let audience = claims["aud"].as_str().unwrap_or_default().trim_end_matches('/');
+    let audience = claims["aud"]
+        .as_str()
+        .unwrap_or_default()
+        .trim_end_matches('/');
     if audience != state.url && !LOGIN_HOSTS.contains(&audience) {
         return Err(("invalid_grant", "Audience validation failed"));
     }
@@ -264,7 +324,10 @@ fn check_assertion(state: &State, assertion: &str) -> Result<(), (&'static str, 
     if expiry > now + state.settings.assertion_ahead_secs {
         return Err(invalid);
     }
-    let subject = claims["sub"].as_str().or_else(|| claims["prn"].as_str()).unwrap_or_default();
+    let subject = claims["sub"]
+        .as_str()
+        .or_else(|| claims["prn"].as_str())
+        .unwrap_or_default();
     if !subject.eq_ignore_ascii_case(&state.auth.username) || !state.settings.user_approved {
         return Err(("invalid_grant", "user hasn't approved this consumer"));
     }

@@ -31,16 +31,26 @@ fn run(
     headers: HeaderMap,
     body: Option<&Value>,
 ) -> Reply {
-    let (path, query) = url.split_once('?').map_or((url, None), |(path, query)| (path, Some(query)));
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/services/data/{path}") };
-    let Some((_, rest)) = split_version(&path) else { return Refusal::not_found().into() };
+    let (path, query) = url
+        .split_once('?')
+        .map_or((url, None), |(path, query)| (path, Some(query)));
+    let path = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("/services/data/{path}")
+    };
+    let Some((_, rest)) = split_version(&path) else {
+        return Refusal::not_found().into();
+    };
     let kind = classify(&method, &path);
     let call = Call {
         method,
         path: path.clone(),
         query: query.map(str::to_owned),
         headers,
-        body: body.map(|body| Bytes::from(body.to_string())).unwrap_or_default(),
+        body: body
+            .map(|body| Bytes::from(body.to_string()))
+            .unwrap_or_default(),
     };
     if rest.starts_with("/composite/batch") || rest.trim_end_matches('/') == "/composite" {
         return Refusal::new(400, "INVALID_INPUT", "composite calls do not nest").into();
@@ -56,25 +66,46 @@ fn value(body: Body) -> Value {
 }
 
 /// `POST composite/batch`.
-pub(crate) fn batch(state: &mut State, call: &Call, session: Session<'_>) -> Result<Reply, Refusal> {
+pub(crate) fn batch(
+    state: &mut State,
+    call: &Call,
+    session: Session<'_>,
+) -> Result<Reply, Refusal> {
     let body = call.json()?;
     let requests = list(&body, "batchRequests")?;
-    let halt = body.get("haltOnError").and_then(Value::as_bool).unwrap_or(false);
+    let halt = body
+        .get("haltOnError")
+        .and_then(Value::as_bool)
+        .unwrap_or(false);
     let mut failed = false;
     let mut results = Vec::with_capacity(requests.len());
     for request in requests {
         if failed && halt {
-            let refusal = Refusal::new(412, "BATCH_PROCESSING_HALTED", "Batch processing halted per request");
+            let refusal = Refusal::new(
+                412,
+                "BATCH_PROCESSING_HALTED",
+                "Batch processing halted per request",
+            );
             results.push(json!({"statusCode": 412, "result": [refusal.top()]}));
             continue;
         }
         let method = parse_method(request["method"].as_str())?;
         let url = request["url"].as_str().unwrap_or_default();
-        let reply = run(state, session, method, url, HeaderMap::new(), request.get("richInput"));
+        let reply = run(
+            state,
+            session,
+            method,
+            url,
+            HeaderMap::new(),
+            request.get("richInput"),
+        );
         failed |= reply.status >= 400;
         results.push(json!({"statusCode": reply.status, "result": value(reply.body)}));
     }
-    Ok(Reply::json(200, json!({"hasErrors": failed, "results": results})))
+    Ok(Reply::json(
+        200,
+        json!({"hasErrors": failed, "results": results}),
+    ))
 }
 
 fn list<'a>(body: &'a Map<String, Value>, name: &str) -> Result<&'a Vec<Value>, Refusal> {
@@ -90,17 +121,26 @@ fn list<'a>(body: &'a Map<String, Value>, name: &str) -> Result<&'a Vec<Value>, 
 }
 
 /// `POST composite`.
-pub(crate) fn composite(state: &mut State, call: &Call, session: Session<'_>) -> Result<Reply, Refusal> {
+pub(crate) fn composite(
+    state: &mut State,
+    call: &Call,
+    session: Session<'_>,
+) -> Result<Reply, Refusal> {
     let body = call.json()?;
     let requests = list(&body, "compositeRequest")?;
     let heavy = requests.iter().filter(|request| {
-        request["url"].as_str().is_some_and(|url| url.contains("/query") || url.contains("/composite/sobjects"))
+        request["url"]
+            .as_str()
+            .is_some_and(|url| url.contains("/query") || url.contains("/composite/sobjects"))
     });
     if heavy.count() > MAX_HEAVY {
         let message = format!("at most {MAX_HEAVY} sub-requests may be queries or collections");
         return Err(Refusal::new(400, "LIMIT_EXCEEDED", message));
     }
-    let all_or_none = body.get("allOrNone").and_then(Value::as_bool).unwrap_or(false);
+    let all_or_none = body
+        .get("allOrNone")
+        .and_then(Value::as_bool)
+        .unwrap_or(false);
     if all_or_none {
         state.begin();
     }
@@ -108,7 +148,10 @@ pub(crate) fn composite(state: &mut State, call: &Call, session: Session<'_>) ->
     let mut replies: Vec<(String, Reply)> = Vec::with_capacity(requests.len());
     let mut failed = None;
     for request in requests {
-        let reference = request["referenceId"].as_str().unwrap_or_default().to_owned();
+        let reference = request["referenceId"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         if all_or_none && failed.is_some() {
             replies.push((reference, Reply::empty(400)));
             continue;
@@ -124,7 +167,11 @@ pub(crate) fn composite(state: &mut State, call: &Call, session: Session<'_>) ->
     }
     let culprit = failed.filter(|_| all_or_none);
     if all_or_none {
-        if culprit.is_some() { state.rollback() } else { state.commit() }
+        if culprit.is_some() {
+            state.rollback();
+        } else {
+            state.commit();
+        }
     }
     let answers: Vec<Value> = replies
         .into_iter()
@@ -148,7 +195,12 @@ pub(crate) fn composite(state: &mut State, call: &Call, session: Session<'_>) ->
     Ok(Reply::json(200, json!({"compositeResponse": answers})))
 }
 
-fn one(state: &mut State, session: Session<'_>, request: &Value, references: &HashMap<String, Value>) -> Reply {
+fn one(
+    state: &mut State,
+    session: Session<'_>,
+    request: &Value,
+    references: &HashMap<String, Value>,
+) -> Reply {
     let method = match parse_method(request["method"].as_str()) {
         Ok(method) => method,
         Err(refusal) => return refusal.into(),
@@ -157,10 +209,13 @@ fn one(state: &mut State, session: Session<'_>, request: &Value, references: &Ha
     let body = request.get("body").map(|body| bind_all(body, references));
     let mut headers = HeaderMap::new();
     for (name, value) in request["httpHeaders"].as_object().into_iter().flatten() {
-        let forbidden = ["accept", "authorization", "content-type"].contains(&name.to_ascii_lowercase().as_str());
-        if let (false, Ok(name), Some(Ok(value))) =
-            (forbidden, name.parse::<HeaderName>(), value.as_str().map(HeaderValue::from_str))
-        {
+        let forbidden = ["accept", "authorization", "content-type"]
+            .contains(&name.to_ascii_lowercase().as_str());
+        if let (false, Ok(name), Some(Ok(value))) = (
+            forbidden,
+            name.parse::<HeaderName>(),
+            value.as_str().map(HeaderValue::from_str),
+        ) {
             headers.insert(name, value);
         }
     }
@@ -172,12 +227,17 @@ fn bind(text: &str, references: &HashMap<String, Value>) -> String {
     let mut bound = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("@{") {
-        let Some(length) = rest[start..].find('}') else { break };
+        let Some(length) = rest[start..].find('}') else {
+            break;
+        };
         let path = &rest[start + 2..start + length];
         let mut steps = path.split(['.', '[', ']']).filter(|step| !step.is_empty());
         let mut found = steps.next().and_then(|name| references.get(name));
         for step in steps {
-            found = found.and_then(|value| step.parse::<usize>().map_or_else(|_| value.get(step), |at| value.get(at)));
+            found = found.and_then(|value| {
+                step.parse::<usize>()
+                    .map_or_else(|_| value.get(step), |at| value.get(at))
+            });
         }
         bound.push_str(&rest[..start]);
         match found {
@@ -195,9 +255,11 @@ fn bind_all(value: &Value, references: &HashMap<String, Value>) -> Value {
     match value {
         Value::String(text) => Value::String(bind(text, references)),
         Value::Array(list) => list.iter().map(|one| bind_all(one, references)).collect(),
-        Value::Object(map) => {
-            Value::Object(map.iter().map(|(name, one)| (name.clone(), bind_all(one, references))).collect())
-        }
+        Value::Object(map) => Value::Object(
+            map.iter()
+                .map(|(name, one)| (name.clone(), bind_all(one, references)))
+                .collect(),
+        ),
         other => other.clone(),
     }
 }

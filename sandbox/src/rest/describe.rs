@@ -45,9 +45,13 @@ fn summary(state: &State, session: Session<'_>, table: usize) -> Map<String, Val
 
 /// `GET sobjects`.
 pub(crate) fn objects(state: &State, session: Session<'_>) -> Reply {
-    let list: Vec<Value> =
-        (0..state.tables.len()).map(|table| Value::Object(summary(state, session, table))).collect();
-    Reply::json(200, json!({"encoding": "UTF-8", "maxBatchSize": MAX_BATCH_SIZE, "sobjects": list}))
+    let list: Vec<Value> = (0..state.tables.len())
+        .map(|table| Value::Object(summary(state, session, table)))
+        .collect();
+    Reply::json(
+        200,
+        json!({"encoding": "UTF-8", "maxBatchSize": MAX_BATCH_SIZE, "sobjects": list}),
+    )
 }
 
 /// `GET sobjects/<object>`.
@@ -58,13 +62,20 @@ pub(crate) fn basic(state: &State, session: Session<'_>, object: &str) -> Result
 }
 
 /// `GET sobjects/<object>/describe`.
-pub(crate) fn object(state: &State, call: &Call, session: Session<'_>, object: &str) -> Result<Reply, Refusal> {
+pub(crate) fn object(
+    state: &State,
+    call: &Call,
+    session: Session<'_>,
+    object: &str,
+) -> Result<Reply, Refusal> {
     if call.method != Method::GET {
         return Err(Refusal::method(call.method.as_str(), "GET"));
     }
     let table = state.find_table(object).ok_or_else(Refusal::not_found)?;
     let changed = described_at(state);
-    if let Some(since) = call.header("if-modified-since").and_then(clock::parse_http_date)
+    if let Some(since) = call
+        .header("if-modified-since")
+        .and_then(clock::parse_http_date)
         && changed <= since
     {
         return Ok(Reply::empty(304).with("Last-Modified", clock::http_date(changed)));

@@ -42,7 +42,9 @@ impl Call {
     /// First value of a query parameter.
     pub(crate) fn param(&self, name: &str) -> Option<String> {
         let query = self.query.as_deref()?;
-        url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+        url::form_urlencoded::parse(query.as_bytes())
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.into_owned())
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
@@ -53,8 +55,12 @@ impl Call {
     pub(crate) fn json(&self) -> Result<Map<String, Value>, Refusal> {
         match serde_json::from_slice(&self.body) {
             Ok(Value::Object(map)) => Ok(map),
-            Ok(_) => Err(Refusal::json_parser("The HTTP entity body is required to be a JSON object")),
-            Err(error) => Err(Refusal::json_parser(format!("Unexpected character or end of input: {error}"))),
+            Ok(_) => Err(Refusal::json_parser(
+                "The HTTP entity body is required to be a JSON object",
+            )),
+            Err(error) => Err(Refusal::json_parser(format!(
+                "Unexpected character or end of input: {error}"
+            ))),
         }
     }
 }
@@ -78,15 +84,27 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn empty(status: u16) -> Reply {
-        Reply { status, headers: Vec::new(), body: Body::Empty }
+        Reply {
+            status,
+            headers: Vec::new(),
+            body: Body::Empty,
+        }
     }
 
     pub(crate) fn json(status: u16, body: Value) -> Reply {
-        Reply { status, headers: Vec::new(), body: Body::Json(body) }
+        Reply {
+            status,
+            headers: Vec::new(),
+            body: Body::Json(body),
+        }
     }
 
     pub(crate) fn raw(status: u16, kind: &'static str, body: impl Into<Vec<u8>>) -> Reply {
-        Reply { status, headers: Vec::new(), body: Body::Raw(kind, body.into()) }
+        Reply {
+            status,
+            headers: Vec::new(),
+            body: Body::Raw(kind, body.into()),
+        }
     }
 
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Reply {
@@ -141,7 +159,10 @@ fn split_version(path: &str) -> Option<(&str, &str)> {
 
 fn version_served(version: &str) -> bool {
     version.split_once('.').is_some_and(|(major, minor)| {
-        minor == "0" && major.parse::<u32>().is_ok_and(|major| (OLDEST_VERSION..=NEWEST_VERSION).contains(&major))
+        minor == "0"
+            && major
+                .parse::<u32>()
+                .is_ok_and(|major| (OLDEST_VERSION..=NEWEST_VERSION).contains(&major))
     })
 }
 
@@ -158,7 +179,9 @@ pub(crate) fn classify(method: &Method, path: &str) -> CallKind {
         "/services/data" => return CallKind::Versions,
         _ => {}
     }
-    let Some((_, rest)) = split_version(path) else { return CallKind::Other };
+    let Some((_, rest)) = split_version(path) else {
+        return CallKind::Other;
+    };
     let segments = segments(rest);
     let names: Vec<&str> = segments.iter().map(String::as_str).collect();
     match names.as_slice() {
@@ -172,7 +195,9 @@ pub(crate) fn classify(method: &Method, path: &str) -> CallKind {
         ["sobjects", _, "deleted"] => CallKind::Deleted,
         ["sobjects", ..] if write => CallKind::RowWrite,
         ["sobjects", ..] => CallKind::RowRead,
-        ["composite", "sobjects", _] if !write || *method == Method::POST => CallKind::CollectionsRead,
+        ["composite", "sobjects", _] if !write || *method == Method::POST => {
+            CallKind::CollectionsRead
+        }
         ["composite", "sobjects", ..] => CallKind::CollectionsWrite,
         ["composite", "batch"] => CallKind::Batch,
         ["composite"] => CallKind::Composite,
@@ -188,7 +213,11 @@ pub(crate) fn handle(state: &mut State, call: &Call) -> Reply {
     let kind = classify(&call.method, &call.path);
     let uri_bytes = call.path.len() + call.query.as_ref().map_or(0, String::len);
     if uri_bytes > MAX_URI_BYTES {
-        return Reply::raw(414, "text/html;charset=UTF-8", "<h1>Bad Message 414</h1><pre>reason: URI Too Long</pre>");
+        return Reply::raw(
+            414,
+            "text/html;charset=UTF-8",
+            "<h1>Bad Message 414</h1><pre>reason: URI Too Long</pre>",
+        );
     }
     match kind {
         CallKind::Token => return auth::token(state, call),
@@ -203,7 +232,10 @@ pub(crate) fn handle(state: &mut State, call: &Call) -> Reply {
     if reply.status == 401 {
         state.calls.unauthorised += 1;
     }
-    let mut usage = format!("api-usage={}/{}", state.calls.counted, state.settings.daily_requests);
+    let mut usage = format!(
+        "api-usage={}/{}",
+        state.calls.counted, state.settings.daily_requests
+    );
     if let Some(extra) = &state.settings.limit_info_extra {
         usage.push_str(extra);
     }
@@ -214,12 +246,22 @@ fn authenticated(state: &mut State, call: &Call, kind: CallKind) -> Result<Reply
     let Some((version, rest)) = split_version(&call.path) else {
         return Err(Refusal::not_found());
     };
-    if state.faults.strike(kind, |fault| matches!(fault, Fault::SessionInvalid).then_some(())).is_some() {
+    if state
+        .faults
+        .strike(kind, |fault| {
+            matches!(fault, Fault::SessionInvalid).then_some(())
+        })
+        .is_some()
+    {
         return Err(Refusal::session());
     }
     let user = auth::user_of(state, call)?;
     if !version_served(version) {
-        return Err(Refusal::new(404, "NOT_FOUND", "The requested resource does not exist"));
+        return Err(Refusal::new(
+            404,
+            "NOT_FOUND",
+            "The requested resource does not exist",
+        ));
     }
     if state.calls.counted > state.settings.daily_requests {
         return Err(quota());
@@ -236,11 +278,24 @@ fn authenticated(state: &mut State, call: &Call, kind: CallKind) -> Result<Reply
     if let Some(refusal) = refused {
         return Err(refusal);
     }
-    route(state, call, kind, rest, Session { user: &user, version })
+    route(
+        state,
+        call,
+        kind,
+        rest,
+        Session {
+            user: &user,
+            version,
+        },
+    )
 }
 
 fn quota() -> Refusal {
-    Refusal::new(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
+    Refusal::new(
+        403,
+        "REQUEST_LIMIT_EXCEEDED",
+        "TotalRequests Limit exceeded.",
+    )
 }
 
 /// Serves the resource at `rest`, the path behind the version.
@@ -259,18 +314,24 @@ pub(crate) fn route(
         ["queryAll"] => query::first(state, call, session, true),
         ["query" | "queryAll", locator] => query::more(state, call, kind, session, locator),
         ["sobjects"] => Ok(describe::objects(state, session)),
-        ["sobjects", object] if call.method == Method::GET => describe::basic(state, session, object),
+        ["sobjects", object] if call.method == Method::GET => {
+            describe::basic(state, session, object)
+        }
         ["sobjects", object] => rows::create(state, call, session, object),
         ["sobjects", object, "describe"] => describe::object(state, call, session, object),
         ["sobjects", object, "updated"] => replication::updated(state, call, kind, object),
         ["sobjects", object, "deleted"] => replication::deleted(state, call, kind, object),
         ["sobjects", object, id] => rows::by_id(state, call, session, object, id),
-        ["sobjects", object, field, value] => rows::by_external_id(state, call, session, object, field, value),
+        ["sobjects", object, field, value] => {
+            rows::by_external_id(state, call, session, object, field, value)
+        }
         ["composite"] => composite::composite(state, call, session),
         ["composite", "batch"] => composite::batch(state, call, session),
         ["composite", "sobjects"] => collections::write(state, call, session),
         ["composite", "sobjects", object] => collections::on_object(state, call, session, object),
-        ["composite", "sobjects", object, field] => collections::upsert(state, call, session, object, field),
+        ["composite", "sobjects", object, field] => {
+            collections::upsert(state, call, session, object, field)
+        }
         ["limits"] => limits(state),
         ["jobs", "query", rest @ ..] => bulk::query::serve(state, call, session, rest),
         ["jobs", "ingest", rest @ ..] => bulk::ingest::serve(state, call, session, rest),
@@ -298,16 +359,27 @@ fn versions() -> Reply {
 
 fn resources(session: Session<'_>) -> Reply {
     let base = session.base();
-    let map: Map<String, Value> = ["sobjects", "query", "queryAll", "composite", "limits", "jobs"]
-        .into_iter()
-        .map(|name| (name.to_owned(), json!(format!("{base}/{name}"))))
-        .collect();
+    let map: Map<String, Value> = [
+        "sobjects",
+        "query",
+        "queryAll",
+        "composite",
+        "limits",
+        "jobs",
+    ]
+    .into_iter()
+    .map(|name| (name.to_owned(), json!(format!("{base}/{name}"))))
+    .collect();
     Reply::json(200, Value::Object(map))
 }
 
 fn limits(state: &State) -> Result<Reply, Refusal> {
     if !state.settings.limits_readable {
-        return Err(Refusal::new(403, "FORBIDDEN", "You don't have permission to view limits"));
+        return Err(Refusal::new(
+            403,
+            "FORBIDDEN",
+            "You don't have permission to view limits",
+        ));
     }
     let pair = |max: u64, used: u64| json!({"Max": max, "Remaining": max.saturating_sub(used)});
     let queries = state.calls.of(CallKind::BulkQuery);
@@ -334,9 +406,13 @@ mod tests {
 
     #[test]
     fn version_labels_follow_the_release_calendar() {
-        let Body::Json(list) = versions().body else { panic!("versions are JSON") };
+        let Body::Json(list) = versions().body else {
+            panic!("versions are JSON")
+        };
         let label = |version: &str| {
-            let found = list.as_array().and_then(|all| all.iter().find(|one| one["version"] == version));
+            let found = list
+                .as_array()
+                .and_then(|all| all.iter().find(|one| one["version"] == version));
             found.map(|one| one["label"].clone())
         };
         assert_eq!(label("64.0"), Some(json!("Summer '25")));
@@ -350,12 +426,36 @@ mod tests {
         let cases = [
             (Method::GET, "/services/data/", CallKind::Versions),
             (Method::GET, "/services/data/v66.0/query/", CallKind::Query),
-            (Method::GET, "/services/data/v66.0/query/0r8x-2000", CallKind::QueryMore),
-            (Method::PATCH, "/services/data/v66.0/composite/sobjects", CallKind::CollectionsWrite),
-            (Method::POST, "/services/data/v66.0/composite/sobjects/Contact", CallKind::CollectionsRead),
-            (Method::PATCH, "/services/data/v66.0/composite/sobjects/Contact/X__c", CallKind::CollectionsWrite),
-            (Method::GET, "/services/data/v66.0/sobjects/Contact/updated/", CallKind::Updated),
-            (Method::PATCH, "/services/data/v66.0/sobjects/Contact/003", CallKind::RowWrite),
+            (
+                Method::GET,
+                "/services/data/v66.0/query/0r8x-2000",
+                CallKind::QueryMore,
+            ),
+            (
+                Method::PATCH,
+                "/services/data/v66.0/composite/sobjects",
+                CallKind::CollectionsWrite,
+            ),
+            (
+                Method::POST,
+                "/services/data/v66.0/composite/sobjects/Contact",
+                CallKind::CollectionsRead,
+            ),
+            (
+                Method::PATCH,
+                "/services/data/v66.0/composite/sobjects/Contact/X__c",
+                CallKind::CollectionsWrite,
+            ),
+            (
+                Method::GET,
+                "/services/data/v66.0/sobjects/Contact/updated/",
+                CallKind::Updated,
+            ),
+            (
+                Method::PATCH,
+                "/services/data/v66.0/sobjects/Contact/003",
+                CallKind::RowWrite,
+            ),
         ];
         for (method, path, kind) in cases {
             assert_eq!(classify(&method, path), kind, "{method} {path}");

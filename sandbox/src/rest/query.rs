@@ -10,10 +10,11 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 
+use super::replication::DELETED_DAYS;
 use super::{Call, Reply, Session};
 use crate::faults::{CallKind, Fault};
 use crate::ids;
-use crate::org::schema::{ID, IS_DELETED};
+use crate::org::schema::{ID, IS_DELETED, STAMP};
 use crate::org::state::State;
 use crate::org::table::Slot;
 use crate::refusal::Refusal;
@@ -46,12 +47,6 @@ pub(crate) struct Cursors {
     made: u64,
 }
 
-impl std::fmt::Debug for Rows {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Rows").field("table", &self.table).field("rows", &self.slots.len()).finish()
-    }
-}
-
 /// A planned query and the rows it selects.
 pub(crate) struct Rows {
     pub(crate) table: usize,
@@ -62,16 +57,23 @@ pub(crate) struct Rows {
 /// Runs a statement; deleted rows count when `all`.
 pub(crate) fn run(state: &State, text: &str, all: bool) -> Result<Rows, Refusal> {
     if text.chars().count() > MAX_STATEMENT {
-        return Err(Refusal::new(400, "MALFORMED_QUERY", "SOQL statements cannot be longer than 100000 characters."));
+        return Err(Refusal::new(
+            400,
+            "MALFORMED_QUERY",
+            "SOQL statements cannot be longer than 100000 characters.",
+        ));
     }
     let query = soql::parse(text)?;
     let plan = query.check(state)?;
     let table = state.table_named(query.object())?;
     let now = state.now();
     let rows = &state.tables[table];
+    let purged = now - TimeDelta::days(DELETED_DAYS);
     let visible = |slot: &Slot| {
-        rows.seen(*slot, now).is_some_and(|row| all || !row[IS_DELETED].is_true())
-            && plan.matches(&state.view(table, *slot, now))
+        rows.seen(*slot, now).is_some_and(|row| {
+            let deleted = row[IS_DELETED].is_true();
+            !deleted || all && row[STAMP].as_time().is_some_and(|at| at > purged)
+        }) && plan.matches(&state.view(table, *slot, now))
     };
     let slots: Vec<Slot> = if let Some(ids) = plan.equality_ids() {
         let mut slots: Vec<Slot> = ids.iter().filter_map(|id| rows.slot(id)).collect();
@@ -79,21 +81,32 @@ pub(crate) fn run(state: &State, text: &str, all: bool) -> Result<Rows, Refusal>
         slots.dedup();
         slots.into_iter().filter(visible).collect()
     } else if let Some(floor) = plan.lower_bound("SystemModstamp") {
-        let mut slots: Vec<Slot> = rows.stamped(floor.timestamp(), i64::MAX).chain(rows.shadowed()).collect();
+        let mut slots: Vec<Slot> = rows
+            .stamped(floor.timestamp(), i64::MAX)
+            .chain(rows.shadowed())
+            .collect();
         slots.sort_unstable();
         slots.dedup();
         slots.into_iter().filter(visible).collect()
     } else {
         rows.slots().filter(visible).collect()
     };
-    let mut views: Vec<_> = slots.into_iter().map(|slot| state.view(table, slot, now)).collect();
+    let mut views: Vec<_> = slots
+        .into_iter()
+        .map(|slot| state.view(table, slot, now))
+        .collect();
     plan.sort_limit(&mut views);
     let slots = views.into_iter().map(|view| view.slot).collect();
     Ok(Rows { table, plan, slots })
 }
 
 /// `GET query` and `GET queryAll`.
-pub(crate) fn first(state: &mut State, call: &Call, session: Session<'_>, all: bool) -> Result<Reply, Refusal> {
+pub(crate) fn first(
+    state: &mut State,
+    call: &Call,
+    session: Session<'_>,
+    all: bool,
+) -> Result<Reply, Refusal> {
     let text = call
         .param("q")
         .filter(|text| !text.trim().is_empty())
@@ -101,7 +114,10 @@ pub(crate) fn first(state: &mut State, call: &Call, session: Session<'_>, all: b
     let rows = run(state, &text, all)?;
     let page_rows = wanted_rows(state, call).unwrap_or(state.settings.page_rows);
     if rows.plan.is_count() {
-        return Ok(Reply::json(200, json!({"totalSize": rows.slots.len(), "done": true, "records": []})));
+        return Ok(Reply::json(
+            200,
+            json!({"totalSize": rows.slots.len(), "done": true, "records": []}),
+        ));
     }
     state.cursors.made += 1;
     let cursor = Cursor {
@@ -114,12 +130,25 @@ pub(crate) fn first(state: &mut State, call: &Call, session: Session<'_>, all: b
         plan: Arc::new(rows.plan),
         slots: rows.slots.into(),
     };
-    let kind = if all { CallKind::QueryAll } else { CallKind::Query };
+    let kind = if all {
+        CallKind::QueryAll
+    } else {
+        CallKind::Query
+    };
     let (body, done) = page(state, kind, &cursor, 0, page_rows);
     if !done {
-        let own = state.cursors.open.iter().filter(|open| open.user == cursor.user).count();
+        let own = state
+            .cursors
+            .open
+            .iter()
+            .filter(|open| open.user == cursor.user)
+            .count();
         if own >= MAX_CURSORS
-            && let Some(oldest) = state.cursors.open.iter().position(|open| open.user == cursor.user)
+            && let Some(oldest) = state
+                .cursors
+                .open
+                .iter()
+                .position(|open| open.user == cursor.user)
         {
             state.cursors.open.remove(oldest);
         }
@@ -137,7 +166,9 @@ pub(crate) fn more(
     locator: &str,
 ) -> Result<Reply, Refusal> {
     let invalid = || Refusal::new(400, "INVALID_QUERY_LOCATOR", "invalid query locator");
-    let expired = state.faults.strike(kind, |fault| matches!(fault, Fault::CursorExpiry).then_some(()));
+    let expired = state.faults.strike(kind, |fault| {
+        matches!(fault, Fault::CursorExpiry).then_some(())
+    });
     if expired.is_some() {
         state.cursors.open.clear();
     }
@@ -163,12 +194,23 @@ pub(crate) fn more(
 /// The page size in `Sforce-Query-Options`, within the platform's bounds.
 fn wanted_rows(state: &State, call: &Call) -> Option<usize> {
     let options = call.header("sforce-query-options")?;
-    let size = options.split([',', ';']).find_map(|part| part.trim().strip_prefix("batchSize="))?;
+    let size = options
+        .split([',', ';'])
+        .find_map(|part| part.trim().strip_prefix("batchSize="))?;
     let size: usize = size.trim().parse().ok()?;
-    Some(size.clamp(MIN_PAGE_ROWS.min(state.settings.page_rows), state.settings.page_rows))
+    Some(size.clamp(
+        MIN_PAGE_ROWS.min(state.settings.page_rows),
+        state.settings.page_rows,
+    ))
 }
 
-fn page(state: &mut State, kind: CallKind, cursor: &Cursor, offset: usize, page_rows: usize) -> (Value, bool) {
+fn page(
+    state: &mut State,
+    kind: CallKind,
+    cursor: &Cursor,
+    offset: usize,
+    page_rows: usize,
+) -> (Value, bool) {
     let short = state.faults.strike(kind, |fault| match fault {
         Fault::ShortPages { rows } => Some(*rows),
         _ => None,
@@ -180,19 +222,34 @@ fn page(state: &mut State, kind: CallKind, cursor: &Cursor, offset: usize, page_
     let base = format!("/services/data/v{}", cursor.version);
     let records: Vec<Value> = cursor.slots[offset.min(end)..end]
         .iter()
-        .filter_map(|slot| record(state, &base, cursor.table, *slot, now, cursor.plan.columns()))
+        .filter_map(|slot| {
+            record(
+                state,
+                &base,
+                cursor.table,
+                *slot,
+                now,
+                cursor.plan.columns(),
+            )
+        })
         .collect();
     let mut body = Map::new();
     body.insert("totalSize".to_owned(), json!(cursor.slots.len()));
     body.insert("done".to_owned(), json!(done));
     if !done {
-        let looping = state.faults.strike(kind, |fault| matches!(fault, Fault::LoopingPages).then_some(()));
+        let looping = state.faults.strike(kind, |fault| {
+            matches!(fault, Fault::LoopingPages).then_some(())
+        });
         let next = if looping.is_some() { offset } else { end };
         let host = state.faults.strike(kind, |fault| match fault {
             Fault::ForeignNextLink { url } => Some(url.clone()),
             _ => None,
         });
-        let link = format!("{}{base}/query/{}-{next}", host.unwrap_or_default(), cursor.locator);
+        let link = format!(
+            "{}{base}/query/{}-{next}",
+            host.unwrap_or_default(),
+            cursor.locator
+        );
         body.insert("nextRecordsUrl".to_owned(), json!(link));
     }
     body.insert("records".to_owned(), Value::Array(records));
@@ -232,7 +289,12 @@ pub(crate) fn record(
 }
 
 /// Puts the value at `path` into `record`, nesting relationships; a relationship that leads nowhere is null.
-fn put(record: &mut Map<String, Value>, base: &str, view: crate::org::state::View<'_>, path: &[String]) {
+fn put(
+    record: &mut Map<String, Value>,
+    base: &str,
+    view: crate::org::state::View<'_>,
+    path: &[String],
+) {
     match path {
         [] => {}
         [name] => {

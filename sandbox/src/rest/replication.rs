@@ -27,47 +27,92 @@ struct Window {
     covered: DateTime<Utc>,
 }
 
-fn window(state: &mut State, call: &Call, kind: CallKind, object: &str, days: i64) -> Result<Window, Refusal> {
+fn window(
+    state: &mut State,
+    call: &Call,
+    kind: CallKind,
+    object: &str,
+    days: i64,
+) -> Result<Window, Refusal> {
     let table = state.find_table(object).ok_or_else(Refusal::not_found)?;
     if !state.tables[table].object.replicateable {
-        return Err(Refusal::new(400, "INVALID_TYPE_FOR_OPERATION", format!("object {object} is not replicable")));
+        return Err(Refusal::new(
+            400,
+            "INVALID_TYPE_FOR_OPERATION",
+            format!("object {object} is not replicable"),
+        ));
     }
     let refused = state.faults.strike(kind, |fault| match fault {
         Fault::ReplicationRefusal { code } => Some(code.clone()),
         _ => None,
     });
     if let Some(code) = refused {
-        return Err(Refusal::new(400, &code, "the requested range cannot be served"));
+        return Err(Refusal::new(
+            400,
+            &code,
+            "the requested range cannot be served",
+        ));
     }
     let invalid = |why: &str| Refusal::new(400, "INVALID_REPLICATION_DATE", why.to_owned());
     let now = state.now();
     let bound = |name: &str| {
-        let text = call.param(name).ok_or_else(|| invalid(&format!("{name} is required")))?;
+        let text = call
+            .param(name)
+            .ok_or_else(|| invalid(&format!("{name} is required")))?;
         let at = clock::parse_stamp(&text.replace(' ', "+"))
             .ok_or_else(|| invalid(&format!("{name} is not a date: {text}")))?;
-        at.duration_trunc(TimeDelta::minutes(1)).map_err(|_| invalid("date out of range"))
+        at.duration_trunc(TimeDelta::minutes(1))
+            .map_err(|_| invalid("date out of range"))
     };
     let (from, to) = (bound("start")?, bound("end")?);
     if from >= to {
-        return Err(invalid("startDate must be before endDate, by a minute at least"));
+        return Err(invalid(
+            "startDate must be before endDate, by a minute at least",
+        ));
     }
     if from < now - TimeDelta::days(days) {
-        return Err(invalid(&format!("startDate cannot be more than {days} days ago")));
+        return Err(invalid(&format!(
+            "startDate cannot be more than {days} days ago"
+        )));
     }
     let lagged = now - TimeDelta::seconds(state.settings.replication_lag_secs);
-    let covered = state.tables[table].oldest_pending(now).map_or(lagged, |pending| pending.min(lagged)).min(to);
-    Ok(Window { table, from, to, covered })
+    let covered = state.tables[table]
+        .oldest_pending(now)
+        .map_or(lagged, |pending| pending.min(lagged))
+        .min(to);
+    Ok(Window {
+        table,
+        from,
+        to,
+        covered,
+    })
 }
 
 /// `GET sobjects/<object>/updated`.
-pub(crate) fn updated(state: &mut State, call: &Call, kind: CallKind, object: &str) -> Result<Reply, Refusal> {
+pub(crate) fn updated(
+    state: &mut State,
+    call: &Call,
+    kind: CallKind,
+    object: &str,
+) -> Result<Reply, Refusal> {
     let window = window(state, call, kind, object, UPDATED_DAYS)?;
-    let ids: Vec<Value> = rows(state, &window, false)?.into_iter().map(|(id, _)| json!(id)).collect();
-    Ok(Reply::json(200, json!({"ids": ids, "latestDateCovered": clock::rest_stamp(window.covered)})))
+    let ids: Vec<Value> = rows(state, &window, false)?
+        .into_iter()
+        .map(|(id, _)| json!(id))
+        .collect();
+    Ok(Reply::json(
+        200,
+        json!({"ids": ids, "latestDateCovered": clock::rest_stamp(window.covered)}),
+    ))
 }
 
 /// `GET sobjects/<object>/deleted`.
-pub(crate) fn deleted(state: &mut State, call: &Call, kind: CallKind, object: &str) -> Result<Reply, Refusal> {
+pub(crate) fn deleted(
+    state: &mut State,
+    call: &Call,
+    kind: CallKind,
+    object: &str,
+) -> Result<Reply, Refusal> {
     let window = window(state, call, kind, object, DELETED_DAYS)?;
     let rows: Vec<Value> = rows(state, &window, true)?
         .into_iter()
@@ -84,7 +129,11 @@ pub(crate) fn deleted(state: &mut State, call: &Call, kind: CallKind, object: &s
     ))
 }
 
-fn rows(state: &State, window: &Window, deleted: bool) -> Result<Vec<(String, DateTime<Utc>)>, Refusal> {
+fn rows(
+    state: &State,
+    window: &Window,
+    deleted: bool,
+) -> Result<Vec<(String, DateTime<Utc>)>, Refusal> {
     let table = &state.tables[window.table];
     let now = state.now();
     let found: Vec<_> = table
@@ -95,7 +144,11 @@ fn rows(state: &State, window: &Window, deleted: bool) -> Result<Vec<(String, Da
         .filter(|(_, at)| *at >= window.from && *at < window.to)
         .collect();
     if found.len() > MAX_IDS {
-        return Err(Refusal::new(400, "EXCEEDED_ID_LIMIT", "too many ids in the requested range"));
+        return Err(Refusal::new(
+            400,
+            "EXCEEDED_ID_LIMIT",
+            "too many ids in the requested range",
+        ));
     }
     Ok(found)
 }

@@ -27,7 +27,9 @@ pub(crate) fn changes(
         if name == "attributes" || name.eq_ignore_ascii_case("id") {
             continue;
         }
-        let position = state.visible_field(table, name).ok_or_else(|| Refusal::no_column(object.name, name))?;
+        let position = state
+            .visible_field(table, name)
+            .ok_or_else(|| Refusal::no_column(object.name, name))?;
         let field = &object.fields[position];
         let cell = from_json(field.kind, value).ok_or_else(|| {
             Refusal::json_parser(format!(
@@ -56,7 +58,9 @@ pub(crate) fn csv_changes(
         if name.eq_ignore_ascii_case("id") || text.is_empty() {
             continue;
         }
-        let position = state.visible_field(table, name).ok_or_else(|| Refusal::no_column(object.name, name))?;
+        let position = state
+            .visible_field(table, name)
+            .ok_or_else(|| Refusal::no_column(object.name, name))?;
         let field = &object.fields[position];
         let value = match (text.as_str(), field.kind) {
             ("#N/A", _) => Value::Null,
@@ -64,7 +68,12 @@ pub(crate) fn csv_changes(
             (text, _) => Value::String(text.to_owned()),
         };
         let cell = from_json(field.kind, &value).ok_or_else(|| {
-            Refusal::new(400, "INVALID_TYPE_ON_FIELD_IN_RECORD", format!("invalid value for {name}: {text}")).on(name)
+            Refusal::new(
+                400,
+                "INVALID_TYPE_ON_FIELD_IN_RECORD",
+                format!("invalid value for {name}: {text}"),
+            )
+            .on(name)
         })?;
         check(&state.faults, object.name, field, &cell, creating)?;
         changes.push((position, cell));
@@ -88,13 +97,22 @@ fn from_json(kind: Kind, value: &Value) -> Option<Cell> {
         (Kind::Boolean, Value::Null) => Some(Cell::Bool(false)),
         (_, Value::Null) => Some(Cell::Null),
         (Kind::DateTime, Value::String(text)) => clock::parse_stamp(text).map(Cell::Time),
-        (Kind::Date, Value::String(text)) => NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().map(Cell::Day),
-        (Kind::Id | Kind::Reference(..), Value::String(text)) if !text.is_empty() => {
-            Some(Cell::text(&ids::normalise(text).unwrap_or_else(|| text.clone())))
-        }
-        (Kind::Text(_) | Kind::Email | Kind::Picklist | Kind::Id | Kind::Reference(..), Value::String(text)) => {
+        (Kind::Date, Value::String(text)) => NaiveDate::parse_from_str(text, "%Y-%m-%d")
+            .ok()
+            .map(Cell::Day),
+        (Kind::Id | Kind::Reference(..), Value::String(text)) if !text.is_empty() => Some(
+            Cell::text(&ids::normalise(text).unwrap_or_else(|| text.clone())),
+        ),
+        (
+            Kind::Text(_) | Kind::Email | Kind::Picklist | Kind::Id | Kind::Reference(..),
+            Value::String(text),
+        ) => {
             let trimmed = text.trim();
-            Some(if trimmed.is_empty() { Cell::Null } else { Cell::text(trimmed) })
+            Some(if trimmed.is_empty() {
+                Cell::Null
+            } else {
+                Cell::text(trimmed)
+            })
         }
         (Kind::Text(_), Value::Number(number)) => Some(Cell::text(&number.to_string())),
         _ => None,
@@ -108,7 +126,11 @@ fn check(
     cell: &Cell,
     creating: bool,
 ) -> Result<(), Refusal> {
-    let writable = if creating { field.createable } else { field.updateable };
+    let writable = if creating {
+        field.createable
+    } else {
+        field.updateable
+    };
     if !writable || faults.read_only(object, field.name) {
         return Err(Refusal::new(
             400,
@@ -128,7 +150,10 @@ fn check(
     if let (Some(text), Some(longest)) = (cell.as_text(), longest(field.kind))
         && text.chars().count() > longest
     {
-        let message = format!("{}: data value too large: {text} (max length={longest})", field.label);
+        let message = format!(
+            "{}: data value too large: {text} (max length={longest})",
+            field.label
+        );
         return Err(Refusal::new(400, "STRING_TOO_LONG", message).on(field.name));
     }
     if let (Kind::Email, Some(text)) = (field.kind, cell.as_text())
@@ -150,6 +175,9 @@ fn longest(kind: Kind) -> Option<usize> {
 
 fn plausible_address(text: &str) -> bool {
     text.split_once('@').is_some_and(|(local, domain)| {
-        !local.is_empty() && domain.contains('.') && !domain.contains('@') && !text.contains(char::is_whitespace)
+        !local.is_empty()
+            && domain.contains('.')
+            && !domain.contains('@')
+            && !text.contains(char::is_whitespace)
     })
 }

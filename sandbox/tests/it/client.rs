@@ -8,11 +8,20 @@ use serde_json::{Map, Value, json};
 pub(crate) const DATA: &str = "/services/data/v66.0";
 
 pub(crate) async fn sandbox(contacts: usize) -> Sandbox {
-    Sandbox::start(Options { contacts, seed: 7, port_base: None }).await.expect("the sandbox starts")
+    Sandbox::start(Options {
+        contacts,
+        seed: 7,
+        port_base: None,
+    })
+    .await
+    .expect("the sandbox starts")
 }
 
 pub(crate) fn http() -> reqwest::Client {
-    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client")
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .expect("a client")
 }
 
 pub(crate) struct Client {
@@ -32,9 +41,21 @@ impl Client {
         ];
         let http = http();
         let url = format!("{}/services/oauth2/token", org.url());
-        let body: Value = http.post(url).form(&form).send().await.unwrap().json().await.unwrap();
+        let body: Value = http
+            .post(url)
+            .form(&form)
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
         let token = body["access_token"].as_str().expect("a token").to_owned();
-        Client { http, base: org.url(), token }
+        Client {
+            http,
+            base: org.url(),
+            token,
+        }
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -50,7 +71,12 @@ impl Client {
         read(self.request(Method::GET, path).send().await.unwrap()).await
     }
 
-    pub(crate) async fn send(&self, method: Method, path: &str, body: Value) -> (StatusCode, Value) {
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Value,
+    ) -> (StatusCode, Value) {
         read(self.request(method, path).json(&body).send().await.unwrap()).await
     }
 
@@ -61,7 +87,8 @@ impl Client {
     }
 
     pub(crate) fn soql(&self, resource: &str, soql: &str) -> RequestBuilder {
-        self.request(Method::GET, &format!("/{resource}")).query(&[("q", soql)])
+        self.request(Method::GET, &format!("/{resource}"))
+            .query(&[("q", soql)])
     }
 }
 

@@ -6,7 +6,12 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, http, read, sandbox};
 
-async fn ask(sandbox: &Sandbox, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+async fn ask(
+    sandbox: &Sandbox,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> (StatusCode, Value) {
     let mut request = http().request(method, format!("{}/v1{path}", sandbox.control_url()));
     if let Some(body) = body {
         request = request.json(&body);
@@ -38,13 +43,22 @@ async fn staff_edit_merge_and_delete_as_themselves() {
     post(&sandbox, "/ascend/create", donor).await;
     let edit = json!({"id": ids[0], "fields": {"HasOptedOutOfEmail": true}, "by": "Marketing Cloud Integration Agent"});
     let state = post(&sandbox, "/salesforce/edit", edit).await;
-    assert_eq!((&state["opted_out"], &state["preferences"]["Email_Giving__c"]), (&json!(true), &json!(false)));
+    assert_eq!(
+        (
+            &state["opted_out"],
+            &state["preferences"]["Email_Giving__c"]
+        ),
+        (&json!(true), &json!(false))
+    );
     assert_eq!(state["modified_by"], "Marketing Cloud Integration Agent");
     let id = ids[0].as_str().unwrap();
     let history = get(&sandbox, &format!("/salesforce/history/{id}")).await;
     assert_eq!(history["history"][1]["new"], json!(true));
     let parity = get(&sandbox, "/parity").await;
-    assert_eq!((&parity["equal"], &parity["different"]), (&json!(2), &json!(1)));
+    assert_eq!(
+        (&parity["equal"], &parity["different"]),
+        (&json!(2), &json!(1))
+    );
 
     let merge = json!({"winner": ids[1], "losers": [ids[0], ids[2]], "fields": {"HasOptedOutOfEmail": false}});
     post(&sandbox, "/salesforce/merge", merge).await;
@@ -53,10 +67,23 @@ async fn staff_edit_merge_and_delete_as_themselves() {
     assert_eq!(found["contacts"][0]["master_record_id"], ids[1]);
     post(&sandbox, "/salesforce/undelete", json!({"id": ids[0]})).await;
     let state = get(&sandbox, &format!("/salesforce/contacts/{id}")).await;
-    assert_eq!((&state["deleted"], &state["opted_out"]), (&json!(false), &json!(true)));
+    assert_eq!(
+        (&state["deleted"], &state["opted_out"]),
+        (&json!(false), &json!(true))
+    );
     post(&sandbox, "/salesforce/delete", json!({"id": ids[0]})).await;
     post(&sandbox, "/salesforce/hard-delete", json!({"id": ids[0]})).await;
-    assert_eq!(ask(&sandbox, Method::GET, &format!("/salesforce/contacts/{id}"), None).await.0, 404);
+    assert_eq!(
+        ask(
+            &sandbox,
+            Method::GET,
+            &format!("/salesforce/contacts/{id}"),
+            None
+        )
+        .await
+        .0,
+        404
+    );
 }
 
 #[tokio::test]
@@ -67,18 +94,40 @@ async fn a_manual_load_brings_old_values_back() {
     let rows = post(&sandbox, "/ascend/snapshot", json!({"name": "may"})).await;
     assert_eq!(rows["rows"], 50);
     let ids = org.contact_ids(usize::MAX);
-    let id = ids.into_iter().find(|id| !org.contact(id).unwrap().opted_out).unwrap();
-    post(&sandbox, "/ascend/edit", json!({"id": id, "fields": {"HasOptedOutOfEmail": true}})).await;
+    let id = ids
+        .into_iter()
+        .find(|id| !org.contact(id).unwrap().opted_out)
+        .unwrap();
+    post(
+        &sandbox,
+        "/ascend/edit",
+        json!({"id": id, "fields": {"HasOptedOutOfEmail": true}}),
+    )
+    .await;
     assert_eq!(org.contact(&id).unwrap().modified_by, "Records Specialist");
     post(&sandbox, "/clock/advance", json!({"seconds": 60})).await;
     let report = post(&sandbox, "/ascend/load", json!({"snapshot": "may"})).await;
     assert_eq!(report, json!({"rows": 50, "changed": 1, "refused": 0}));
     let contact = org.contact(&id).unwrap();
-    assert_eq!((contact.opted_out, contact.modified_by.as_str()), (false, "Data Load"));
+    assert_eq!(
+        (contact.opted_out, contact.modified_by.as_str()),
+        (false, "Data Load")
+    );
     assert_eq!(get(&sandbox, "/parity").await, before);
-    let one = post(&sandbox, "/ascend/load", json!({"snapshot": "may", "ids": [id], "by": "Data Load"})).await;
+    let one = post(
+        &sandbox,
+        "/ascend/load",
+        json!({"snapshot": "may", "ids": [id], "by": "Data Load"}),
+    )
+    .await;
     assert_eq!(one["rows"], 1);
-    let (status, _) = ask(&sandbox, Method::POST, "/ascend/load", Some(json!({"snapshot": "june"}))).await;
+    let (status, _) = ask(
+        &sandbox,
+        Method::POST,
+        "/ascend/load",
+        Some(json!({"snapshot": "june"})),
+    )
+    .await;
     assert_eq!(status, 404);
 }
 
@@ -89,21 +138,48 @@ async fn faults_calls_settings_and_clock_are_at_hand() {
     let faults = post(&sandbox, "/salesforce/faults", rule.clone()).await;
     assert_eq!(faults["faults"][0]["name"], "late-commit");
     post(&sandbox, "/salesforce/faults", json!({"name": "cut-after"})).await;
-    let (_, cleared) = ask(&sandbox, Method::DELETE, "/salesforce/faults/cut-after", None).await;
+    let (_, cleared) = ask(
+        &sandbox,
+        Method::DELETE,
+        "/salesforce/faults/cut-after",
+        None,
+    )
+    .await;
     assert_eq!(cleared["cleared"], 1);
-    assert_eq!(get(&sandbox, "/salesforce/faults").await["faults"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        get(&sandbox, "/salesforce/faults").await["faults"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
     ask(&sandbox, Method::DELETE, "/salesforce/faults", None).await;
-    assert_eq!(get(&sandbox, "/salesforce/faults").await["faults"], json!([]));
+    assert_eq!(
+        get(&sandbox, "/salesforce/faults").await["faults"],
+        json!([])
+    );
 
     Client::login(&sandbox, sandbox.salesforce()).await;
     let calls = get(&sandbox, "/salesforce/calls").await;
-    assert_eq!((&calls["logins"], &calls["by_kind"]["token"]), (&json!(1), &json!(1)));
+    assert_eq!(
+        (&calls["logins"], &calls["by_kind"]["token"]),
+        (&json!(1), &json!(1))
+    );
     post(&sandbox, "/salesforce/calls/reset", json!({})).await;
     assert_eq!(get(&sandbox, "/salesforce/calls").await["logins"], 0);
 
     let path = "/salesforce/settings";
-    let (status, settings) = ask(&sandbox, Method::PATCH, path, Some(json!({"page_rows": 300}))).await;
-    assert_eq!((status.as_u16(), &settings["page_rows"]), (200, &json!(300)));
+    let (status, settings) = ask(
+        &sandbox,
+        Method::PATCH,
+        path,
+        Some(json!({"page_rows": 300})),
+    )
+    .await;
+    assert_eq!(
+        (status.as_u16(), &settings["page_rows"]),
+        (200, &json!(300))
+    );
     assert_eq!(sandbox.salesforce().settings().page_rows, 300);
 
     let clock = post(&sandbox, "/clock/advance", json!({"seconds": 3_600})).await;
@@ -115,11 +191,23 @@ async fn faults_calls_settings_and_clock_are_at_hand() {
         ("/salesforce/faults", json!({"name": "no-such-fault"}), 422),
         ("/salesforce/settings", json!({}), 405),
         ("/elsewhere/faults", json!({"name": "cut-after"}), 400),
-        ("/salesforce/edit", json!({"id": "003", "fields": {}, "by": "Nobody"}), 404),
-        ("/salesforce/edit", json!({"id": "0035e0000000zzz", "fields": {}}), 422),
+        (
+            "/salesforce/edit",
+            json!({"id": "003", "fields": {}, "by": "Nobody"}),
+            404,
+        ),
+        (
+            "/salesforce/edit",
+            json!({"id": "0035e0000000zzz", "fields": {}}),
+            422,
+        ),
         ("/salesforce/edit", json!({"fields": {}}), 422),
         ("/nothing", json!({}), 404),
-        ("/salesforce/create", json!({"fields": {"LastName": "x".repeat(2_000_000)}}), 413),
+        (
+            "/salesforce/create",
+            json!({"fields": {"LastName": "x".repeat(2_000_000)}}),
+            413,
+        ),
     ];
     for (path, body, status) in cases {
         let (got, answer) = ask(&sandbox, Method::POST, path, Some(body)).await;
@@ -130,10 +218,26 @@ async fn faults_calls_settings_and_clock_are_at_hand() {
 #[tokio::test]
 async fn ports_are_given_back_and_a_taken_one_is_told() {
     let first = sandbox(0).await;
-    let base: u16 = first.control_url().rsplit(':').next().unwrap().parse().unwrap();
-    let options = consentd_sandbox::Options { contacts: 0, seed: 1, port_base: Some(base) };
+    let base: u16 = first
+        .control_url()
+        .rsplit(':')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let options = consentd_sandbox::Options {
+        contacts: 0,
+        seed: 1,
+        port_base: Some(base),
+    };
     assert!(consentd_sandbox::Sandbox::start(options).await.is_err());
     let url = first.salesforce().url();
     first.stop().await;
-    assert!(http().get(format!("{url}/services/data")).send().await.is_err());
+    assert!(
+        http()
+            .get(format!("{url}/services/data"))
+            .send()
+            .await
+            .is_err()
+    );
 }
