@@ -379,11 +379,29 @@ async fn faults(State(core): Shared, Path(system): Path<System>) -> Answer {
 async fn set_fault(
     State(core): Shared,
     Path(system): Path<System>,
-    Body(rule): Body<Rule>,
+    Body(input): Body<Map<String, Value>>,
 ) -> Answer {
     let org = core.org(system);
-    org.set_fault(rule)?;
+    org.set_fault(rule_of(input)?)?;
     body(json!({"faults": org.faults()}))
+}
+
+/// A fault rule; members that mean nothing to its fault are refused, since a mistyped limit would be no limit.
+fn rule_of(input: Map<String, Value>) -> Result<Rule, No> {
+    let bad = |error: serde_json::Error| No(StatusCode::UNPROCESSABLE_ENTITY, error.to_string());
+    let names: Vec<String> = input.keys().cloned().collect();
+    let rule: Rule = serde_json::from_value(Value::Object(input)).map_err(bad)?;
+    let known = serde_json::to_value(&rule).map_err(bad)?;
+    match names
+        .iter()
+        .find(|name| *name != "times" && known.get(name.as_str()).is_none())
+    {
+        Some(name) => {
+            let message = format!("unknown member {name:?}");
+            Err(No(StatusCode::UNPROCESSABLE_ENTITY, message))
+        }
+        None => Ok(rule),
+    }
 }
 
 async fn clear_faults(State(core): Shared, Path(system): Path<System>) -> Answer {

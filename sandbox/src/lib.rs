@@ -4,6 +4,21 @@
 //! package on the same platform. Both speak the platform's real HTTP; both hold their records in memory and forget them
 //! at the end. Everything that the control API can do is also a method of [`Org`] or [`Sandbox`].
 //!
+//! ```no_run
+//! use consentd_sandbox::{CallKind, Fault, Options, Rule, Sandbox};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let options = Options { contacts: 1_000, seed: 1, port_base: None };
+//! let sandbox = Sandbox::start(options).await?;
+//! // The first write happens, but its answer is lost.
+//! let lost = Rule::from(Fault::CutAfter).times(1).calls(&[CallKind::CollectionsWrite]);
+//! sandbox.salesforce().set_fault(lost)?;
+//! // ... run a client against sandbox.salesforce().url() with sandbox.credentials() ...
+//! assert_eq!(sandbox.parity().different, 0);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! The simulators know nothing of the product. They follow the vendors' public documentation, as each module says, and
 //! leave out what the sync has no use for (Apex, metadata, events, most SOAP).
 

@@ -30,6 +30,14 @@ pub struct Calls {
 }
 
 impl Calls {
+    /// Takes back the saves counted since `before`: they were rolled back.
+    pub(crate) fn forget_saves_since(&mut self, before: &Calls) {
+        self.rows_changed = before.rows_changed;
+        self.rows_unchanged = before.rows_unchanged;
+        self.rows_created = before.rows_created;
+        self.rows_deleted = before.rows_deleted;
+    }
+
     /// Requests of one kind.
     pub fn of(&self, kind: CallKind) -> u64 {
         self.by_kind.get(&kind).copied().unwrap_or(0)

@@ -6,8 +6,8 @@
 use chrono::{DateTime, Utc};
 
 use super::schema::{
-    ASCEND_ID, CONTACT, DONOR_ID, EMAIL, INDICATOR, INDICATOR_VALUE, MODIFIED, MODIFIED_BY,
-    OPT_OUT, PERMISSION, PREFERENCES, STAMP,
+    ACCOUNT, ASCEND_ID, CONTACT, DONOR_ID, EMAIL, INDICATOR, INDICATOR_VALUE, MODIFIED,
+    MODIFIED_BY, OPT_OUT, PERMISSION, PREFERENCES, STAMP,
 };
 use super::state::{AGENT, DATA_LOAD, RECORDS, SPECIALIST, State};
 use super::table::Cell;
@@ -26,6 +26,9 @@ const INDICATOR_VALUES: [(&str, &str, &str); 4] = [
     ),
     ("No Solicitation", "NS", "Do not ask for gifts"),
 ];
+
+/// Contacts that share an account.
+const CONTACTS_PER_ACCOUNT: usize = 100;
 
 /// One contact to lay down.
 struct Seedling<'a> {
@@ -110,12 +113,22 @@ impl State {
         let hand = self.user_named(hand).unwrap_or_default();
         let agent = self.user_named(AGENT).unwrap_or_default();
         let mut past = Vec::new();
-        for one in seedlings(system, people) {
+        let mut account = None;
+        for (number, one) in seedlings(system, people).into_iter().enumerate() {
+            if number % CONTACTS_PER_ACCOUNT == 0 {
+                let name = Cell::text(&format!(
+                    "Constituents {}",
+                    number / CONTACTS_PER_ACCOUNT + 1
+                ));
+                let by = (load.as_str(), one.created);
+                account = self.lay(ACCOUNT, &[("Name", name)], by, by);
+            }
             let mut values = vec![
                 ("FirstName", Cell::text(one.first)),
                 ("LastName", Cell::text(one.last)),
                 ("Email", Cell::optional(one.address)),
                 (OPT_OUT, Cell::Bool(one.opted_out)),
+                ("AccountId", Cell::optional(account.as_deref())),
             ];
             match system {
                 System::Salesforce => {

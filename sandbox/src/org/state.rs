@@ -72,6 +72,8 @@ pub(crate) struct State {
     pub(crate) set_up_at: DateTime<Utc>,
     clock: Arc<Clock>,
     undo: Option<Vec<Undo>>,
+    /// The counters as they were when the transaction began.
+    counted: Calls,
 }
 
 impl State {
@@ -103,6 +105,7 @@ impl State {
             set_up_at: clock.now(),
             clock,
             undo: None,
+            counted: Calls::default(),
         };
         state.integration_user = state.add_user(INTEGRATION, username);
         for role in STAFF {
@@ -223,6 +226,7 @@ impl State {
     /// Starts a transaction whose changes [`State::rollback`] can take back.
     pub(crate) fn begin(&mut self) {
         self.undo = Some(Vec::new());
+        self.counted = self.calls.clone();
     }
 
     pub(crate) fn in_transaction(&self) -> bool {
@@ -234,6 +238,8 @@ impl State {
     }
 
     pub(crate) fn rollback(&mut self) {
+        let counted = std::mem::take(&mut self.counted);
+        self.calls.forget_saves_since(&counted);
         for step in self.undo.take().unwrap_or_default().into_iter().rev() {
             match step {
                 Undo::Restore {

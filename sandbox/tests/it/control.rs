@@ -189,6 +189,11 @@ async fn faults_calls_settings_and_clock_are_at_hand() {
 
     let cases = [
         ("/salesforce/faults", json!({"name": "no-such-fault"}), 422),
+        (
+            "/salesforce/faults",
+            json!({"name": "cut-after", "tims": 1}),
+            422,
+        ),
         ("/salesforce/settings", json!({}), 405),
         ("/elsewhere/faults", json!({"name": "cut-after"}), 400),
         (

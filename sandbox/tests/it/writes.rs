@@ -307,6 +307,11 @@ async fn all_or_none_takes_every_row_back() {
             .iter()
             .all(|row| row.field != "HasOptedOutOfEmail" || row.new != json!(true))
     );
+    assert_eq!(
+        org.calls().rows_changed,
+        0,
+        "what was rolled back counts as nothing"
+    );
 }
 
 #[tokio::test]
