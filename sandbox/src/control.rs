@@ -9,6 +9,7 @@
 //! | `GET /v1/contacts?address=` | the contacts with this address in every system, deleted ones included |
 //! | `GET /v1/{system}/contacts/{id}` | one contact |
 //! | `GET /v1/{system}/history/{id}` | its field history, oldest first |
+//! | `GET /v1/{system}/select?soql=` | rows of any object by a query, deleted ones included, uncounted |
 //! | `POST /v1/{system}/edit` | `{id, fields, by}`: an edit by a named user, through the org's automation |
 //! | `POST /v1/{system}/create` | `{object?, fields, by?, created?}`: a new record, answered `{id}` |
 //! | `POST /v1/{system}/delete`, `/undelete` | `{id, by?}` |
@@ -110,6 +111,7 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
         .route("/v1/parity", get(parity))
         .route("/v1/{system}/contacts/{id}", get(contact))
         .route("/v1/{system}/history/{id}", get(history))
+        .route("/v1/{system}/select", get(select))
         .route("/v1/{system}/edit", post(edit))
         .route("/v1/{system}/create", post(create))
         .route("/v1/{system}/delete", post(remove))
@@ -222,6 +224,20 @@ async fn contact(State(core): Shared, Path((system, id)): Path<(System, String)>
 
 async fn history(State(core): Shared, Path((system, id)): Path<(System, String)>) -> Answer {
     body(json!({"history": core.org(system).history(&id)}))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Select {
+    soql: String,
+}
+
+async fn select(
+    State(core): Shared,
+    Path(system): Path<System>,
+    Query(query): Query<Select>,
+) -> Answer {
+    body(json!({"records": core.org(system).select(&query.soql)?}))
 }
 
 /// Who edits when nobody is named.

@@ -52,6 +52,12 @@ async fn staff_edit_merge_and_delete_as_themselves() {
     );
     assert_eq!(state["modified_by"], "Marketing Cloud Integration Agent");
     let id = ids[0].as_str().unwrap();
+    let soql = format!("/salesforce/select?soql=SELECT+LastName+FROM+Contact+WHERE+Id='{id}'");
+    assert_eq!(
+        get(&sandbox, &soql).await["records"][0]["LastName"],
+        "Example 0"
+    );
+    assert_eq!(sandbox.salesforce().calls().counted, 0);
     let history = get(&sandbox, &format!("/salesforce/history/{id}")).await;
     assert_eq!(history["history"][1]["new"], json!(true));
     let parity = get(&sandbox, "/parity").await;
