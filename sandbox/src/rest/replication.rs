@@ -3,6 +3,8 @@
 //! Bounds are cut to the minute. `latestDateCovered` stays behind now by a set lag, and behind the oldest save that is
 //! not visible yet, so that a client that goes on from it misses nothing.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use serde_json::{Value, json};
 
@@ -11,6 +13,7 @@ use crate::clock;
 use crate::faults::{CallKind, Fault};
 use crate::org::schema::{ID, IS_DELETED, STAMP};
 use crate::org::state::State;
+use crate::org::table::Slot;
 use crate::refusal::Refusal;
 
 /// How far back updated ids can be asked for.
@@ -136,8 +139,13 @@ fn rows(
 ) -> Result<Vec<(String, DateTime<Utc>)>, Refusal> {
     let table = &state.tables[window.table];
     let now = state.now();
-    let found: Vec<_> = table
+    // What readers still see of a row with an unfinished save is not under the stamp of that save.
+    let slots: BTreeSet<Slot> = table
         .stamped(window.from.timestamp(), window.to.timestamp())
+        .chain(table.shadowed())
+        .collect();
+    let found: Vec<_> = slots
+        .into_iter()
         .filter_map(|slot| table.seen(slot, now))
         .filter(|row| row[IS_DELETED].is_true() == deleted)
         .filter_map(|row| Some((row[ID].as_text()?.to_owned(), row[STAMP].as_time()?)))

@@ -251,4 +251,25 @@ async fn ports_are_given_back_and_a_taken_one_is_told() {
             .await
             .is_err()
     );
+
+    for base in (41_000..42_000).step_by(10) {
+        let options = consentd_sandbox::Options {
+            contacts: 0,
+            seed: 1,
+            port_base: Some(base),
+        };
+        // Somebody else may hold one of the three ports.
+        if let Ok(fixed) = Sandbox::start(options).await {
+            let urls = [
+                fixed.control_url(),
+                fixed.salesforce().url(),
+                fixed.ascend().url(),
+            ];
+            let expected =
+                [base, base + 1, base + 2].map(|port| format!("http://127.0.0.1:{port}"));
+            assert_eq!(urls, expected);
+            return;
+        }
+    }
+    panic!("no three ports are free");
 }
