@@ -1,0 +1,210 @@
+//! The checks of one `[systems.<name>]` table.
+
+use super::checked::{Schedule, SystemKind, SystemSettings};
+use super::raw::{Item, Table};
+use super::secret::SecretReader;
+use super::vendors::{ascend_settings, salesforce_fields};
+use super::{keys, platform};
+use crate::connector::ascend::config::Mode;
+use crate::connector::salesforce::config::{PlatformSettings, Settings};
+use crate::consent::{Polarity, PurposeId, Purposes};
+use chrono_tz::Tz;
+use croner::parser::{CronParser, Seconds, Year};
+use std::time::Duration;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Salesforce,
+    Ascend,
+}
+
+/// Checks one system; `None` when it cannot even be told what kind it is.
+pub(super) fn build(
+    name: &str,
+    item: &Item<'_>,
+    purposes: &Purposes,
+    secrets: &dyn SecretReader,
+) -> Option<SystemSettings> {
+    let table = item.table_by("kind", |kind| match kind {
+        Some("salesforce") => keys::SALESFORCE,
+        Some("ascend") => keys::ASCEND,
+        _ => keys::ANY_SYSTEM,
+    });
+    if !table.is_given() {
+        return None;
+    }
+    check_name(&table, name);
+    let kind = table.word_required(
+        "kind",
+        &[("salesforce", Kind::Salesforce), ("ascend", Kind::Ascend)],
+    )?;
+    let time_zone = time_zone(&table);
+    let schedule = schedule(&table, time_zone);
+    let poll_interval = seconds(&table, "poll_interval_secs", 60, 1..=86_400);
+    let platform = platform::settings(&table, name, secrets);
+    let max_lag = max_lag(&table, poll_interval, &platform);
+    let (kind, carries, link) = match kind {
+        Kind::Salesforce => {
+            let fields = table.table("fields", keys::FIELDS);
+            let (fields, link_field) = salesforce_fields(&fields, purposes);
+            let carries = fields
+                .iter()
+                .map(|field| (field.purpose, field.polarity))
+                .collect();
+            let settings = Settings {
+                platform,
+                fields,
+                link_field,
+            };
+            (SystemKind::Salesforce(Box::new(settings)), carries, None)
+        }
+        Kind::Ascend => {
+            let (settings, link) = ascend_settings(&table, platform, purposes, time_zone);
+            let polarity = match &settings.mode {
+                Mode::ContactFlag { polarity, .. } => *polarity,
+                Mode::ServiceIndicator(_) => Polarity::OptOut,
+            };
+            let carries = vec![(settings.purpose, polarity)];
+            (SystemKind::Ascend(Box::new(settings)), carries, link)
+        }
+    };
+    Some(SystemSettings {
+        name: name.to_owned(),
+        enabled: table.flag_or("enabled", true),
+        schedule,
+        poll_interval,
+        precedence: table.number_or("precedence", "(lower wins ties)", 1, 1..=1_000) as u16,
+        bulk_actors: table.texts("bulk_actors").into_iter().collect(),
+        max_lag,
+        kind,
+        carries,
+        link,
+    })
+}
+
+fn check_name(table: &Table<'_>, name: &str) {
+    let good = name.len() <= 32
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_');
+    if !good {
+        table.notes.add(
+            &table.path,
+            "a system's name is at most 32 lower-case letters, digits, '-' and '_', a letter first",
+        );
+    }
+}
+
+pub(super) fn seconds(
+    table: &Table<'_>,
+    key: &str,
+    default: u32,
+    bounds: std::ops::RangeInclusive<u32>,
+) -> Duration {
+    Duration::from_secs(u64::from(table.number_or(key, "seconds", default, bounds)))
+}
+
+fn time_zone(table: &Table<'_>) -> Option<Tz> {
+    let name = table.text("time_zone")?;
+    let zone = name.parse().ok();
+    if zone.is_none() {
+        table.fault(
+            "time_zone",
+            format!("{name:?} is no time zone; write it as in \"America/Denver\""),
+        );
+    }
+    zone
+}
+
+fn schedule(table: &Table<'_>, time_zone: Option<Tz>) -> Schedule {
+    let text = table.text_or("schedule", "immediate");
+    if text == "immediate" {
+        return Schedule::Immediate;
+    }
+    let parser = CronParser::builder()
+        .seconds(Seconds::Disallowed)
+        .year(Year::Disallowed)
+        .build();
+    match parser.parse(&text) {
+        Ok(cron) => {
+            if table.item("time_zone").is_none() {
+                table.fault(
+                    "time_zone",
+                    "is missing; a schedule needs the zone it is meant in",
+                );
+            }
+            Schedule::Cron {
+                cron: Box::new(cron),
+                time_zone: time_zone.unwrap_or(Tz::UTC),
+            }
+        }
+        Err(fault) => {
+            table.fault(
+                "schedule",
+                format!(
+                    "must be \"immediate\" or a cron expression of five fields, e.g. \"0 1 * * *\", but \
+                     {text:?} is not: {fault}"
+                ),
+            );
+            Schedule::Immediate
+        }
+    }
+}
+
+/// What is read trails the present by the overlap, the lag and one poll; a bound below that could
+/// never be met.
+fn max_lag(table: &Table<'_>, poll_interval: Duration, platform: &PlatformSettings) -> Duration {
+    let floor = platform.overlap + platform.lag + poll_interval;
+    let default = floor + 4 * poll_interval;
+    if table.item("max_lag_secs").is_none() {
+        return default;
+    }
+    let given = seconds(table, "max_lag_secs", default.as_secs() as u32, 1..=604_800);
+    if given <= floor {
+        table.fault(
+            "max_lag_secs",
+            format!(
+                "must be more than overlap_secs + lag_secs + poll_interval_secs ({}), or the daemon is \
+                 never ready",
+                floor.as_secs()
+            ),
+        );
+    }
+    given
+}
+
+/// A purpose by name; notes the fault and returns a stand-in when there is none.
+pub(super) fn purpose(table: &Table<'_>, key: &str, name: &str, purposes: &Purposes) -> PurposeId {
+    purposes.find(name).unwrap_or_else(|| {
+        // Without any purpose the list itself is at fault, which is noted there.
+        if !purposes.is_empty() {
+            let known: Vec<_> = purposes
+                .iter()
+                .map(|(_, purpose)| purpose.name.as_str())
+                .collect();
+            table.fault(
+                key,
+                format!(
+                    "purpose {name:?} is not listed under [[purposes]]; listed are: {}",
+                    known.join(", ")
+                ),
+            );
+        }
+        PurposeId(0)
+    })
+}
+
+/// An API name goes into queries, so nothing but a name is let through.
+pub(super) fn api_name(table: &Table<'_>, key: &str, name: String) -> String {
+    let good = name.len() <= 80
+        && name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if !good && !name.is_empty() {
+        table.fault(
+            key,
+            format!("must be an API name (letters, digits, '_'), but is {name:?}"),
+        );
+    }
+    name
+}
