@@ -112,7 +112,10 @@ pub struct Http {
 
 impl std::fmt::Debug for Http {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Http").field("limits", &self.limits).finish_non_exhaustive()
+        formatter
+            .debug_struct("Http")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
     }
 }
 
@@ -128,7 +131,13 @@ impl Http {
             .dns_resolver(OutsideOnly)
             .user_agent(concat!("consentd/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| Fault::new(FaultClass::Rejected, "client", format!("cannot build the HTTP client: {}", error.without_url())))?;
+            .map_err(|error| {
+                Fault::new(
+                    FaultClass::Rejected,
+                    "client",
+                    format!("cannot build the HTTP client: {}", error.without_url()),
+                )
+            })?;
         let rate = NonZeroU32::new(limits.max_calls_per_sec.max(1)).unwrap_or(NonZeroU32::MIN);
         Ok(Self {
             limiter: RateLimiter::direct(Quota::per_second(rate)),
@@ -148,7 +157,11 @@ impl Http {
         check_scheme(&call.url)?;
         let kind = call.kind;
         let Ok(_permit) = self.gate.acquire().await else {
-            return Err(Fault::new(FaultClass::Retryable, "closed", format!("{kind}: the client is closed")));
+            return Err(Fault::new(
+                FaultClass::Retryable,
+                "closed",
+                format!("{kind}: the client is closed"),
+            ));
         };
         self.limiter.until_ready().await;
         self.count(kind);
@@ -158,7 +171,13 @@ impl Http {
         }
         if let Some(token) = call.bearer {
             let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
-                .map_err(|_| Fault::new(FaultClass::Auth, "bad-token", format!("{kind}: the access token has characters no header can carry")))?;
+                .map_err(|_| {
+                    Fault::new(
+                        FaultClass::Auth,
+                        "bad-token",
+                        format!("{kind}: the access token has characters no header can carry"),
+                    )
+                })?;
             value.set_sensitive(true);
             request = request.header("authorization", value);
         }
@@ -167,27 +186,51 @@ impl Http {
             Body::Json(text) => request.header(CONTENT_TYPE, "application/json").body(text),
             Body::Csv(text) => request.header(CONTENT_TYPE, "text/csv").body(text),
             Body::Form(members) => {
-                let plain: Vec<(&str, &str)> = members.iter().map(|(name, value)| (*name, value.expose_secret())).collect();
+                let plain: Vec<(&str, &str)> = members
+                    .iter()
+                    .map(|(name, value)| (*name, value.expose_secret()))
+                    .collect();
                 request.form(&plain)
             }
         };
         let started = Instant::now();
-        let mut response = request.send().await.map_err(|error| transport(kind, error))?;
+        let mut response = request
+            .send()
+            .await
+            .map_err(|error| transport(kind, error))?;
         let status = response.status().as_u16();
         let headers = response.headers().clone();
         let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| transport(kind, error))? {
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| transport(kind, error))?
+        {
             if body.len().saturating_add(chunk.len()) > self.limits.max_body_bytes {
-                let message = format!("{kind}: the answer is larger than {} bytes once decompressed", self.limits.max_body_bytes);
-                return Err(Fault::new(FaultClass::ContractBroken, "too-large", message).maybe_sent());
+                let message = format!(
+                    "{kind}: the answer is larger than {} bytes once decompressed",
+                    self.limits.max_body_bytes
+                );
+                return Err(
+                    Fault::new(FaultClass::ContractBroken, "too-large", message).maybe_sent()
+                );
             }
             body.extend_from_slice(&chunk);
         }
         if matches!(status, 301 | 302 | 303 | 307 | 308) {
-            return Err(Fault::new(FaultClass::ContractBroken, "redirect", format!("{kind}: the answer is a redirect ({status}); redirects are never followed")));
+            return Err(Fault::new(
+                FaultClass::ContractBroken,
+                "redirect",
+                format!(
+                    "{kind}: the answer is a redirect ({status}); redirects are never followed"
+                ),
+            ));
         }
         let elapsed = i64::try_from(started.elapsed().as_micros()).unwrap_or(i64::MAX);
-        let date = headers.get("date").and_then(|value| value.to_str().ok()).and_then(http_date);
+        let date = headers
+            .get("date")
+            .and_then(|value| value.to_str().ok())
+            .and_then(http_date);
         Ok(Answer {
             status,
             headers,
@@ -203,7 +246,12 @@ impl Http {
     }
 
     fn count(&self, kind: &'static str) {
-        *self.calls.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_insert(0) += 1;
+        *self
+            .calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(kind)
+            .or_insert(0) += 1;
     }
 }
 
@@ -222,7 +270,11 @@ fn check_scheme(url: &Url) -> Result<(), Fault> {
     if url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url)) {
         return Ok(());
     }
-    Err(Fault::new(FaultClass::ContractBroken, "no-tls", "refused to speak to the system without TLS"))
+    Err(Fault::new(
+        FaultClass::ContractBroken,
+        "no-tls",
+        "refused to speak to the system without TLS",
+    ))
 }
 
 /// A transport failure as a fault. Without its URL, which may hold a secret.
@@ -236,14 +288,30 @@ fn transport(kind: &str, error: reqwest::Error) -> Fault {
         source = cause.source();
     }
     if error.is_builder() {
-        return Fault::new(FaultClass::Rejected, "request", format!("{kind}: the request cannot be built: {words}"));
+        return Fault::new(
+            FaultClass::Rejected,
+            "request",
+            format!("{kind}: the request cannot be built: {words}"),
+        );
     }
     if error.is_connect() {
         if words.to_ascii_lowercase().contains("certificate") {
-            return Fault::new(FaultClass::ContractBroken, "tls", format!("{kind}: the server's certificate is not accepted: {words}"));
+            return Fault::new(
+                FaultClass::ContractBroken,
+                "tls",
+                format!("{kind}: the server's certificate is not accepted: {words}"),
+            );
         }
-        let code = if error.is_timeout() { "connect-timeout" } else { "connect" };
-        return Fault::new(FaultClass::Retryable, code, format!("{kind}: no connection: {words}"));
+        let code = if error.is_timeout() {
+            "connect-timeout"
+        } else {
+            "connect"
+        };
+        return Fault::new(
+            FaultClass::Retryable,
+            code,
+            format!("{kind}: no connection: {words}"),
+        );
     }
     let code = if error.is_timeout() {
         "timeout"
@@ -252,7 +320,12 @@ fn transport(kind: &str, error: reqwest::Error) -> Fault {
     } else {
         "reset"
     };
-    Fault::new(FaultClass::Retryable, code, format!("{kind}: no whole answer: {words}")).maybe_sent()
+    Fault::new(
+        FaultClass::Retryable,
+        code,
+        format!("{kind}: no whole answer: {words}"),
+    )
+    .maybe_sent()
 }
 
 /// Refuses names that resolve to the own machine or its link, so that a changed DNS answer cannot
@@ -264,9 +337,13 @@ impl reqwest::dns::Resolve for OutsideOnly {
     fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
         Box::pin(async move {
             let host = name.as_str().to_owned();
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
+            let found: Vec<SocketAddr> =
+                tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
             let own = host == "localhost";
-            let usable: Vec<SocketAddr> = found.into_iter().filter(|address| own || is_outside(address.ip())).collect();
+            let usable: Vec<SocketAddr> = found
+                .into_iter()
+                .filter(|address| own || is_outside(address.ip()))
+                .collect();
             if usable.is_empty() {
                 return Err("the name resolves to no address outside this machine".into());
             }
@@ -287,10 +364,14 @@ fn is_outside(ip: IpAddr) -> bool {
 /// An HTTP date in any of its three forms (RFC 9110 section 5.6.7).
 pub fn http_date(text: &str) -> Option<At> {
     let text = text.trim();
-    ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"]
-        .iter()
-        .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
-        .map(|time| At::from(time.and_utc()))
+    [
+        "%a, %d %b %Y %H:%M:%S GMT",
+        "%A, %d-%b-%y %H:%M:%S GMT",
+        "%a %b %e %H:%M:%S %Y",
+    ]
+    .iter()
+    .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
+    .map(|time| At::from(time.and_utc()))
 }
 
 /// The pause that a `Retry-After` asks for, from [`LEAST_PAUSE`] to [`MOST_PAUSE`].
@@ -299,14 +380,21 @@ pub fn http_date(text: &str) -> Option<At> {
 /// vendor's clock. `None` for anything else.
 pub fn retry_after(text: &str, now: Option<At>) -> Option<Duration> {
     let text = text.trim();
-    let numeric = text.bytes().next().is_some_and(|first| first.is_ascii_digit() || first == b'-' || first == b'+')
-        && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E'));
+    let numeric = text
+        .bytes()
+        .next()
+        .is_some_and(|first| first.is_ascii_digit() || first == b'-' || first == b'+')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E'));
     let secs = if numeric {
         text.parse::<f64>().ok()?
     } else {
         http_date(text)?.since(now?) as f64 / 1e6
     };
-    Some(Duration::from_secs_f64(secs.clamp(LEAST_PAUSE.as_secs_f64(), MOST_PAUSE.as_secs_f64())))
+    Some(Duration::from_secs_f64(
+        secs.clamp(LEAST_PAUSE.as_secs_f64(), MOST_PAUSE.as_secs_f64()),
+    ))
 }
 
 #[cfg(test)]
@@ -323,12 +411,24 @@ mod tests {
             ("zero becomes a second", "0", Some(1)),
             ("negative becomes a second", "-5", Some(1)),
             ("exponent form is huge", "1e9", Some(3_600)),
-            ("twenty digits are huge", "99999999999999999999", Some(3_600)),
+            (
+                "twenty digits are huge",
+                "99999999999999999999",
+                Some(3_600),
+            ),
             ("IMF date", "Fri, 01 May 2026 10:02:00 GMT", Some(120)),
             ("RFC 850 date", "Friday, 01-May-26 10:02:00 GMT", Some(120)),
             ("asctime date", "Fri May  1 10:02:00 2026", Some(120)),
-            ("a date in the past", "Fri, 01 May 2026 09:00:00 GMT", Some(1)),
-            ("a date far ahead", "Sat, 02 May 2026 10:00:00 GMT", Some(3_600)),
+            (
+                "a date in the past",
+                "Fri, 01 May 2026 09:00:00 GMT",
+                Some(1),
+            ),
+            (
+                "a date far ahead",
+                "Sat, 02 May 2026 10:00:00 GMT",
+                Some(3_600),
+            ),
             ("a word", "soon", None),
             ("nothing", "", None),
             ("not a number", "nan", None),
@@ -354,7 +454,11 @@ mod tests {
             ("http://127.0.0.1.example.org/", false),
             ("ftp://example.org/", false),
         ] {
-            assert_eq!(check_scheme(&Url::parse(url).unwrap()).is_ok(), allowed, "{url}");
+            assert_eq!(
+                check_scheme(&Url::parse(url).unwrap()).is_ok(),
+                allowed,
+                "{url}"
+            );
         }
     }
 

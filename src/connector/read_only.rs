@@ -1,6 +1,9 @@
 //! A connector that reads but refuses to write: dry runs wrap every system in it.
 
-use super::{Batching, Connector, Current, Cursor, Fault, FaultClass, Outcome, Page, Probe, Quota, WriteRequest};
+use super::{
+    Batching, Connector, Current, Cursor, Fault, FaultClass, Outcome, Page, Probe, Quota,
+    WriteRequest,
+};
 use async_trait::async_trait;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +39,11 @@ impl Connector for ReadOnly {
     }
 
     async fn write(&self, _writes: &[WriteRequest]) -> Result<Vec<Outcome>, Fault> {
-        Err(Fault::new(FaultClass::Rejected, "read-only", "this is a dry run: nothing is written"))
+        Err(Fault::new(
+            FaultClass::Rejected,
+            "read-only",
+            "this is a dry run: nothing is written",
+        ))
     }
 
     fn batching(&self) -> Batching {

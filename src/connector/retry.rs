@@ -26,13 +26,21 @@ const MOST_DOUBLINGS: u32 = 12;
 pub fn pause(attempt: u32, fault: &Fault, mut jitter: impl FnMut() -> f64) -> Duration {
     let share = jitter().clamp(0.0, 1.0);
     if let Some(asked) = fault.retry_after {
-        return asked.clamp(LEAST_PAUSE, MOST_PAUSE).mul_f64(1.0 + share / 10.0).min(MOST_PAUSE);
+        return asked
+            .clamp(LEAST_PAUSE, MOST_PAUSE)
+            .mul_f64(1.0 + share / 10.0)
+            .min(MOST_PAUSE);
     }
     let first = match fault.class {
         FaultClass::RateLimited => FIRST_LIMITED,
-        FaultClass::Retryable | FaultClass::Auth | FaultClass::Rejected | FaultClass::ContractBroken => FIRST,
+        FaultClass::Retryable
+        | FaultClass::Auth
+        | FaultClass::Rejected
+        | FaultClass::ContractBroken => FIRST,
     };
-    bound(attempt, first).mul_f64(share).max(Duration::from_millis(100))
+    bound(attempt, first)
+        .mul_f64(share)
+        .max(Duration::from_millis(100))
 }
 
 /// The bound of the pause after that many attempts.
@@ -64,15 +72,26 @@ mod tests {
 
     #[test]
     fn the_bound_doubles_up_to_its_end() {
-        let bounds: Vec<u64> = (1..=12).map(|attempt| pause(attempt, &fault(FaultClass::Retryable), || 1.0).as_secs()).collect();
+        let bounds: Vec<u64> = (1..=12)
+            .map(|attempt| pause(attempt, &fault(FaultClass::Retryable), || 1.0).as_secs())
+            .collect();
         assert_eq!(bounds, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]);
-        assert_eq!(pause(u32::MAX, &fault(FaultClass::Retryable), || 1.0).as_secs(), 900);
+        assert_eq!(
+            pause(u32::MAX, &fault(FaultClass::Retryable), || 1.0).as_secs(),
+            900
+        );
     }
 
     #[test]
     fn jitter_is_full_but_never_nothing() {
-        assert_eq!(pause(5, &fault(FaultClass::Retryable), || 0.0), Duration::from_millis(100));
-        assert_eq!(pause(5, &fault(FaultClass::Retryable), || 0.5), Duration::from_secs(8));
+        assert_eq!(
+            pause(5, &fault(FaultClass::Retryable), || 0.0),
+            Duration::from_millis(100)
+        );
+        assert_eq!(
+            pause(5, &fault(FaultClass::Retryable), || 0.5),
+            Duration::from_secs(8)
+        );
     }
 
     #[test]
@@ -86,6 +105,9 @@ mod tests {
 
     #[test]
     fn a_limit_without_a_time_waits_longer_from_the_start() {
-        assert_eq!(pause(1, &fault(FaultClass::RateLimited), || 1.0), FIRST_LIMITED);
+        assert_eq!(
+            pause(1, &fault(FaultClass::RateLimited), || 1.0),
+            FIRST_LIMITED
+        );
     }
 }

@@ -54,7 +54,11 @@ type Saved = (i64, String);
 #[serde(rename_all = "snake_case")]
 enum Phase {
     /// All contacts by query, in the order of their ids.
-    Load { started: i64, last: Option<String>, next: Option<String> },
+    Load {
+        started: i64,
+        last: Option<String>,
+        next: Option<String>,
+    },
     /// All contacts by a bulk job.
     Bulk(load::Bulk),
     /// All field history, oldest first.
@@ -64,7 +68,11 @@ enum Phase {
     /// A window of changes.
     Window(window::Window),
     /// The ids of the safety net behind `after`; `until` as in `Idle`.
-    Net { until: i64, end: i64, after: Option<String> },
+    Net {
+        until: i64,
+        end: i64,
+        after: Option<String>,
+    },
 }
 
 /// What else belongs to a contact besides its own row.
@@ -75,7 +83,11 @@ pub trait Companion: Send + Sync {
 
     /// A page of contacts whose belongings changed in a window, and where the next page begins,
     /// unless it was the last.
-    async fn changed(&self, org: &Org, walk: &Walk<'_>) -> Result<(Vec<String>, Option<Mark>), Fault>;
+    async fn changed(
+        &self,
+        org: &Org,
+        walk: &Walk<'_>,
+    ) -> Result<(Vec<String>, Option<Mark>), Fault>;
 }
 
 /// What is kept between calls to save vendor calls. It can be lost at any time.
@@ -124,14 +136,29 @@ impl Feed {
     }
 
     /// The page behind `cursor`.
-    pub async fn read(&self, org: &Org, companion: Option<&dyn Companion>, cursor: Option<&Cursor>) -> Result<Page, Fault> {
-        let step = Step { feed: self, org, companion };
-        let state = cursor.and_then(|cursor| serde_json::from_str::<State>(&cursor.0).ok()).filter(|state| state.v == VERSION);
+    pub async fn read(
+        &self,
+        org: &Org,
+        companion: Option<&dyn Companion>,
+        cursor: Option<&Cursor>,
+    ) -> Result<Page, Fault> {
+        let step = Step {
+            feed: self,
+            org,
+            companion,
+        };
+        let state = cursor
+            .and_then(|cursor| serde_json::from_str::<State>(&cursor.0).ok())
+            .filter(|state| state.v == VERSION);
         let Some(state) = state else {
             return step.begin().await;
         };
         match state.phase.clone() {
-            Phase::Load { started, last, next } => step.load(state, started, last, next).await,
+            Phase::Load {
+                started,
+                last,
+                next,
+            } => step.load(state, started, last, next).await,
             Phase::Bulk(bulk) => step.bulk(state, bulk).await,
             Phase::History { started, after } => step.all_history(state, started, after).await,
             Phase::Idle { until } => step.poll(state, until).await,
@@ -145,10 +172,20 @@ impl Feed {
     async fn by_id(&self, org: &Org, ids: &[String], read: &mut Read) -> Result<(), Fault> {
         let mut absent: Vec<String> = Vec::new();
         for chunk in ids.chunks(super::wire::RETRIEVE_ROWS) {
-            let answer = org.retrieve(&self.shape.object, chunk, &self.shape.columns).await?;
+            let answer = org
+                .retrieve(&self.shape.object, chunk, &self.shape.columns)
+                .await?;
             let records: Vec<Option<&serde_json::value::RawValue>> = parse("retrieve", &answer)?;
             if records.len() != chunk.len() {
-                return Err(Fault::new(FaultClass::ContractBroken, "result-count", format!("retrieve: {} records for {} ids", records.len(), chunk.len())));
+                return Err(Fault::new(
+                    FaultClass::ContractBroken,
+                    "result-count",
+                    format!(
+                        "retrieve: {} records for {} ids",
+                        records.len(),
+                        chunk.len()
+                    ),
+                ));
             }
             for (id, record) in chunk.iter().zip(records) {
                 match record {
@@ -164,37 +201,61 @@ impl Feed {
                 conditions: vec![format!("Id IN {}", soql::ids(chunk)?)],
                 ..Query::default()
             };
-            all_pages(org, &query.text(), true, |raw| self.shape.read_one(raw, read)).await?;
+            all_pages(org, &query.text(), true, |raw| {
+                self.shape.read_one(raw, read)
+            })
+            .await?;
         }
         Ok(())
     }
 
     /// Whether there is field history to ask for.
     async fn has_history(&self, org: &Org) -> Result<bool, Fault> {
-        let found = self.has_history.get_or_try_init(|| async { Ok(org.describe(&self.history.object).await?.is_some() && !self.shape.fields.is_empty()) });
+        let found =
+            self.has_history.get_or_try_init(|| async {
+                Ok(org.describe(&self.history.object).await?.is_some()
+                    && !self.shape.fields.is_empty())
+            });
         found.await.copied()
     }
 
     /// The condition for the consent fields, with the rows of creation when asked.
     fn history_fields(&self, created: bool) -> String {
-        let names = self.shape.fields.iter().map(|field| soql::text(&field.name));
-        format!("Field IN {}", soql::list(names.chain(created.then(|| soql::text("created")))))
+        let names = self
+            .shape
+            .fields
+            .iter()
+            .map(|field| soql::text(&field.name));
+        format!(
+            "Field IN {}",
+            soql::list(names.chain(created.then(|| soql::text("created"))))
+        )
     }
 
     /// The whole consent history of some contacts.
-    async fn history_of(&self, org: &Org, contacts: &[String], poison: &mut Vec<Poison>) -> Result<HashMap<String, Vec<HistoryRow>>, Fault> {
+    async fn history_of(
+        &self,
+        org: &Org,
+        contacts: &[String],
+        poison: &mut Vec<Poison>,
+    ) -> Result<HashMap<String, Vec<HistoryRow>>, Fault> {
         let mut found: HashMap<String, Vec<HistoryRow>> = HashMap::new();
         for chunk in contacts.chunks(IN_LIST) {
             let query = Query {
                 columns: &self.history.columns,
                 object: &self.history.object,
-                conditions: vec![format!("{} IN {}", self.history.parent, soql::ids(chunk)?), self.history_fields(true)],
+                conditions: vec![
+                    format!("{} IN {}", self.history.parent, soql::ids(chunk)?),
+                    self.history_fields(true),
+                ],
                 order: vec!["CreatedDate", "Id"],
                 limit: None,
             };
-            all_pages(org, &query.text(), false, |raw| match self.history.read(raw, &self.shape) {
-                Ok(row) => found.entry(row.contact.clone()).or_default().push(row),
-                Err(bad) => poison.push(bad),
+            all_pages(org, &query.text(), false, |raw| {
+                match self.history.read(raw, &self.shape) {
+                    Ok(row) => found.entry(row.contact.clone()).or_default().push(row),
+                    Err(bad) => poison.push(bad),
+                }
             })
             .await?;
         }
@@ -215,8 +276,19 @@ fn attach(seen: &mut Seen, rows: &[HistoryRow]) {
     let Some(at) = reading.created.filter(|_| created) else {
         return;
     };
-    let silent: Vec<_> = reading.values.iter().filter(|(purpose, value)| *value == Shown::Set && reading.told.iter().all(|told| told.purpose != *purpose)).cloned().collect();
-    reading.told.extend(super::map::told_at_creation(&silent, at, seen.created_by.as_deref()));
+    let silent: Vec<_> = reading
+        .values
+        .iter()
+        .filter(|(purpose, value)| {
+            *value == Shown::Set && reading.told.iter().all(|told| told.purpose != *purpose)
+        })
+        .cloned()
+        .collect();
+    reading.told.extend(super::map::told_at_creation(
+        &silent,
+        at,
+        seen.created_by.as_deref(),
+    ));
 }
 
 /// History without its contact's row.
@@ -232,18 +304,29 @@ fn loose(contact: &str, rows: &[HistoryRow]) -> Reading {
 fn loose_all(rows: &[HistoryRow], except: &HashSet<String>) -> Vec<Reading> {
     let mut order: Vec<&str> = Vec::new();
     let mut by_contact: HashMap<&str, Vec<HistoryRow>> = HashMap::new();
-    for row in rows.iter().filter(|row| row.told.is_some() && !except.contains(&row.contact)) {
+    for row in rows
+        .iter()
+        .filter(|row| row.told.is_some() && !except.contains(&row.contact))
+    {
         let known = by_contact.entry(&row.contact).or_default();
         if known.is_empty() {
             order.push(&row.contact);
         }
         known.push(row.clone());
     }
-    order.into_iter().map(|contact| loose(contact, &by_contact[contact])).collect()
+    order
+        .into_iter()
+        .map(|contact| loose(contact, &by_contact[contact]))
+        .collect()
 }
 
 /// Reads all pages of a small query.
-async fn all_pages(org: &Org, text: &str, all: bool, mut row: impl FnMut(&serde_json::value::RawValue)) -> Result<(), Fault> {
+async fn all_pages(
+    org: &Org,
+    text: &str,
+    all: bool,
+    mut row: impl FnMut(&serde_json::value::RawValue),
+) -> Result<(), Fault> {
     let mut answer = org.query(text, all).await?;
     let mut link: Option<String> = None;
     loop {
@@ -261,17 +344,28 @@ async fn all_pages(org: &Org, text: &str, all: bool, mut row: impl FnMut(&serde_
 /// The link to the next page, if it leads on from `from`.
 fn next_link(page: &QueryPage<'_>, from: Option<&str>) -> Result<String, Fault> {
     let Some(next) = page.next.as_deref() else {
-        return Err(Fault::new(FaultClass::ContractBroken, "no-link", "query: the answer is not the last page but names no next one"));
+        return Err(Fault::new(
+            FaultClass::ContractBroken,
+            "no-link",
+            "query: the answer is not the last page but names no next one",
+        ));
     };
     if from.is_some_and(|from| !leads_on(from, next)) {
-        return Err(Fault::new(FaultClass::ContractBroken, "page-loop", "query: the link to the next page leads back"));
+        return Err(Fault::new(
+            FaultClass::ContractBroken,
+            "page-loop",
+            "query: the link to the next page leads back",
+        ));
     }
     Ok(next.to_owned())
 }
 
 /// Whether a link leads on: links of one cursor end in an offset, which has to grow.
 fn leads_on(from: &str, next: &str) -> bool {
-    let split = |link: &str| link.rsplit_once('-').and_then(|(cursor, offset)| Some((cursor.to_owned(), offset.parse::<u64>().ok()?)));
+    let split = |link: &str| {
+        link.rsplit_once('-')
+            .and_then(|(cursor, offset)| Some((cursor.to_owned(), offset.parse::<u64>().ok()?)))
+    };
     match (split(from), split(next)) {
         (Some((one, before)), Some((other, after))) if one == other => after > before,
         _ => from != next,
@@ -280,12 +374,21 @@ fn leads_on(from: &str, next: &str) -> bool {
 
 impl State {
     fn cursor(&self) -> Result<Cursor, Fault> {
-        serde_json::to_string(self).map(Cursor).map_err(|_| Fault::new(FaultClass::Rejected, "cursor", "the cursor cannot be written"))
+        serde_json::to_string(self).map(Cursor).map_err(|_| {
+            Fault::new(
+                FaultClass::Rejected,
+                "cursor",
+                "the cursor cannot be written",
+            )
+        })
     }
 
     /// A page that leads to `phase`.
     fn page(mut self, phase: Phase, read_at: At) -> Result<Page, Fault> {
-        let load = matches!(self.phase, Phase::Load { .. } | Phase::Bulk(_) | Phase::History { .. });
+        let load = matches!(
+            self.phase,
+            Phase::Load { .. } | Phase::Bulk(_) | Phase::History { .. }
+        );
         self.phase = phase;
         Ok(Page {
             readings: Vec::new(),
@@ -312,7 +415,13 @@ fn micros(time: Duration) -> i64 {
 
 /// The vendor's time of an answer.
 fn dated(answer: &crate::connector::http::Answer) -> Result<At, Fault> {
-    answer.asked_at.ok_or_else(|| Fault::new(FaultClass::ContractBroken, "no-date", "the answer has no Date header, so the system's time is unknown"))
+    answer.asked_at.ok_or_else(|| {
+        Fault::new(
+            FaultClass::ContractBroken,
+            "no-date",
+            "the answer has no Date header, so the system's time is unknown",
+        )
+    })
 }
 
 #[cfg(test)]
@@ -323,9 +432,18 @@ mod tests {
     fn a_link_leads_on_only_while_its_offset_grows() {
         let link = |offset: &str| format!("/services/data/v66.0/query/0r8xx3d00000001AAA-{offset}");
         assert!(leads_on(&link("2000"), &link("4000")));
-        assert!(!leads_on(&link("2000"), &link("2000")), "the same page again");
+        assert!(
+            !leads_on(&link("2000"), &link("2000")),
+            "the same page again"
+        );
         assert!(!leads_on(&link("4000"), &link("2000")), "there and back");
-        assert!(leads_on(&link("2000"), "/services/data/v66.0/query/0r8yy3d00000001AAA-2000"), "another cursor");
+        assert!(
+            leads_on(
+                &link("2000"),
+                "/services/data/v66.0/query/0r8yy3d00000001AAA-2000"
+            ),
+            "another cursor"
+        );
         assert!(!leads_on("opaque", "opaque"));
     }
 
@@ -333,7 +451,11 @@ mod tests {
     fn a_cursor_of_another_form_is_not_taken() {
         let state = State {
             v: VERSION,
-            net: Net { updated: 1, deleted: 2, due: 3 },
+            net: Net {
+                updated: 1,
+                deleted: 2,
+                due: 3,
+            },
             phase: Phase::Idle { until: 4 },
         };
         let text = state.cursor().unwrap().0;

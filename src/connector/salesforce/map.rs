@@ -53,8 +53,24 @@ pub struct Read {
 
 impl Shape {
     /// The shape of an object.
-    pub fn new(object: &str, address_field: &str, link_field: Option<&str>, fields: Vec<Field>) -> Self {
-        let mut columns: Vec<String> = ["Id", "IsDeleted", "CreatedDate", "CreatedById", "LastModifiedDate", "LastModifiedById", "SystemModstamp", address_field].map(str::to_owned).to_vec();
+    pub fn new(
+        object: &str,
+        address_field: &str,
+        link_field: Option<&str>,
+        fields: Vec<Field>,
+    ) -> Self {
+        let mut columns: Vec<String> = [
+            "Id",
+            "IsDeleted",
+            "CreatedDate",
+            "CreatedById",
+            "LastModifiedDate",
+            "LastModifiedById",
+            "SystemModstamp",
+            address_field,
+        ]
+        .map(str::to_owned)
+        .to_vec();
         columns.extend(fields.iter().map(|field| field.name.clone()));
         let mut add = |name: &str| {
             columns.push(name.to_owned());
@@ -74,7 +90,10 @@ impl Shape {
 
     /// The purpose of a field, by its API name in any case.
     pub fn purpose(&self, name: &str) -> Option<PurposeId> {
-        self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.purpose)
+        self.fields
+            .iter()
+            .find(|field| field.name.eq_ignore_ascii_case(name))
+            .map(|field| field.purpose)
     }
 
     /// Reads the JSON rows of a page, each by itself.
@@ -102,10 +121,23 @@ impl Shape {
         let named = |at: usize, what: &str| format!("{} {what}", self.columns[at]);
         let text = |at: usize| cells[at].text().map_err(|what| named(at, what));
         let flag = |at: usize| cells[at].flag().map_err(|what| named(at, what));
-        let when = |at: usize| text(at)?.and_then(time::parse).ok_or_else(|| named(at, "is not a date"));
-        let user = |at: usize| Ok::<_, String>(text(at)?.map(|id| soql::full_id(id).unwrap_or_else(|| id.to_owned())));
-        let id = text(ID)?.and_then(soql::full_id).ok_or_else(|| named(ID, "is not a record id"))?;
-        let master = self.master.map(text).transpose()?.flatten().and_then(soql::full_id);
+        let when = |at: usize| {
+            text(at)?
+                .and_then(time::parse)
+                .ok_or_else(|| named(at, "is not a date"))
+        };
+        let user = |at: usize| {
+            Ok::<_, String>(text(at)?.map(|id| soql::full_id(id).unwrap_or_else(|| id.to_owned())))
+        };
+        let id = text(ID)?
+            .and_then(soql::full_id)
+            .ok_or_else(|| named(ID, "is not a record id"))?;
+        let master = self
+            .master
+            .map(text)
+            .transpose()?
+            .flatten()
+            .and_then(soql::full_id);
         let life = match (flag(DELETED)?, master) {
             (false, _) => Life::Live,
             (true, None) => Life::Deleted,
@@ -120,13 +152,22 @@ impl Shape {
         let created_by = user(CREATED_BY)?;
         // Never modified since: what is set was set by the creation itself, of which field history
         // keeps no row.
-        let told = if created == modified { told_at_creation(&values, created, created_by.as_deref()) } else { Vec::new() };
+        let told = if created == modified {
+            told_at_creation(&values, created, created_by.as_deref())
+        } else {
+            Vec::new()
+        };
         Ok(Seen {
             reading: Reading {
                 contact: id,
                 whole: true,
                 address: text(ADDRESS)?.map(str::to_owned),
-                link: self.link.map(text).transpose()?.flatten().map(str::to_owned),
+                link: self
+                    .link
+                    .map(text)
+                    .transpose()?
+                    .flatten()
+                    .map(str::to_owned),
                 created: Some(created),
                 modified: Some(modified),
                 precision: Some(Precision::Seconds),
@@ -142,7 +183,10 @@ impl Shape {
 
     /// A JSON row that cannot be understood, from a CSV row.
     pub fn csv_poison(&self, cells: &[Cell<'_>], reason: String) -> Poison {
-        let line: Vec<&str> = cells.iter().map(|cell| cell.text().ok().flatten().unwrap_or_default()).collect();
+        let line: Vec<&str> = cells
+            .iter()
+            .map(|cell| cell.text().ok().flatten().unwrap_or_default())
+            .collect();
         let raw = line.join(",").into_bytes();
         let id = cells[ID].text().ok().flatten().and_then(soql::full_id);
         Poison {
@@ -156,12 +200,21 @@ impl Shape {
     ///
     /// # Errors
     /// A refusal when a purpose has no field here or a value is no flag.
-    pub fn assignments(&self, changes: &[(PurposeId, Shown)]) -> Result<Vec<(&str, FieldValue)>, Fault> {
+    pub fn assignments(
+        &self,
+        changes: &[(PurposeId, Shown)],
+    ) -> Result<Vec<(&str, FieldValue)>, Fault> {
         changes
             .iter()
             .map(|(purpose, value)| {
                 let field = self.fields.iter().find(|field| field.purpose == *purpose);
-                let field = field.ok_or_else(|| Fault::new(FaultClass::Rejected, "no-field", "the purpose has no field in this system"))?;
+                let field = field.ok_or_else(|| {
+                    Fault::new(
+                        FaultClass::Rejected,
+                        "no-field",
+                        "the purpose has no field in this system",
+                    )
+                })?;
                 Ok((field.name.as_str(), FieldValue::Flag(is_set(value)?)))
             })
             .collect()
@@ -195,14 +248,20 @@ pub fn is_set(value: &Shown) -> Result<bool, Fault> {
     match value {
         Shown::Set => Ok(true),
         Shown::Default => Ok(false),
-        Shown::Record { .. } => Err(Fault::new(FaultClass::Rejected, "no-flag", "a check box cannot hold a consent record")),
+        Shown::Record { .. } => Err(Fault::new(
+            FaultClass::Rejected,
+            "no-flag",
+            "a check box cannot hold a consent record",
+        )),
     }
 }
 
 /// A record that could not be understood.
 pub fn poison(raw: &RawValue, reason: String) -> Poison {
     let only_id = ["Id".to_owned()];
-    let id = rows::row(raw, &only_id).ok().and_then(|cells| cells[0].text().ok().flatten().and_then(soql::full_id));
+    let id = rows::row(raw, &only_id)
+        .ok()
+        .and_then(|cells| cells[0].text().ok().flatten().and_then(soql::full_id));
     Poison {
         id: id.unwrap_or_else(|| rows::digest(raw.get().as_bytes())),
         reason,
@@ -241,8 +300,21 @@ impl HistoryShape {
             Some(custom) => (format!("{custom}__History"), "ParentId".to_owned()),
             None => (format!("{object}History"), format!("{object}Id")),
         };
-        let columns = ["Id", &parent, "Field", "NewValue", "CreatedById", "CreatedDate"].map(str::to_owned).to_vec();
-        Self { object: name, parent, columns }
+        let columns = [
+            "Id",
+            &parent,
+            "Field",
+            "NewValue",
+            "CreatedById",
+            "CreatedDate",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        Self {
+            object: name,
+            parent,
+            columns,
+        }
     }
 
     /// What a row of history says.
@@ -250,15 +322,23 @@ impl HistoryShape {
     /// # Errors
     /// What is wrong with it, naming the column.
     pub fn read(&self, raw: &RawValue, shape: &Shape) -> Result<HistoryRow, Poison> {
-        rows::row(raw, &self.columns).and_then(|cells| self.told(&cells, shape)).map_err(|reason| poison(raw, format!("{}: {reason}", self.object)))
+        rows::row(raw, &self.columns)
+            .and_then(|cells| self.told(&cells, shape))
+            .map_err(|reason| poison(raw, format!("{}: {reason}", self.object)))
     }
 
     fn told(&self, cells: &[Cell<'_>], shape: &Shape) -> Result<HistoryRow, String> {
         let named = |at: usize, what: &str| format!("{} {what}", self.columns[at]);
         let text = |at: usize| cells[at].text().map_err(|what| named(at, what));
-        let id = text(0)?.and_then(soql::full_id).ok_or_else(|| named(0, "is not a record id"))?;
-        let contact = text(1)?.and_then(soql::full_id).ok_or_else(|| named(1, "is not a record id"))?;
-        let at = text(5)?.and_then(time::parse).ok_or_else(|| named(5, "is not a date"))?;
+        let id = text(0)?
+            .and_then(soql::full_id)
+            .ok_or_else(|| named(0, "is not a record id"))?;
+        let contact = text(1)?
+            .and_then(soql::full_id)
+            .ok_or_else(|| named(1, "is not a record id"))?;
+        let at = text(5)?
+            .and_then(time::parse)
+            .ok_or_else(|| named(5, "is not a date"))?;
         let field = text(2)?.unwrap_or_default();
         let told = match shape.purpose(field) {
             None => None,
@@ -275,7 +355,12 @@ impl HistoryShape {
                 actor: text(4)?.map(|id| soql::full_id(id).unwrap_or_else(|| id.to_owned())),
             }),
         };
-        Ok(HistoryRow { id, contact, at, told })
+        Ok(HistoryRow {
+            id,
+            contact,
+            at,
+            told,
+        })
     }
 }
 
@@ -290,7 +375,15 @@ mod tests {
             name: name.to_owned(),
             polarity,
         };
-        Shape::new("Contact", "Email", Some("Ascend_ID__c"), vec![field(0, "HasOptedOutOfEmail", Polarity::OptOut), field(1, "Email_Events__c", Polarity::Permission)])
+        Shape::new(
+            "Contact",
+            "Email",
+            Some("Ascend_ID__c"),
+            vec![
+                field(0, "HasOptedOutOfEmail", Polarity::OptOut),
+                field(1, "Email_Events__c", Polarity::Permission),
+            ],
+        )
     }
 
     fn record(changes: &[(&str, &str)]) -> String {
@@ -315,7 +408,10 @@ mod tests {
                 parts.push((name, value));
             }
         }
-        let parts: Vec<String> = parts.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+        let parts: Vec<String> = parts
+            .iter()
+            .map(|(name, value)| format!("\"{name}\":{value}"))
+            .collect();
         format!("{{{}}}", parts.join(","))
     }
 
@@ -330,7 +426,10 @@ mod tests {
         assert!(read.poison.is_empty(), "{:?}", read.poison);
         let seen = &read.seen[0];
         assert_eq!(seen.reading.contact, "0035e00000A1b2cAAB");
-        assert_eq!(seen.reading.values, [(PurposeId(0), Shown::Set), (PurposeId(1), Shown::Default)]);
+        assert_eq!(
+            seen.reading.values,
+            [(PurposeId(0), Shown::Set), (PurposeId(1), Shown::Default)]
+        );
         assert_eq!(seen.reading.link.as_deref(), Some("A-1"));
         assert_eq!(seen.reading.address.as_deref(), Some("Ann@Example.org"));
         assert_eq!(seen.reading.life, Life::Live);
@@ -340,29 +439,67 @@ mod tests {
 
     #[test]
     fn what_was_set_at_creation_is_told_by_the_creation() {
-        let read = read(&record(&[("LastModifiedDate", r#""2025-01-01T00:00:00.000+0000""#)]));
+        let read = read(&record(&[(
+            "LastModifiedDate",
+            r#""2025-01-01T00:00:00.000+0000""#,
+        )]));
         let told = &read.seen[0].reading.told;
         assert_eq!(told.len(), 1, "only what is set speaks");
-        assert_eq!((told[0].purpose, told[0].evidence), (PurposeId(0), Evidence::History));
+        assert_eq!(
+            (told[0].purpose, told[0].evidence),
+            (PurposeId(0), Evidence::History)
+        );
         assert_eq!(Some(told[0].at), read.seen[0].reading.created);
     }
 
     #[test]
     fn deletes_and_merges_are_told_apart() {
-        assert_eq!(read(&record(&[("IsDeleted", "true")])).seen[0].reading.life, Life::Deleted);
-        let merged = read(&record(&[("IsDeleted", "true"), ("MasterRecordId", r#""0035e00000A1b2d""#)]));
-        assert!(matches!(&merged.seen[0].reading.life, Life::Merged { into } if into.starts_with("0035e00000A1b2d") && into.len() == 18));
+        assert_eq!(
+            read(&record(&[("IsDeleted", "true")])).seen[0].reading.life,
+            Life::Deleted
+        );
+        let merged = read(&record(&[
+            ("IsDeleted", "true"),
+            ("MasterRecordId", r#""0035e00000A1b2d""#),
+        ]));
+        assert!(
+            matches!(&merged.seen[0].reading.life, Life::Merged { into } if into.starts_with("0035e00000A1b2d") && into.len() == 18)
+        );
     }
 
     #[test]
     fn a_bad_field_is_named_and_its_record_kept() {
         for (field, value, reason) in [
-            ("HasOptedOutOfEmail", "", "HasOptedOutOfEmail is missing; check field-level security"),
-            ("HasOptedOutOfEmail", "\"true\"", "HasOptedOutOfEmail is a text where a boolean has to be"),
-            ("HasOptedOutOfEmail", "1", "HasOptedOutOfEmail is neither true nor false"),
-            ("HasOptedOutOfEmail", "null", "HasOptedOutOfEmail is null where a boolean has to be"),
-            ("Email_Events__c", "\"Y\"", "Email_Events__c is a text where a boolean has to be"),
-            ("CreatedDate", "\"2026-02-30T10:00:00.000+0000\"", "CreatedDate is not a date"),
+            (
+                "HasOptedOutOfEmail",
+                "",
+                "HasOptedOutOfEmail is missing; check field-level security",
+            ),
+            (
+                "HasOptedOutOfEmail",
+                "\"true\"",
+                "HasOptedOutOfEmail is a text where a boolean has to be",
+            ),
+            (
+                "HasOptedOutOfEmail",
+                "1",
+                "HasOptedOutOfEmail is neither true nor false",
+            ),
+            (
+                "HasOptedOutOfEmail",
+                "null",
+                "HasOptedOutOfEmail is null where a boolean has to be",
+            ),
+            (
+                "Email_Events__c",
+                "\"Y\"",
+                "Email_Events__c is a text where a boolean has to be",
+            ),
+            (
+                "CreatedDate",
+                "\"2026-02-30T10:00:00.000+0000\"",
+                "CreatedDate is not a date",
+            ),
             ("LastModifiedDate", "null", "LastModifiedDate is not a date"),
             ("SystemModstamp", "17", "SystemModstamp is not a text"),
             ("Email", "", "Email is missing; check field-level security"),
@@ -384,16 +521,26 @@ mod tests {
             let text = format!(
                 r#"{{"Id":"0175e000000001AAAA","ContactId":"0035e00000A1b2cAAB","Field":"{field}","NewValue":{value},"CreatedById":"0055e000001XYZaAAG","CreatedDate":"2026-05-01T10:00:00.000+0000"}}"#
             );
-            let text = text.replace("0175e000000001AAAA", &soql::full_id("0175e000000001A").unwrap());
+            let text = text.replace(
+                "0175e000000001AAAA",
+                &soql::full_id("0175e000000001A").unwrap(),
+            );
             let raw: Box<RawValue> = serde_json::from_str(&text).unwrap();
             history.read(&raw, &shape())
         };
         let value = |text| row("HasOptedOutOfEmail", text).unwrap().told.unwrap().shown;
         assert_eq!(value("true"), Shown::Set);
-        assert_eq!(value("false"), Shown::Default, "a row of history is not an opt-out by itself");
+        assert_eq!(
+            value("false"),
+            Shown::Default,
+            "a row of history is not an opt-out by itself"
+        );
         assert_eq!(value("null"), Shown::Default);
         assert!(row("HasOptedOutOfEmail", "\"yes\"").is_err());
         assert_eq!(row("created", "null").unwrap().told, None);
-        assert_eq!(HistoryShape::of("My_Person__c").object, "My_Person__History");
+        assert_eq!(
+            HistoryShape::of("My_Person__c").object,
+            "My_Person__History"
+        );
     }
 }

@@ -10,7 +10,9 @@ pub mod probe;
 pub mod wire;
 pub mod write;
 
-use super::{Batching, Connector, Current, Cursor, Fault, Outcome, Page, Probe, Quota, WriteRequest};
+use super::{
+    Batching, Connector, Current, Cursor, Fault, Outcome, Page, Probe, Quota, WriteRequest,
+};
 use async_trait::async_trait;
 use config::Settings;
 use feed::Feed;
@@ -30,7 +32,12 @@ pub struct Salesforce {
 impl Salesforce {
     /// A connector; makes no call.
     pub fn new(settings: Settings) -> Result<Self, Fault> {
-        let shape = Shape::new(CONTACT, "Email", settings.link_field.as_deref(), settings.fields);
+        let shape = Shape::new(
+            CONTACT,
+            "Email",
+            settings.link_field.as_deref(),
+            settings.fields,
+        );
         Ok(Self {
             org: Org::new(settings.platform)?,
             feed: Feed::new(shape),

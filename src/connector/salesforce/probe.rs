@@ -18,16 +18,30 @@ pub async fn probe(org: &Org, feed: &Feed) -> Result<Probe, Fault> {
     }
     let shape = feed.shape();
     let Some(described) = org.describe(&shape.object).await? else {
-        probe.missing.push(format!("object {}: give the integration user Read and Edit on it", shape.object));
+        probe.missing.push(format!(
+            "object {}: give the integration user Read and Edit on it",
+            shape.object
+        ));
         return Ok(probe);
     };
-    need(&described, &shape.object, shape.columns.iter().map(String::as_str), &mut probe);
+    need(
+        &described,
+        &shape.object,
+        shape.columns.iter().map(String::as_str),
+        &mut probe,
+    );
     for field in &shape.fields {
         if let Some(info) = described.field(&field.name) {
             if info.kind != "boolean" {
-                probe.missing.push(format!("field {}.{}: it has to be a checkbox, but is of type {}", shape.object, field.name, info.kind));
+                probe.missing.push(format!(
+                    "field {}.{}: it has to be a checkbox, but is of type {}",
+                    shape.object, field.name, info.kind
+                ));
             } else if !info.updateable {
-                probe.missing.push(format!("field {}.{}: give the integration user Edit access (field-level security)", shape.object, field.name));
+                probe.missing.push(format!(
+                    "field {}.{}: give the integration user Edit access (field-level security)",
+                    shape.object, field.name
+                ));
             }
         }
     }
@@ -36,7 +50,12 @@ pub async fn probe(org: &Org, feed: &Feed) -> Result<Probe, Fault> {
 }
 
 /// Names each field that the description lacks.
-pub fn need<'a>(described: &Describe, object: &str, fields: impl Iterator<Item = &'a str>, probe: &mut Probe) {
+pub fn need<'a>(
+    described: &Describe,
+    object: &str,
+    fields: impl Iterator<Item = &'a str>,
+    probe: &mut Probe,
+) {
     for field in fields {
         if described.field(field).is_none() {
             probe.missing.push(format!("field {object}.{field}: it does not exist or is hidden; give the integration user Read access (field-level security)"));
@@ -63,7 +82,11 @@ async fn own_user(org: &Org) -> Result<Option<String>, Fault> {
     };
     let answer = org.query(&query.text(), false).await?;
     let page: QueryPage<'_> = parse("query", &answer)?;
-    Ok(page.records.first().and_then(|raw| rows::row(raw, &columns).ok()).and_then(|cells| cells[0].text().ok().flatten().and_then(soql::full_id)))
+    Ok(page
+        .records
+        .first()
+        .and_then(|raw| rows::row(raw, &columns).ok())
+        .and_then(|cells| cells[0].text().ok().flatten().and_then(soql::full_id)))
 }
 
 /// Notes when consent changes have no history.

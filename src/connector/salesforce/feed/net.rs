@@ -32,16 +32,33 @@ impl Step<'_> {
     }
 
     /// One chunk of ids.
-    pub(super) async fn net(&self, state: State, until: i64, end: i64, after: Option<String>) -> Result<Page, Fault> {
+    pub(super) async fn net(
+        &self,
+        state: State,
+        until: i64,
+        end: i64,
+        after: Option<String>,
+    ) -> Result<Page, Fault> {
         let read_at = self.org.now().await?;
         let (ids, last, updated, deleted) = {
             let mut memory = self.feed.memory.lock().await;
-            if !memory.net.as_ref().is_some_and(|known| known.from == state.net && known.end == end) {
+            if !memory
+                .net
+                .as_ref()
+                .is_some_and(|known| known.from == state.net && known.end == end)
+            {
                 match self.lists(state.net, end).await {
                     Ok(known) => memory.net = Some(known),
                     // The lists do not reach back that far, or are too long: only a look at
                     // everything is sure to miss nothing.
-                    Err(fault) if matches!(fault.code.as_str(), "INVALID_REPLICATION_DATE" | "EXCEEDED_ID_LIMIT") => return self.begin().await,
+                    Err(fault)
+                        if matches!(
+                            fault.code.as_str(),
+                            "INVALID_REPLICATION_DATE" | "EXCEEDED_ID_LIMIT"
+                        ) =>
+                    {
+                        return self.begin().await;
+                    }
                     Err(fault) => return Err(fault),
                 }
             }
@@ -49,8 +66,17 @@ impl Step<'_> {
                 return self.begin().await;
             };
             let start = after.map_or(0, |after| known.ids.partition_point(|id| *id <= after));
-            let ids: Vec<String> = known.ids[start..].iter().take(RETRIEVE_ROWS.min(self.org.settings().page_rows)).cloned().collect();
-            (ids.clone(), start + ids.len() >= known.ids.len(), known.updated, known.deleted)
+            let ids: Vec<String> = known.ids[start..]
+                .iter()
+                .take(RETRIEVE_ROWS.min(self.org.settings().page_rows))
+                .cloned()
+                .collect();
+            (
+                ids.clone(),
+                start + ids.len() >= known.ids.len(),
+                known.updated,
+                known.deleted,
+            )
         };
         let mut read = Read::default();
         self.feed.by_id(self.org, &ids, &mut read).await?;
@@ -58,7 +84,10 @@ impl Step<'_> {
             companion.complete(self.org, &mut read.seen).await?;
         }
         if !ids.is_empty() && self.feed.has_history(self.org).await? {
-            let histories = self.feed.history_of(self.org, &ids, &mut read.poison).await?;
+            let histories = self
+                .feed
+                .history_of(self.org, &ids, &mut read.poison)
+                .await?;
             for seen in &mut read.seen {
                 if let Some(rows) = histories.get(&seen.reading.contact) {
                     attach(seen, rows);
@@ -66,8 +95,17 @@ impl Step<'_> {
             }
         }
         // What is found nowhere is deleted beyond the recycle bin.
-        let found: HashSet<&str> = read.seen.iter().map(|seen| seen.reading.contact.as_str()).chain(read.poison.iter().map(|bad| bad.id.as_str())).collect();
-        let purged: Vec<Reading> = ids.iter().filter(|id| !found.contains(id.as_str())).map(|id| gone(id)).collect();
+        let found: HashSet<&str> = read
+            .seen
+            .iter()
+            .map(|seen| seen.reading.contact.as_str())
+            .chain(read.poison.iter().map(|bad| bad.id.as_str()))
+            .collect();
+        let purged: Vec<Reading> = ids
+            .iter()
+            .filter(|id| !found.contains(id.as_str()))
+            .map(|id| gone(id))
+            .collect();
         let phase = match ids.last() {
             Some(id) if !last => Phase::Net {
                 until,
@@ -82,11 +120,18 @@ impl Step<'_> {
             state.net = Net {
                 updated: updated.micros().max(state.net.updated),
                 deleted: deleted.micros().max(state.net.deleted),
-                due: read_at.micros().saturating_add(micros(self.org.settings().safety_net_interval)),
+                due: read_at
+                    .micros()
+                    .saturating_add(micros(self.org.settings().safety_net_interval)),
             };
         }
         let mut page = state.page(phase, read_at)?;
-        page.readings = read.seen.into_iter().map(|seen| seen.reading).chain(purged).collect();
+        page.readings = read
+            .seen
+            .into_iter()
+            .map(|seen| seen.reading)
+            .chain(purged)
+            .collect();
         page.poison = read.poison;
         Ok(page)
     }

@@ -1,6 +1,8 @@
 //! Windows of changes.
 
-use super::{OLDEST_WINDOW_MICROS, Phase, Saved, State, Step, attach, dated, loose_all, mark, micros};
+use super::{
+    OLDEST_WINDOW_MICROS, Phase, Saved, State, Step, attach, dated, loose_all, mark, micros,
+};
 use crate::connector::salesforce::map::{HistoryRow, Read, Shape};
 use crate::connector::salesforce::wire::soql::{Query, Walk};
 use crate::connector::salesforce::wire::time::floor_second;
@@ -85,7 +87,11 @@ impl Step<'_> {
     /// One page of a window.
     pub(super) async fn window(&self, state: State, mut window: Window) -> Result<Page, Fault> {
         let has_history = self.feed.has_history(self.org).await?;
-        if window.stage == Stage::Contacts && has_history && !window.streamed && !self.know(&window).await? {
+        if window.stage == Stage::Contacts
+            && has_history
+            && !window.streamed
+            && !self.know(&window).await?
+        {
             window.stage = Stage::History;
             window.after = None;
         }
@@ -99,17 +105,31 @@ impl Step<'_> {
     /// Gets the window's history unless it is known. False when it is too much.
     async fn know(&self, window: &Window) -> Result<bool, Fault> {
         let mut memory = self.feed.memory.lock().await;
-        if memory.window.as_ref().is_some_and(|known| (known.from, known.until) == (window.from, window.until)) {
+        if memory
+            .window
+            .as_ref()
+            .is_some_and(|known| (known.from, known.until) == (window.from, window.until))
+        {
             return Ok(true);
         }
         let mut poison = Vec::new();
-        let rows = self.history_between(At::from_micros(window.from), At::from_micros(window.until), MOST_HISTORY, &mut poison).await?;
+        let rows = self
+            .history_between(
+                At::from_micros(window.from),
+                At::from_micros(window.until),
+                MOST_HISTORY,
+                &mut poison,
+            )
+            .await?;
         let Some(rows) = rows else {
             return Ok(false);
         };
         let mut by_contact: HashMap<String, Vec<usize>> = HashMap::new();
         for (place, row) in rows.iter().enumerate() {
-            by_contact.entry(row.contact.clone()).or_default().push(place);
+            by_contact
+                .entry(row.contact.clone())
+                .or_default()
+                .push(place);
         }
         memory.window = Some(Known {
             from: window.from,
@@ -126,22 +146,37 @@ impl Step<'_> {
         let (from, until) = (At::from_micros(window.from), At::from_micros(window.until));
         let after = window.after.clone();
         let (page, _) = self
-            .history_page(state, Some(from), Some(until), after.as_ref(), move |after| {
-                Phase::Window(match after {
-                    Some(after) => Window { after: Some(after), stage: Stage::History, ..window },
-                    None => Window {
-                        after: None,
-                        stage: Stage::Contacts,
-                        streamed: true,
-                        ..window
-                    },
-                })
-            })
+            .history_page(
+                state,
+                Some(from),
+                Some(until),
+                after.as_ref(),
+                move |after| {
+                    Phase::Window(match after {
+                        Some(after) => Window {
+                            after: Some(after),
+                            stage: Stage::History,
+                            ..window
+                        },
+                        None => Window {
+                            after: None,
+                            stage: Stage::Contacts,
+                            streamed: true,
+                            ..window
+                        },
+                    })
+                },
+            )
             .await?;
         Ok(page)
     }
 
-    async fn window_contacts(&self, state: State, window: Window, has_history: bool) -> Result<Page, Fault> {
+    async fn window_contacts(
+        &self,
+        state: State,
+        window: Window,
+        has_history: bool,
+    ) -> Result<Page, Fault> {
         let shape = &self.feed.shape;
         let after = mark(window.after.as_ref());
         let walk = Walk {
@@ -157,10 +192,17 @@ impl Step<'_> {
         let mut loose = Vec::new();
         if has_history && !window.streamed {
             let mut memory = self.feed.memory.lock().await;
-            if let Some(known) = memory.window.as_mut().filter(|known| (known.from, known.until) == (window.from, window.until)) {
+            if let Some(known) = memory
+                .window
+                .as_mut()
+                .filter(|known| (known.from, known.until) == (window.from, window.until))
+            {
                 for seen in &mut read.seen {
                     if let Some(places) = known.by_contact.get(&seen.reading.contact) {
-                        let rows: Vec<HistoryRow> = places.iter().map(|place| known.rows[*place].clone()).collect();
+                        let rows: Vec<HistoryRow> = places
+                            .iter()
+                            .map(|place| known.rows[*place].clone())
+                            .collect();
                         attach(seen, &rows);
                         known.attached.insert(seen.reading.contact.clone());
                     }
@@ -172,7 +214,13 @@ impl Step<'_> {
             }
         }
         let mut page = match next {
-            Some(after) => state.page(Phase::Window(Window { after: Some(after), ..window }), read_at)?,
+            Some(after) => state.page(
+                Phase::Window(Window {
+                    after: Some(after),
+                    ..window
+                }),
+                read_at,
+            )?,
             None if self.companion.is_some() => state.page(
                 Phase::Window(Window {
                     after: None,
@@ -183,14 +231,23 @@ impl Step<'_> {
             )?,
             None => self.drained(state, &window, read_at)?,
         };
-        page.readings = read.seen.into_iter().map(|seen| seen.reading).chain(loose).collect();
+        page.readings = read
+            .seen
+            .into_iter()
+            .map(|seen| seen.reading)
+            .chain(loose)
+            .collect();
         page.poison = read.poison;
         Ok(page)
     }
 
     /// The contacts of one page of a walk in the order of `SystemModstamp` and id, and the mark
     /// behind which the next page begins.
-    async fn walk_page(&self, shape: &Shape, walk: &Walk<'_>) -> Result<(Read, At, Option<Saved>), Fault> {
+    async fn walk_page(
+        &self,
+        shape: &Shape,
+        walk: &Walk<'_>,
+    ) -> Result<(Read, At, Option<Saved>), Fault> {
         let rows_wanted = self.org.settings().page_rows;
         let query = Query {
             columns: &shape.columns,
@@ -205,15 +262,29 @@ impl Step<'_> {
         // A page may be shorter than asked for; then it says that it is not the last.
         let full = !page.done || page.records.len() >= rows_wanted;
         let read = shape.read(page.records);
-        let last = read.seen.last().map(|seen| (seen.stamp, seen.reading.contact.clone()));
+        let last = read
+            .seen
+            .last()
+            .map(|seen| (seen.stamp, seen.reading.contact.clone()));
         let Some((at, id)) = last.filter(|_| full) else {
             if full {
-                return Err(Fault::new(FaultClass::ContractBroken, "no-progress", "query: a page of changes has no row that can be read, and is not the last"));
+                return Err(Fault::new(
+                    FaultClass::ContractBroken,
+                    "no-progress",
+                    "query: a page of changes has no row that can be read, and is not the last",
+                ));
             }
             return Ok((read, read_at, None));
         };
-        if walk.after.is_some_and(|after| at < after.at || (at == after.at && id == after.id)) {
-            return Err(Fault::new(FaultClass::ContractBroken, "page-loop", "query: a page of changes leads back"));
+        if walk
+            .after
+            .is_some_and(|after| at < after.at || (at == after.at && id == after.id))
+        {
+            return Err(Fault::new(
+                FaultClass::ContractBroken,
+                "page-loop",
+                "query: a page of changes leads back",
+            ));
         }
         Ok((read, read_at, Some((at.micros(), id))))
     }
@@ -255,7 +326,8 @@ impl Step<'_> {
         let until = window.until.max(window.before);
         let mut page = state.page(Phase::Idle { until }, read_at)?;
         page.more = false;
-        page.drained = Some(At::from_micros(window.until).minus(micros(self.org.settings().overlap)));
+        page.drained =
+            Some(At::from_micros(window.until).minus(micros(self.org.settings().overlap)));
         Ok(page)
     }
 }

@@ -73,7 +73,11 @@ struct Claims<'a> {
 
 impl Login {
     /// The present session, or a new one when there is none or it is old.
-    pub async fn session(&self, settings: &PlatformSettings, http: &Http) -> Result<Arc<Session>, Fault> {
+    pub async fn session(
+        &self,
+        settings: &PlatformSettings,
+        http: &Http,
+    ) -> Result<Arc<Session>, Fault> {
         let mut state = self.state.lock().await;
         if let Some(session) = &state.session {
             if session.since.elapsed() < SESSION_AGE {
@@ -90,7 +94,12 @@ impl Login {
     }
 
     /// A session other than `refused`: the one that another task got meanwhile, or a new one.
-    pub async fn renew(&self, refused: &Session, settings: &PlatformSettings, http: &Http) -> Result<Arc<Session>, Fault> {
+    pub async fn renew(
+        &self,
+        refused: &Session,
+        settings: &PlatformSettings,
+        http: &Http,
+    ) -> Result<Arc<Session>, Fault> {
         let mut state = self.state.lock().await;
         if let Some(session) = &state.session
             && session.number != refused.number
@@ -103,7 +112,11 @@ impl Login {
 }
 
 impl State {
-    async fn mint(&mut self, settings: &PlatformSettings, http: &Http) -> Result<Arc<Session>, Fault> {
+    async fn mint(
+        &mut self,
+        settings: &PlatformSettings,
+        http: &Http,
+    ) -> Result<Arc<Session>, Fault> {
         let mut answer = ask(settings, http, self.clock_ahead).await?;
         if answer.status != 200
             && matches!(settings.grant, Grant::JwtBearer { .. })
@@ -118,10 +131,24 @@ impl State {
             return Err(refused(&answer));
         }
         let granted: Granted = serde_json::from_slice(&answer.body).map_err(|error| {
-            let class = if error.is_eof() { FaultClass::Retryable } else { FaultClass::ContractBroken };
-            Fault::new(class, "token-answer", format!("login: the token answer cannot be read: {:?} at column {}", error.classify(), error.column()))
+            let class = if error.is_eof() {
+                FaultClass::Retryable
+            } else {
+                FaultClass::ContractBroken
+            };
+            Fault::new(
+                class,
+                "token-answer",
+                format!(
+                    "login: the token answer cannot be read: {:?} at column {}",
+                    error.classify(),
+                    error.column()
+                ),
+            )
         })?;
-        if let (Grant::RefreshToken { token_file, .. }, Some(rotated)) = (&settings.grant, &granted.refresh_token) {
+        if let (Grant::RefreshToken { token_file, .. }, Some(rotated)) =
+            (&settings.grant, &granted.refresh_token)
+        {
             // The old token may be dead already: the new one is safe on disk before anything else.
             store(token_file, rotated)?;
         }
@@ -155,20 +182,43 @@ async fn ask(settings: &PlatformSettings, http: &Http, clock_ahead: i64) -> Resu
                 iss: client_id,
                 sub: username,
                 aud: audience,
-                exp: unix_now().saturating_add(clock_ahead).saturating_add(ASSERTION_SECS),
+                exp: unix_now()
+                    .saturating_add(clock_ahead)
+                    .saturating_add(ASSERTION_SECS),
             };
-            vec![("grant_type", plain("urn:ietf:params:oauth:grant-type:jwt-bearer")), ("assertion", sign(&claims, private_key)?)]
+            vec![
+                (
+                    "grant_type",
+                    plain("urn:ietf:params:oauth:grant-type:jwt-bearer"),
+                ),
+                ("assertion", sign(&claims, private_key)?),
+            ]
         }
-        Grant::ClientCredentials { client_id, client_secret } => {
-            vec![("grant_type", plain("client_credentials")), ("client_id", plain(client_id)), ("client_secret", client_secret.clone())]
+        Grant::ClientCredentials {
+            client_id,
+            client_secret,
+        } => {
+            vec![
+                ("grant_type", plain("client_credentials")),
+                ("client_id", plain(client_id)),
+                ("client_secret", client_secret.clone()),
+            ]
         }
         Grant::RefreshToken {
             client_id,
             client_secret,
             token_file,
         } => {
-            let mut form = vec![("grant_type", plain("refresh_token")), ("refresh_token", load(token_file)?), ("client_id", plain(client_id))];
-            form.extend(client_secret.iter().map(|secret| ("client_secret", secret.clone())));
+            let mut form = vec![
+                ("grant_type", plain("refresh_token")),
+                ("refresh_token", load(token_file)?),
+                ("client_id", plain(client_id)),
+            ];
+            form.extend(
+                client_secret
+                    .iter()
+                    .map(|secret| ("client_secret", secret.clone())),
+            );
             form
         }
     };
@@ -188,9 +238,17 @@ async fn ask(settings: &PlatformSettings, http: &Http, clock_ahead: i64) -> Resu
 }
 
 fn sign(claims: &Claims<'_>, private_key: &SecretString) -> Result<SecretString, Fault> {
-    let bad = |what: &str| Fault::new(FaultClass::Auth, "private-key", format!("login: the private key {what}; it has to be an RSA key in PEM"));
-    let key = EncodingKey::from_rsa_pem(private_key.expose_secret().as_bytes()).map_err(|_| bad("cannot be read"))?;
-    let token = jsonwebtoken::encode(&Header::new(Algorithm::RS256), claims, &key).map_err(|_| bad("cannot sign"))?;
+    let bad = |what: &str| {
+        Fault::new(
+            FaultClass::Auth,
+            "private-key",
+            format!("login: the private key {what}; it has to be an RSA key in PEM"),
+        )
+    };
+    let key = EncodingKey::from_rsa_pem(private_key.expose_secret().as_bytes())
+        .map_err(|_| bad("cannot be read"))?;
+    let token = jsonwebtoken::encode(&Header::new(Algorithm::RS256), claims, &key)
+        .map_err(|_| bad("cannot sign"))?;
     Ok(token.into())
 }
 
@@ -220,14 +278,28 @@ fn clock_difference(answer: &Answer) -> Option<i64> {
 }
 
 fn unix_now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|age| i64::try_from(age.as_secs()).ok()).unwrap_or(0)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|age| i64::try_from(age.as_secs()).ok())
+        .unwrap_or(0)
 }
 
 fn load(file: &Path) -> Result<SecretString, Fault> {
-    let text = std::fs::read_to_string(file).map_err(|error| Fault::new(FaultClass::Auth, "token-file", format!("login: the refresh token file cannot be read: {error}")))?;
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        Fault::new(
+            FaultClass::Auth,
+            "token-file",
+            format!("login: the refresh token file cannot be read: {error}"),
+        )
+    })?;
     let token = text.trim();
     if token.is_empty() {
-        return Err(Fault::new(FaultClass::Auth, "token-file", "login: the refresh token file is empty"));
+        return Err(Fault::new(
+            FaultClass::Auth,
+            "token-file",
+            "login: the refresh token file is empty",
+        ));
     }
     Ok(token.to_owned().into())
 }
@@ -235,7 +307,10 @@ fn load(file: &Path) -> Result<SecretString, Fault> {
 /// Replaces the refresh token so that at any instant either the old or the new one is whole on disk.
 fn store(file: &Path, token: &str) -> Result<(), Fault> {
     let write = || -> std::io::Result<()> {
-        let folder = file.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        let folder = file
+            .parent()
+            .filter(|path| !path.as_os_str().is_empty())
+            .unwrap_or_else(|| Path::new("."));
         // A temporary file is created with mode 0600.
         let mut fresh = tempfile::NamedTempFile::new_in(folder)?;
         fresh.write_all(token.as_bytes())?;
@@ -243,7 +318,13 @@ fn store(file: &Path, token: &str) -> Result<(), Fault> {
         fresh.persist(file).map_err(|error| error.error)?;
         std::fs::File::open(folder)?.sync_all()
     };
-    write().map_err(|error| Fault::new(FaultClass::Auth, "token-file", format!("login: the rotated refresh token cannot be saved: {error}")))
+    write().map_err(|error| {
+        Fault::new(
+            FaultClass::Auth,
+            "token-file",
+            format!("login: the rotated refresh token cannot be saved: {error}"),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -259,8 +340,15 @@ mod tests {
         assert_eq!(load(&file).unwrap().expose_secret(), "old");
         store(&file, "new").unwrap();
         assert_eq!(load(&file).unwrap().expose_secret(), "new");
-        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file stays behind");
+        assert_eq!(
+            std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(
+            std::fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "no temporary file stays behind"
+        );
     }
 
     #[test]

@@ -86,7 +86,9 @@ pub struct FieldInfo {
 impl Describe {
     /// The field of that name, in any case.
     pub fn field(&self, name: &str) -> Option<&FieldInfo> {
-        self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name))
+        self.fields
+            .iter()
+            .find(|field| field.name.eq_ignore_ascii_case(name))
     }
 }
 
@@ -227,7 +229,13 @@ impl Org {
     pub async fn now(&self) -> Result<At, Fault> {
         let session = self.session().await?;
         let answer = self.versions(&session).await?;
-        answer.asked_at.ok_or_else(|| Fault::new(FaultClass::ContractBroken, "no-date", "versions: the answer has no Date header, so the system's time is unknown"))
+        answer.asked_at.ok_or_else(|| {
+            Fault::new(
+                FaultClass::ContractBroken,
+                "no-date",
+                "versions: the answer has no Date header, so the system's time is unknown",
+            )
+        })
     }
 
     async fn versions(&self, session: &Session) -> Result<Answer, Fault> {
@@ -242,7 +250,11 @@ impl Org {
             body: Body::None,
         };
         let answer = self.http.send(call).await?;
-        if answer.status == 200 { Ok(answer) } else { Err(refusal("versions", &answer)) }
+        if answer.status == 200 {
+            Ok(answer)
+        } else {
+            Err(refusal("versions", &answer))
+        }
     }
 
     /// The API version in use, e.g. `66.0`.
@@ -251,28 +263,64 @@ impl Org {
             let session = self.session().await?;
             let answer = self.versions(&session).await?;
             let known: Vec<Version> = parse("versions", &answer)?;
-            choose_version(known.iter().map(|known| known.version.as_str()), self.settings.api_version.as_deref())
+            choose_version(
+                known.iter().map(|known| known.version.as_str()),
+                self.settings.api_version.as_deref(),
+            )
         });
         version.await.map(String::as_str)
     }
 
     /// Sends a data call below `/services/data/vNN.N`, logging in again once when the session is
     /// refused. An answer other than a success is a fault.
-    async fn data(&self, kind: &'static str, method: Method, path: &str, params: &[(&str, &str)], headers: &[(&'static str, String)], body: Body) -> Result<Answer, Fault> {
+    async fn data(
+        &self,
+        kind: &'static str,
+        method: Method,
+        path: &str,
+        params: &[(&str, &str)],
+        headers: &[(&'static str, String)],
+        body: Body,
+    ) -> Result<Answer, Fault> {
         let version = self.version().await?;
-        self.at(kind, method, &format!("/services/data/v{version}/{path}"), params, headers, body).await
+        self.at(
+            kind,
+            method,
+            &format!("/services/data/v{version}/{path}"),
+            params,
+            headers,
+            body,
+        )
+        .await
     }
 
     /// As [`Self::data`], for a whole path.
-    async fn at(&self, kind: &'static str, method: Method, path: &str, params: &[(&str, &str)], headers: &[(&'static str, String)], body: Body) -> Result<Answer, Fault> {
+    async fn at(
+        &self,
+        kind: &'static str,
+        method: Method,
+        path: &str,
+        params: &[(&str, &str)],
+        headers: &[(&'static str, String)],
+        body: Body,
+    ) -> Result<Answer, Fault> {
         let mut session = self.session().await?;
         let mut again = true;
         loop {
-            let mut url = session.instance.join(path).map_err(|_| Fault::new(FaultClass::ContractBroken, "bad-link", format!("{kind}: a link cannot be read")))?;
+            let mut url = session.instance.join(path).map_err(|_| {
+                Fault::new(
+                    FaultClass::ContractBroken,
+                    "bad-link",
+                    format!("{kind}: a link cannot be read"),
+                )
+            })?;
             if !params.is_empty() {
                 url.query_pairs_mut().extend_pairs(params);
             }
-            let mut all = vec![("Accept", "application/json, text/csv".to_owned()), ("Sforce-Call-Options", "client=consentd".to_owned())];
+            let mut all = vec![
+                ("Accept", "application/json, text/csv".to_owned()),
+                ("Sforce-Call-Options", "client=consentd".to_owned()),
+            ];
             all.extend(headers.iter().cloned());
             let call = Call {
                 kind,
@@ -291,7 +339,10 @@ impl Org {
             // Only this one code says that a new login helps, and it helps at most once.
             if again && answer.status == 401 && fault.code == "INVALID_SESSION_ID" {
                 again = false;
-                session = self.login.renew(&session, &self.settings, &self.http).await?;
+                session = self
+                    .login
+                    .renew(&session, &self.settings, &self.http)
+                    .await?;
                 continue;
             }
             return Err(fault);
@@ -308,68 +359,167 @@ impl Org {
     pub async fn query(&self, text: &str, all: bool) -> Result<Answer, Fault> {
         let path = if all { "queryAll" } else { "query" };
         let rows = self.settings.page_rows;
-        self.data("query", Method::GET, path, &[("q", text)], &[("Sforce-Query-Options", format!("batchSize={rows}"))], Body::None).await
+        self.data(
+            "query",
+            Method::GET,
+            path,
+            &[("q", text)],
+            &[("Sforce-Query-Options", format!("batchSize={rows}"))],
+            Body::None,
+        )
+        .await
     }
 
     /// A further page, by its link. Links to other hosts are refused.
     pub async fn next_page(&self, link: &str) -> Result<Answer, Fault> {
         let session = self.session().await?;
-        let foreign = || Fault::new(FaultClass::ContractBroken, "foreign-link", "query: the link to the next page leads to another host and is not followed");
+        let foreign = || {
+            Fault::new(
+                FaultClass::ContractBroken,
+                "foreign-link",
+                "query: the link to the next page leads to another host and is not followed",
+            )
+        };
         let url = session.instance.join(link).map_err(|_| foreign())?;
         if url.origin() != session.instance.origin() || !url.path().starts_with("/services/data/") {
             return Err(foreign());
         }
         let rows = self.settings.page_rows;
-        self.at("query-more", Method::GET, url.path(), &[], &[("Sforce-Query-Options", format!("batchSize={rows}"))], Body::None).await
+        self.at(
+            "query-more",
+            Method::GET,
+            url.path(),
+            &[],
+            &[("Sforce-Query-Options", format!("batchSize={rows}"))],
+            Body::None,
+        )
+        .await
     }
 
     /// How many rows a query selects.
     pub async fn count(&self, object: &str) -> Result<(u64, Option<At>), Fault> {
-        let answer = self.query(&format!("SELECT COUNT() FROM {object}"), false).await?;
+        let answer = self
+            .query(&format!("SELECT COUNT() FROM {object}"), false)
+            .await?;
         let page: QueryPage<'_> = parse("query", &answer)?;
         Ok((page.total, answer.asked_at))
     }
 
     /// An object's description; `None` when the user cannot see the object.
     pub async fn describe(&self, object: &str) -> Result<Option<Describe>, Fault> {
-        match self.data("describe", Method::GET, &format!("sobjects/{object}/describe"), &[], &[], Body::None).await {
+        match self
+            .data(
+                "describe",
+                Method::GET,
+                &format!("sobjects/{object}/describe"),
+                &[],
+                &[],
+                Body::None,
+            )
+            .await
+        {
             Ok(answer) => parse("describe", &answer).map(Some),
-            Err(fault) if matches!(fault.code.as_str(), "NOT_FOUND" | "INVALID_TYPE" | "http-404") => Ok(None),
+            Err(fault)
+                if matches!(
+                    fault.code.as_str(),
+                    "NOT_FOUND" | "INVALID_TYPE" | "http-404"
+                ) =>
+            {
+                Ok(None)
+            }
             Err(fault) => Err(fault),
         }
     }
 
     /// Records by id, in the order of `ids`, `null` for each that is not there. At most
     /// [`RETRIEVE_ROWS`]. Parse it as `Vec<&RawValue>`.
-    pub async fn retrieve(&self, object: &str, ids: &[String], fields: &[String]) -> Result<Answer, Fault> {
+    pub async fn retrieve(
+        &self,
+        object: &str,
+        ids: &[String],
+        fields: &[String],
+    ) -> Result<Answer, Fault> {
         let body = json("retrieve", &Retrieve { ids, fields })?;
         // A retrieve changes nothing, whatever its method: a lost one may simply be repeated.
-        self.data("retrieve", Method::POST, &format!("composite/sobjects/{object}"), &[], &[], body).await
+        self.data(
+            "retrieve",
+            Method::POST,
+            &format!("composite/sobjects/{object}"),
+            &[],
+            &[],
+            body,
+        )
+        .await
     }
 
     /// Changes records, or creates those without an id; at most [`COLLECTION_ROWS`]. One result per
     /// record, in order.
-    pub async fn save(&self, create: bool, records: &[Record<'_>]) -> Result<Vec<RowResult>, Fault> {
-        let body = json("write", &Collection { all_or_none: false, records })?;
+    pub async fn save(
+        &self,
+        create: bool,
+        records: &[Record<'_>],
+    ) -> Result<Vec<RowResult>, Fault> {
+        let body = json(
+            "write",
+            &Collection {
+                all_or_none: false,
+                records,
+            },
+        )?;
         let method = if create { Method::POST } else { Method::PATCH };
         let headers = [("Sforce-Duplicate-Rule-Header", "allowSave=true".to_owned())];
-        let answer = self.data("write", method, "composite/sobjects", &[], &headers, body).await?;
+        let answer = self
+            .data("write", method, "composite/sobjects", &[], &headers, body)
+            .await?;
         let results: Vec<RowResult> = parse("write", &answer)?;
         if results.len() != records.len() {
-            let message = format!("write: {} results for {} rows", results.len(), records.len());
-            return Err(Fault::new(FaultClass::ContractBroken, "result-count", message).maybe_sent());
+            let message = format!(
+                "write: {} results for {} rows",
+                results.len(),
+                records.len()
+            );
+            return Err(
+                Fault::new(FaultClass::ContractBroken, "result-count", message).maybe_sent(),
+            );
         }
         Ok(results)
     }
 
     /// Ids changed (or deleted) from `start` to `end`, and up to when that list is complete.
-    pub async fn replicated(&self, object: &str, deleted: bool, start: At, end: At) -> Result<(Vec<String>, At), Fault> {
-        let (kind, name) = if deleted { ("deleted", "deleted") } else { ("updated", "updated") };
+    pub async fn replicated(
+        &self,
+        object: &str,
+        deleted: bool,
+        start: At,
+        end: At,
+    ) -> Result<(Vec<String>, At), Fault> {
+        let (kind, name) = if deleted {
+            ("deleted", "deleted")
+        } else {
+            ("updated", "updated")
+        };
         let params = [("start", time::literal(start)), ("end", time::literal(end))];
-        let params = params.each_ref().map(|(name, value)| (*name, value.as_str()));
-        let answer = self.data(kind, Method::GET, &format!("sobjects/{object}/{name}/"), &params, &[], Body::None).await?;
+        let params = params
+            .each_ref()
+            .map(|(name, value)| (*name, value.as_str()));
+        let answer = self
+            .data(
+                kind,
+                Method::GET,
+                &format!("sobjects/{object}/{name}/"),
+                &params,
+                &[],
+                Body::None,
+            )
+            .await?;
         let list: Replicated = parse(kind, &answer)?;
-        let covered = time::parse(&list.covered).ok_or_else(|| Fault::new(FaultClass::ContractBroken, "shape", format!("{kind}: latestDateCovered is no date")))?;
+        let covered = time::parse(&list.covered).ok_or_else(|| {
+            Fault::new(
+                FaultClass::ContractBroken,
+                "shape",
+                format!("{kind}: latestDateCovered is no date"),
+            )
+        })?;
         let mut ids = list.ids;
         ids.extend(list.deleted.into_iter().map(|row| row.id));
         Ok((ids, covered))
@@ -378,7 +528,13 @@ impl Org {
 
 /// A request body.
 fn json<T: Serialize>(kind: &str, value: &T) -> Result<Body, Fault> {
-    serde_json::to_vec(value).map(Body::Json).map_err(|_| Fault::new(FaultClass::Rejected, "request", format!("{kind}: the request cannot be written")))
+    serde_json::to_vec(value).map(Body::Json).map_err(|_| {
+        Fault::new(
+            FaultClass::Rejected,
+            "request",
+            format!("{kind}: the request cannot be written"),
+        )
+    })
 }
 
 /// Reads an answer by what it holds, not by what it says it is.
@@ -415,7 +571,9 @@ fn refusal(kind: &str, answer: &Answer) -> Fault {
 
 /// `api-usage=18/15000` among any other directives.
 fn quota(header: &str) -> Option<Quota> {
-    let usage = header.split([';', ',']).find_map(|part| part.trim().strip_prefix("api-usage="))?;
+    let usage = header
+        .split([';', ','])
+        .find_map(|part| part.trim().strip_prefix("api-usage="))?;
     let (used, allowed) = usage.split_once('/')?;
     Some(Quota {
         used: used.trim().parse().ok()?,
@@ -424,7 +582,10 @@ fn quota(header: &str) -> Option<Quota> {
 }
 
 /// The newest version that both sides know, or the configured one when the org has it.
-fn choose_version<'a>(offered: impl Iterator<Item = &'a str>, wanted: Option<&str>) -> Result<String, Fault> {
+fn choose_version<'a>(
+    offered: impl Iterator<Item = &'a str>,
+    wanted: Option<&str>,
+) -> Result<String, Fault> {
     let number = |version: &str| -> Option<u32> {
         let (major, minor) = version.split_once('.')?;
         (minor == "0").then(|| major.parse().ok()).flatten()
@@ -432,7 +593,11 @@ fn choose_version<'a>(offered: impl Iterator<Item = &'a str>, wanted: Option<&st
     let offered: Vec<u32> = offered.filter_map(number).collect();
     let chosen = match wanted {
         Some(wanted) => number(wanted).filter(|wanted| offered.contains(wanted)),
-        None => offered.iter().copied().filter(|version| (OLDEST_VERSION..=NEWEST_VERSION).contains(version)).max(),
+        None => offered
+            .iter()
+            .copied()
+            .filter(|version| (OLDEST_VERSION..=NEWEST_VERSION).contains(version))
+            .max(),
     };
     chosen.map(|version| format!("{version}.0")).ok_or_else(|| {
         let message = match wanted {
@@ -445,17 +610,33 @@ fn choose_version<'a>(offered: impl Iterator<Item = &'a str>, wanted: Option<&st
 
 /// The host for data calls, which the token answer names and the configuration has to allow.
 fn session_host(instance: &str, settings: &PlatformSettings) -> Result<Url, Fault> {
-    let refused = |what: &str| Fault::new(FaultClass::ContractBroken, "instance-host", format!("login: the instance_url {what}; see allowed_hosts"));
+    let refused = |what: &str| {
+        Fault::new(
+            FaultClass::ContractBroken,
+            "instance-host",
+            format!("login: the instance_url {what}; see allowed_hosts"),
+        )
+    };
     let url = Url::parse(instance).map_err(|_| refused("cannot be read"))?;
     let host = url.host_str().ok_or_else(|| refused("has no host"))?;
     let login = settings.login_url.host_str().unwrap_or_default();
     // On this machine the port tells two systems apart.
-    let same = host == login && (!http::is_loopback(&url) || url.port_or_known_default() == settings.login_url.port_or_known_default());
-    let listed = settings.allowed_hosts.iter().any(|allowed| if allowed.starts_with('.') { host.ends_with(allowed.as_str()) } else { host == allowed });
+    let same = host == login
+        && (!http::is_loopback(&url)
+            || url.port_or_known_default() == settings.login_url.port_or_known_default());
+    let listed = settings.allowed_hosts.iter().any(|allowed| {
+        if allowed.starts_with('.') {
+            host.ends_with(allowed.as_str())
+        } else {
+            host == allowed
+        }
+    });
     if !same && !listed {
         return Err(refused("names a host that is not allowed"));
     }
-    if url.scheme() != "https" && !(http::is_loopback(&url) && http::is_loopback(&settings.login_url)) {
+    if url.scheme() != "https"
+        && !(http::is_loopback(&url) && http::is_loopback(&settings.login_url))
+    {
         return Err(refused("is not https"));
     }
     let mut bare = url;
@@ -471,10 +652,29 @@ mod tests {
 
     #[test]
     fn the_allowance_is_found_among_other_directives() {
-        for header in ["api-usage=18/15000", "api-bursts=1/750; api-usage=18/15000", "api-usage=18/15000;per-app-api-usage=17/250(appName=sync)", "per-app-api-usage=17/250(appName=sync), api-usage=18/15000"] {
-            assert_eq!(quota(header), Some(Quota { used: 18, allowed: 15_000 }), "{header}");
+        for header in [
+            "api-usage=18/15000",
+            "api-bursts=1/750; api-usage=18/15000",
+            "api-usage=18/15000;per-app-api-usage=17/250(appName=sync)",
+            "per-app-api-usage=17/250(appName=sync), api-usage=18/15000",
+        ] {
+            assert_eq!(
+                quota(header),
+                Some(Quota {
+                    used: 18,
+                    allowed: 15_000
+                }),
+                "{header}"
+            );
         }
-        for header in ["", "api-usage", "api-usage=", "api-usage=18", "api-usage=a/b", "api-usage=-1/5"] {
+        for header in [
+            "",
+            "api-usage",
+            "api-usage=",
+            "api-usage=18",
+            "api-usage=a/b",
+            "api-usage=-1/5",
+        ] {
             assert_eq!(quota(header), None, "{header}");
         }
     }
@@ -482,10 +682,29 @@ mod tests {
     #[test]
     fn versions_are_compared_as_numbers() {
         let offered = || ["9.0", "50.0", "66.0", "100.0"].into_iter();
-        assert_eq!(choose_version(offered(), None).unwrap(), "66.0", "the newest that both sides know");
-        assert_eq!(choose_version(offered(), Some("50.0")).unwrap(), "50.0", "the configured one");
-        assert_eq!(choose_version(offered(), Some("65.0")).unwrap_err().code, "api-version");
-        assert_eq!(choose_version(["31.0"].into_iter(), None).unwrap_err().code, "api-version");
-        assert_eq!(choose_version(["x", "66"].into_iter(), None).unwrap_err().code, "api-version");
+        assert_eq!(
+            choose_version(offered(), None).unwrap(),
+            "66.0",
+            "the newest that both sides know"
+        );
+        assert_eq!(
+            choose_version(offered(), Some("50.0")).unwrap(),
+            "50.0",
+            "the configured one"
+        );
+        assert_eq!(
+            choose_version(offered(), Some("65.0")).unwrap_err().code,
+            "api-version"
+        );
+        assert_eq!(
+            choose_version(["31.0"].into_iter(), None).unwrap_err().code,
+            "api-version"
+        );
+        assert_eq!(
+            choose_version(["x", "66"].into_iter(), None)
+                .unwrap_err()
+                .code,
+            "api-version"
+        );
     }
 }

@@ -119,16 +119,21 @@ impl<'de> Visitor<'de> for CellVisitor {
 /// Why it cannot be read, without any of its content.
 pub fn row<'a>(raw: &'a RawValue, columns: &[String]) -> Result<Vec<Cell<'a>>, String> {
     let mut deserializer = serde_json::Deserializer::from_str(raw.get());
-    RowSeed { columns }.deserialize(&mut deserializer).map_err(|error| {
-        let text = error.to_string();
-        // Only our own message about keys that stand twice is safe and useful to pass on.
-        if let Some(rest) = text.strip_prefix(TWICE) {
-            let column = rest.split(' ').next().unwrap_or_default();
-            format!("the key {column} stands twice")
-        } else {
-            format!("the record is not a readable JSON object (column {})", error.column())
-        }
-    })
+    RowSeed { columns }
+        .deserialize(&mut deserializer)
+        .map_err(|error| {
+            let text = error.to_string();
+            // Only our own message about keys that stand twice is safe and useful to pass on.
+            if let Some(rest) = text.strip_prefix(TWICE) {
+                let column = rest.split(' ').next().unwrap_or_default();
+                format!("the key {column} stands twice")
+            } else {
+                format!(
+                    "the record is not a readable JSON object (column {})",
+                    error.column()
+                )
+            }
+        })
 }
 
 const TWICE: &str = "key stands twice: ";
@@ -156,13 +161,19 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
         let mut cells = vec![Cell::Missing; self.columns.len()];
         // Fields come in the order in which they were asked for.
         let mut guess = 0;
-        while let Some(place) = entries.next_key_seed(KeySeed { columns: self.columns, guess })? {
+        while let Some(place) = entries.next_key_seed(KeySeed {
+            columns: self.columns,
+            guess,
+        })? {
             let Some(place) = place else {
                 entries.next_value::<IgnoredAny>()?;
                 continue;
             };
             if cells[place] != Cell::Missing {
-                return Err(A::Error::custom(format_args!("{TWICE}{} ", self.columns[place])));
+                return Err(A::Error::custom(format_args!(
+                    "{TWICE}{} ",
+                    self.columns[place]
+                )));
             }
             cells[place] = entries.next_value()?;
             guess = place + 1;
@@ -193,11 +204,18 @@ impl Visitor<'_> for KeySeed<'_> {
     }
 
     fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        if self.columns.get(self.guess).is_some_and(|column| column == key) {
+        if self
+            .columns
+            .get(self.guess)
+            .is_some_and(|column| column == key)
+        {
             return Ok(Some(self.guess));
         }
         // The platform writes names in its own case, whatever the case they were asked for in.
-        Ok(self.columns.iter().position(|column| column.eq_ignore_ascii_case(key)))
+        Ok(self
+            .columns
+            .iter()
+            .position(|column| column.eq_ignore_ascii_case(key)))
     }
 }
 
@@ -207,16 +225,34 @@ impl Visitor<'_> for KeySeed<'_> {
 /// # Errors
 /// Why the text is no CSV of these columns.
 pub fn csv_rows(text: &[u8], columns: &[String]) -> Result<Vec<Vec<Cell<'static>>>, String> {
-    let clean: Cow<'_, [u8]> = if text.contains(&0) { Cow::Owned(text.iter().copied().filter(|byte| *byte != 0).collect()) } else { Cow::Borrowed(text) };
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(&*clean);
+    let clean: Cow<'_, [u8]> = if text.contains(&0) {
+        Cow::Owned(text.iter().copied().filter(|byte| *byte != 0).collect())
+    } else {
+        Cow::Borrowed(text)
+    };
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(&*clean);
     let mut rows = Vec::new();
     let mut order: Option<Vec<Option<usize>>> = None;
     for record in reader.records() {
         let record = record.map_err(|_| "the result is not readable CSV".to_owned())?;
         if order.is_none() {
-            let places: Vec<Option<usize>> = record.iter().map(|name| columns.iter().position(|column| column.eq_ignore_ascii_case(name))).collect();
+            let places: Vec<Option<usize>> = record
+                .iter()
+                .map(|name| {
+                    columns
+                        .iter()
+                        .position(|column| column.eq_ignore_ascii_case(name))
+                })
+                .collect();
             let header = places.iter().flatten().count() == columns.len();
-            order = Some(if header { places } else { (0..columns.len()).map(Some).collect() });
+            order = Some(if header {
+                places
+            } else {
+                (0..columns.len()).map(Some).collect()
+            });
             if header {
                 continue;
             }
@@ -224,7 +260,11 @@ pub fn csv_rows(text: &[u8], columns: &[String]) -> Result<Vec<Vec<Cell<'static>
         let mut cells = vec![Cell::Missing; columns.len()];
         for (place, value) in order.iter().flatten().zip(record.iter()) {
             if let Some(place) = place {
-                cells[*place] = if value.is_empty() { Cell::Null } else { Cell::Plain(Cow::Owned(value.to_owned())) };
+                cells[*place] = if value.is_empty() {
+                    Cell::Null
+                } else {
+                    Cell::Plain(Cow::Owned(value.to_owned()))
+                };
             }
         }
         rows.push(cells);
@@ -235,7 +275,11 @@ pub fn csv_rows(text: &[u8], columns: &[String]) -> Result<Vec<Vec<Cell<'static>
 /// A name for a record whose id cannot be read.
 pub fn digest(raw: &[u8]) -> String {
     let hash = Sha256::digest(raw);
-    let hex: String = hash.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = hash
+        .iter()
+        .take(12)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("sha256:{hex}")
 }
 
@@ -244,7 +288,9 @@ mod tests {
     use super::*;
 
     fn columns() -> Vec<String> {
-        ["Id", "Email", "HasOptedOutOfEmail"].map(str::to_owned).to_vec()
+        ["Id", "Email", "HasOptedOutOfEmail"]
+            .map(str::to_owned)
+            .to_vec()
     }
 
     fn read(text: &str) -> Result<Vec<Cell<'static>>, String> {
@@ -267,28 +313,55 @@ mod tests {
     #[test]
     fn a_row_is_read_in_any_order_of_keys_and_without_what_was_not_asked_for() {
         let cells = read(r#"{"attributes":{"type":"Contact","x":[1,{}]},"hasoptedoutofemail":true,"Id":"003","Extra":1.5}"#).unwrap();
-        assert_eq!(cells, [Cell::Text("003".into()), Cell::Missing, Cell::Bool(true)]);
+        assert_eq!(
+            cells,
+            [Cell::Text("003".into()), Cell::Missing, Cell::Bool(true)]
+        );
     }
 
     #[test]
     fn a_key_that_stands_twice_rejects_the_row() {
-        let error = read(r#"{"Id":"003","HasOptedOutOfEmail":true,"HasOptedOutOfEmail":false}"#).unwrap_err();
+        let error = read(r#"{"Id":"003","HasOptedOutOfEmail":true,"HasOptedOutOfEmail":false}"#)
+            .unwrap_err();
         assert_eq!(error, "the key HasOptedOutOfEmail stands twice");
     }
 
     #[test]
     fn only_booleans_are_flags() {
-        for (text, flag) in [("true", Some(true)), ("false", Some(false)), ("\"true\"", None), ("1", None), ("0", None), ("null", None), ("\"Y\"", None), ("[true]", None), ("9223372036854775808", None)] {
+        for (text, flag) in [
+            ("true", Some(true)),
+            ("false", Some(false)),
+            ("\"true\"", None),
+            ("1", None),
+            ("0", None),
+            ("null", None),
+            ("\"Y\"", None),
+            ("[true]", None),
+            ("9223372036854775808", None),
+        ] {
             let cells = read(&format!(r#"{{"HasOptedOutOfEmail":{text}}}"#)).unwrap();
             assert_eq!(cells[2].flag().ok(), flag, "{text}");
         }
-        assert_eq!(Cell::Plain("true".into()).flag(), Ok(true), "bulk results have no types");
+        assert_eq!(
+            Cell::Plain("true".into()).flag(),
+            Ok(true),
+            "bulk results have no types"
+        );
         assert!(Cell::Plain("TRUE".into()).flag().is_err());
     }
 
     #[test]
     fn texts_that_are_no_json_are_no_rows() {
-        for text in ["NaN", "{\"Id\":NaN}", "\u{feff}{}", "{} x", "{\"Id\":\"003\"", "[]", "\"x\"", r#"{"Id":"\ud800"}"#] {
+        for text in [
+            "NaN",
+            "{\"Id\":NaN}",
+            "\u{feff}{}",
+            "{} x",
+            "{\"Id\":\"003\"",
+            "[]",
+            "\"x\"",
+            r#"{"Id":"\ud800"}"#,
+        ] {
             assert!(read(text).is_err(), "{text}");
         }
     }
@@ -297,12 +370,19 @@ mod tests {
     fn csv_is_read_with_and_without_a_header() {
         let columns = columns();
         let with = b"\"HasOptedOutOfEmail\",\"Id\",\"Email\"\n\"true\",\"003\",\"\"\n";
-        let row = vec![Cell::Plain("003".into()), Cell::Null, Cell::Plain("true".into())];
+        let row = vec![
+            Cell::Plain("003".into()),
+            Cell::Null,
+            Cell::Plain("true".into()),
+        ];
         assert_eq!(csv_rows(with, &columns).unwrap(), [row.clone()]);
         let without = b"\"003\",\"\",\"true\"\n";
         assert_eq!(csv_rows(without, &columns).unwrap(), [row]);
         let odd = b"\"Id\",\"Email\",\"HasOptedOutOfEmail\"\n\"003\",\"a\nb\0c\",\"false\"\n";
-        assert_eq!(csv_rows(odd, &columns).unwrap()[0][1], Cell::Plain("a\nbc".into()));
+        assert_eq!(
+            csv_rows(odd, &columns).unwrap()[0][1],
+            Cell::Plain("a\nbc".into())
+        );
         assert!(csv_rows(b"", &columns).unwrap().is_empty());
     }
 }

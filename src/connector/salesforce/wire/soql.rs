@@ -20,7 +20,9 @@ pub fn text(value: &str) -> String {
             '\n' => literal.push_str("\\n"),
             '\r' => literal.push_str("\\r"),
             '\t' => literal.push_str("\\t"),
-            other if other.is_control() => literal.extend(format!("\\u{:04X}", u32::from(other)).chars()),
+            other if other.is_control() => {
+                literal.extend(format!("\\u{:04X}", u32::from(other)).chars())
+            }
             other => literal.push(other),
         }
     }
@@ -41,7 +43,11 @@ pub fn id(value: &str) -> Result<String, Fault> {
     if is_id(value) {
         return Ok(format!("'{value}'"));
     }
-    Err(Fault::new(FaultClass::Rejected, "bad-id", "a record id is not 15 to 18 letters and digits"))
+    Err(Fault::new(
+        FaultClass::Rejected,
+        "bad-id",
+        "a record id is not 15 to 18 letters and digits",
+    ))
 }
 
 /// The 18-character form of a record id, in which a contact is always named. `None` when it is no
@@ -52,7 +58,11 @@ pub fn full_id(value: &str) -> Option<String> {
     }
     let mut full = value[..15].to_owned();
     for chunk in value.as_bytes()[..15].chunks(5) {
-        let bits = chunk.iter().enumerate().filter(|(_, byte)| byte.is_ascii_uppercase()).fold(0, |sum, (bit, _)| sum | (1 << bit));
+        let bits = chunk
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| byte.is_ascii_uppercase())
+            .fold(0, |sum, (bit, _)| sum | (1 << bit));
         full.push(char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"[bits]));
     }
     (value.len() == 15 || value[15..].eq_ignore_ascii_case(&full[15..])).then_some(full)
@@ -66,7 +76,12 @@ pub fn list<I: IntoIterator<Item = String>>(literals: I) -> String {
 
 /// A list of record ids for `IN`.
 pub fn ids<'a, I: IntoIterator<Item = &'a String>>(values: I) -> Result<String, Fault> {
-    Ok(list(values.into_iter().map(|value| id(value)).collect::<Result<Vec<_>, _>>()?))
+    Ok(list(
+        values
+            .into_iter()
+            .map(|value| id(value))
+            .collect::<Result<Vec<_>, _>>()?,
+    ))
 }
 
 /// Where a walk over rows in the order of a time and the id stands.
@@ -101,7 +116,10 @@ impl Walk<'_> {
         let mut parts = Vec::new();
         if let Some(Mark { at, id: last }) = self.after {
             let at = time::literal(*at);
-            parts.push(format!("(({column} = {at} AND Id > {}) OR {column} > {at})", id(last)?));
+            parts.push(format!(
+                "(({column} = {at} AND Id > {}) OR {column} > {at})",
+                id(last)?
+            ));
         } else if let Some(from) = self.from {
             parts.push(format!("{column} >= {}", time::literal(from)));
         }
@@ -204,9 +222,19 @@ mod tests {
 
     #[test]
     fn ids_are_known_by_their_long_form() {
-        assert_eq!(full_id("001D000000IqhSL").as_deref(), Some("001D000000IqhSLIAZ"));
-        assert_eq!(full_id("001D000000IqhSLIAZ").as_deref(), Some("001D000000IqhSLIAZ"));
-        assert_eq!(full_id("001D000000IqhSLAAA"), None, "wrong check characters");
+        assert_eq!(
+            full_id("001D000000IqhSL").as_deref(),
+            Some("001D000000IqhSLIAZ")
+        );
+        assert_eq!(
+            full_id("001D000000IqhSLIAZ").as_deref(),
+            Some("001D000000IqhSLIAZ")
+        );
+        assert_eq!(
+            full_id("001D000000IqhSLAAA"),
+            None,
+            "wrong check characters"
+        );
         assert_eq!(full_id("001D000000IqhSL'"), None);
         assert_eq!(full_id(""), None);
     }

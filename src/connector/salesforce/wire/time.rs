@@ -25,7 +25,9 @@ pub fn parse(text: &str) -> Option<At> {
         .or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%z"))
         .map(|time| time.to_utc());
     let time = zoned
-        .or_else(|_| NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").map(|time| time.and_utc()))
+        .or_else(|_| {
+            NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").map(|time| time.and_utc())
+        })
         .ok()?;
     (decimals(text) <= 9).then(|| At::from(time))
 }
@@ -36,24 +38,37 @@ fn common(bytes: &[u8]) -> Option<At> {
         return None;
     }
     let number = |from: usize, to: usize| -> Option<u32> {
-        bytes[from..to].iter().try_fold(0, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + u32::from(byte - b'0')))
+        bytes[from..to].iter().try_fold(0, |sum, byte| {
+            byte.is_ascii_digit()
+                .then(|| sum * 10 + u32::from(byte - b'0'))
+        })
     };
     if bytes[4] != b'-' || bytes[7] != b'-' || bytes[13] != b':' || bytes[16] != b':' {
         return None;
     }
-    let day = chrono::NaiveDate::from_ymd_opt(number(0, 4)?.cast_signed(), number(5, 7)?, number(8, 10)?)?;
+    let day = chrono::NaiveDate::from_ymd_opt(
+        number(0, 4)?.cast_signed(),
+        number(5, 7)?,
+        number(8, 10)?,
+    )?;
     let time = day.and_hms_opt(number(11, 13)?, number(14, 16)?, number(17, 19)?)?;
     Some(At::from(time.and_utc()))
 }
 
 fn decimals(text: &str) -> usize {
-    text.split_once('.').map_or(0, |(_, rest)| rest.bytes().take_while(u8::is_ascii_digit).count())
+    text.split_once('.').map_or(0, |(_, rest)| {
+        rest.bytes().take_while(u8::is_ascii_digit).count()
+    })
 }
 
 /// A date-time literal for SOQL and for the windows of changes: `2026-05-01T10:00:00Z`, with
 /// milliseconds only where there are any.
 pub fn literal(at: At) -> String {
-    let form = if at.micros() % SECOND == 0 { SecondsFormat::Secs } else { SecondsFormat::Millis };
+    let form = if at.micros() % SECOND == 0 {
+        SecondsFormat::Secs
+    } else {
+        SecondsFormat::Millis
+    };
     at.to_datetime().to_rfc3339_opts(form, true)
 }
 
@@ -78,12 +93,27 @@ mod tests {
             ("no zone is UTC", "2026-05-01T10:00:00", TEN),
             ("no zone, decimals", "2026-05-01T10:00:00.5", TEN + 500_000),
             ("no decimals", "2026-05-01T10:00:00Z", TEN),
-            ("seven decimals", "2026-05-01T10:00:00.1234567Z", TEN + 123_456),
-            ("nine decimals", "2026-05-01T10:00:00.123456789+0000", TEN + 123_456),
+            (
+                "seven decimals",
+                "2026-05-01T10:00:00.1234567Z",
+                TEN + 123_456,
+            ),
+            (
+                "nine decimals",
+                "2026-05-01T10:00:00.123456789+0000",
+                TEN + 123_456,
+            ),
         ] {
-            assert_eq!(parse(text), Some(At::from_micros(micros)), "{sentence}: {text}");
+            assert_eq!(
+                parse(text),
+                Some(At::from_micros(micros)),
+                "{sentence}: {text}"
+            );
         }
-        assert!(parse("0001-01-01T00:00:00.000+0000").is_some_and(|at| at < At::FIRST_PLAUSIBLE), "the null date is read and judged elsewhere");
+        assert!(
+            parse("0001-01-01T00:00:00.000+0000").is_some_and(|at| at < At::FIRST_PLAUSIBLE),
+            "the null date is read and judged elsewhere"
+        );
         assert!(parse("9999-12-31T23:59:59.000+0000").is_some());
     }
 
