@@ -5,4 +5,5 @@
 //! Nothing in [`consent`] can fail for a technical reason, and nothing outside it decides about
 //! consent. `ARCHITECTURE.md` has the map.
 
+pub mod connector;
 pub mod consent;
