@@ -1,20 +1,12 @@
 //! consentd keeps people's e-mail consent the same in every connected system.
+//!
+//! Data flows one way: a [`connector`] reads a page, `sync::ingest` stores it and asks [`consent`]
+//! for verdicts in the same transaction, `sync::emit` hands the resulting writes to a connector.
+//! Nothing in [`consent`] can fail for a technical reason, and nothing outside it decides about
+//! consent. `ARCHITECTURE.md` has the map.
 
 pub mod config;
-
-pub mod consent {
-    //! The rules of consent.
-    pub mod contact;
-    pub mod purpose;
-    pub mod rules;
-    pub mod statement;
-    pub mod time;
-    pub use contact::Shown;
-    pub use purpose::{PurposeId, Purposes, Revival, Unknown};
-    pub use rules::{DuplicateWithdrawal, DuplicateWrite, Polarity, Policy};
-    pub use statement::{Basis, Evidence, Statement, Status};
-    pub use time::{At, Precision, Stamp};
-}
+pub mod consent;
 
 pub mod connector {
     //! Connectors.
@@ -32,6 +24,8 @@ pub mod connector {
 
 pub mod store {
     //! The state store.
+    pub mod rows;
+    pub use rows::*;
     use std::path::PathBuf;
 
     /// Where the state is kept.

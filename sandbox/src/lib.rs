@@ -1,1 +1,280 @@
 //! Loopback simulators of the vendors that consentd talks to.
+//!
+//! [`Sandbox::start`] opens a control API and two orgs on 127.0.0.1: a Salesforce org and a CU Ascend org, which is a
+//! package on the same platform. Both speak the platform's real HTTP; both hold their records in memory and forget them
+//! at the end. Everything that the control API can do is also a method of [`Org`] or [`Sandbox`].
+//!
+//! ```no_run
+//! use consentd_sandbox::{CallKind, Fault, Options, Rule, Sandbox};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let options = Options { contacts: 1_000, seed: 1, port_base: None };
+//! let sandbox = Sandbox::start(options).await?;
+//! // The first write happens, but its answer is lost.
+//! let lost = Rule::from(Fault::CutAfter).times(1).calls(&[CallKind::CollectionsWrite]);
+//! sandbox.salesforce().set_fault(lost)?;
+//! // ... run a client against sandbox.salesforce().url() with sandbox.credentials() ...
+//! assert_eq!(sandbox.parity().different, 0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The simulators know nothing of the product. They follow the vendors' public documentation, as each module says, and
+//! leave out what the sync has no use for (Apex, metadata, events, most SOAP).
+
+mod bulk;
+mod clock;
+mod control;
+mod credentials;
+mod faults;
+mod ids;
+mod org;
+mod parity;
+pub mod people;
+mod refusal;
+mod rest;
+mod server;
+mod soap;
+pub mod soql;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+pub use clock::Clock;
+pub use credentials::Credentials;
+pub use faults::{CallKind, Fault, MAX_RULES, Rule};
+pub use org::state::{AGENT, DATA_LOAD, INTEGRATION, RECORDS, SPECIALIST};
+pub use org::{
+    ActError, Calls, ContactState, HistoryRow, LoadReport, LoadScope, OldRefreshToken, Org,
+    Settings,
+};
+pub use parity::{Parity, ParityRow};
+
+use org::schema::PREFERENCES;
+use org::state::State;
+use rest::auth::Auth;
+use server::{CutListener, Line};
+
+/// Ports from the base: control, Salesforce, Ascend, and three kept for further vendors.
+pub const PORTS: u16 = 6;
+
+/// A simulated system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum System {
+    /// The eComm Salesforce org.
+    Salesforce,
+    /// The CU Ascend org.
+    Ascend,
+}
+
+impl System {
+    /// The three characters of a record id that tell the instance.
+    pub(crate) fn instance(self) -> &'static str {
+        match self {
+            System::Salesforce => "5e0",
+            System::Ascend => "8f0",
+        }
+    }
+}
+
+/// What to start.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Contacts in each system; 0 leaves the orgs empty.
+    pub contacts: usize,
+    /// The same seed gives the same population.
+    pub seed: u64,
+    /// Port of the control API, with the orgs behind it; `None` takes free ports.
+    pub port_base: Option<u16>,
+}
+
+/// Why the sandbox did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port is taken or may not be used.
+    #[error("cannot listen on 127.0.0.1:{port}")]
+    Listen {
+        /// The port asked for, 0 for any.
+        port: u16,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The port base leaves no room for the further ports.
+    #[error("port base {0} is too high")]
+    PortBase(u16),
+    /// No key pair could be made.
+    #[error("cannot make an RSA key pair")]
+    Key,
+}
+
+/// The running simulators. Dropping it stops them.
+#[derive(Debug)]
+pub struct Sandbox {
+    core: Arc<Core>,
+    control_url: String,
+    down: Arc<AtomicBool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// What the control API and the library share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) salesforce: Org,
+    pub(crate) ascend: Org,
+    credentials: Credentials,
+}
+
+impl Core {
+    pub(crate) fn org(&self, system: System) -> &Org {
+        match system {
+            System::Salesforce => &self.salesforce,
+            System::Ascend => &self.ascend,
+        }
+    }
+}
+
+impl Sandbox {
+    /// Opens the ports and lays down the population.
+    pub async fn start(options: Options) -> Result<Sandbox, StartError> {
+        if let Some(base) = options.port_base
+            && base.checked_add(PORTS).is_none()
+        {
+            return Err(StartError::PortBase(base));
+        }
+        let control = listen(options.port_base, 0).await?;
+        let salesforce = listen(options.port_base, 1).await?;
+        let ascend = listen(options.port_base, 2).await?;
+        let clock = Arc::new(Clock::default());
+        let credentials = Credentials::generate()?;
+        let now = clock.now();
+        let people = if options.contacts == 0 {
+            Vec::new()
+        } else {
+            people::generate(options.contacts, options.seed, now, PREFERENCES.len())
+        };
+        let org = |system: System, listener: &TcpListener| {
+            let auth = Auth::new(&credentials, options.seed);
+            let mut state = State::new(
+                system,
+                url(listener),
+                &credentials.username,
+                Arc::clone(&clock),
+                auth,
+            );
+            state.seed(&people);
+            Org::new(state)
+        };
+        let core = Arc::new(Core {
+            salesforce: org(System::Salesforce, &salesforce),
+            ascend: org(System::Ascend, &ascend),
+            clock: Arc::clone(&clock),
+            credentials: credentials.clone(),
+        });
+        let down = Arc::new(AtomicBool::new(false));
+        let control_url = url(&control);
+        let tasks = vec![
+            spawn_org(salesforce, &core.salesforce, &down),
+            spawn_org(ascend, &core.ascend, &down),
+            spawn(control, control::router(Arc::clone(&core)), &down),
+        ];
+        Ok(Sandbox {
+            core,
+            control_url,
+            down,
+            tasks,
+        })
+    }
+
+    /// Address of the control API.
+    pub fn control_url(&self) -> String {
+        self.control_url.clone()
+    }
+
+    /// The Salesforce org.
+    pub fn salesforce(&self) -> &Org {
+        &self.core.salesforce
+    }
+
+    /// The Ascend org.
+    pub fn ascend(&self) -> &Org {
+        &self.core.ascend
+    }
+
+    /// One of the two.
+    pub fn org(&self, system: System) -> &Org {
+        self.core.org(system)
+    }
+
+    /// How to log in to either org.
+    pub fn credentials(&self) -> &Credentials {
+        &self.core.credentials
+    }
+
+    /// The clock of both orgs.
+    pub fn clock(&self) -> &Clock {
+        &self.core.clock
+    }
+
+    /// How far the opt-outs of the two orgs agree.
+    pub fn parity(&self) -> Parity {
+        parity::compare(&self.core, parity::AscendField::OptOut)
+    }
+
+    /// Stops listening and ends all connections.
+    pub async fn stop(mut self) {
+        self.down.store(true, Ordering::SeqCst);
+        for task in self.tasks.drain(..) {
+            task.abort();
+            // An aborted task ends with a cancellation, which is what was asked for.
+            drop(task.await);
+        }
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.down.store(true, Ordering::SeqCst);
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+async fn listen(base: Option<u16>, offset: u16) -> Result<TcpListener, StartError> {
+    let port = base.map_or(0, |base| base + offset);
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| StartError::Listen { port, source })
+}
+
+fn url(listener: &TcpListener) -> String {
+    let port = listener.local_addr().map_or(0, |address| address.port());
+    format!("http://127.0.0.1:{port}")
+}
+
+fn spawn_org(listener: TcpListener, org: &Org, down: &Arc<AtomicBool>) -> JoinHandle<()> {
+    let router = Router::new()
+        .fallback(server::serve)
+        .with_state(org.shared());
+    spawn(listener, router, down)
+}
+
+fn spawn(listener: TcpListener, router: Router, down: &Arc<AtomicBool>) -> JoinHandle<()> {
+    let listener = CutListener::new(listener, Arc::clone(down));
+    let service = router.into_make_service_with_connect_info::<Line>();
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, service).await {
+            tracing::error!(%error, "a simulator stopped listening");
+        }
+    })
+}

@@ -60,11 +60,15 @@ impl Holding {
     /// Adds a statement to the set. Whether anything changed.
     pub fn add(&mut self, statement: Statement) -> bool {
         if self.statements.contains(&statement)
-            || self.statements.iter().any(|known| statement.is_told_better_by(known))
+            || self
+                .statements
+                .iter()
+                .any(|known| statement.is_told_better_by(known))
         {
             return false;
         }
-        self.statements.retain(|known| !known.is_told_better_by(&statement));
+        self.statements
+            .retain(|known| !known.is_told_better_by(&statement));
         self.statements.push(statement);
         self.statements.sort_by(|a, b| {
             (b.rank(), b.status, b.evidence)
@@ -77,7 +81,9 @@ impl Holding {
 
     /// The withdrawal that ranks highest.
     pub fn last_withdrawal(&self) -> Option<&Statement> {
-        self.statements.iter().find(|statement| statement.status == Status::Withdrawn)
+        self.statements
+            .iter()
+            .find(|statement| statement.status == Status::Withdrawn)
     }
 }
 
@@ -93,7 +99,10 @@ pub struct Record {
 impl Record {
     /// The holding of one purpose.
     pub fn get(&self, purpose: PurposeId) -> Option<&Holding> {
-        let index = self.holdings.binary_search_by_key(&purpose, |(id, _)| *id).ok()?;
+        let index = self
+            .holdings
+            .binary_search_by_key(&purpose, |(id, _)| *id)
+            .ok()?;
         self.holdings.get(index).map(|(_, holding)| holding)
     }
 

@@ -24,6 +24,8 @@ pub use observe::{Reading, Told, Viewpoint, observe};
 pub use plan::{Change, Intended, Lane, plan};
 pub use purpose::{PurposeId, Purposes, Revival, Unknown};
 pub use resolve::{Remembered, Resolution, Subject, Verdict, resolve};
-pub use rules::{DuplicateWithdrawal, DuplicateWrite, Policy, Polarity, Rules, SystemId, SystemRules};
+pub use rules::{
+    DuplicateWithdrawal, DuplicateWrite, Polarity, Policy, Rules, SystemId, SystemRules,
+};
 pub use statement::{Basis, Evidence, Statement, Status};
 pub use time::{At, Precision, Stamp};

@@ -77,21 +77,23 @@ pub struct Viewpoint<'a> {
 /// first sight is silence (R12); our own write coming back adds no statement (R15); later readings
 /// only add to the set of statements, they never take one away (R18).
 pub fn observe(before: Option<&Contact>, reading: &Reading, view: &Viewpoint<'_>) -> Contact {
-    let mut after = before.cloned().unwrap_or_else(|| Contact::unseen(view.system.id, reading.contact.clone()));
+    let mut after = before
+        .cloned()
+        .unwrap_or_else(|| Contact::unseen(view.system.id, reading.contact.clone()));
     for told in &reading.told {
         hear(&mut after, before, reading, told, view);
     }
-    if !reading.whole {
+    // What was asked for before our write was acknowledged may show the contact as it was before:
+    // the next poll reads it again.
+    if !reading.whole || view.stale {
         return after;
     }
-    if !view.stale {
-        for (purpose, shown) in &reading.values {
-            see(&mut after, before, reading, *purpose, shown, view);
-        }
+    for (purpose, shown) in &reading.values {
+        see(&mut after, before, reading, *purpose, shown, view);
     }
     after.created = reading.created.or(after.created);
     after.life = reading.life.clone();
-    if after.modified != reading.modified || after != before.cloned().unwrap_or_else(|| after.clone()) || before.is_none() {
+    if before != Some(&after) || after.modified != reading.modified {
         after.modified = reading.modified;
         after.read_at = Some(view.read_at);
     }
@@ -99,7 +101,13 @@ pub fn observe(before: Option<&Contact>, reading: &Reading, view: &Viewpoint<'_>
 }
 
 /// Takes in one change that the system dates itself.
-fn hear(after: &mut Contact, before: Option<&Contact>, reading: &Reading, told: &Told, view: &Viewpoint<'_>) {
+fn hear(
+    after: &mut Contact,
+    before: Option<&Contact>,
+    reading: &Reading,
+    told: &Told,
+    view: &Viewpoint<'_>,
+) {
     let Some(polarity) = view.system.polarity(told.purpose) else {
         return;
     };
@@ -114,8 +122,14 @@ fn hear(after: &mut Contact, before: Option<&Contact>, reading: &Reading, told: 
     }
     // A history row that came without its contact also tells what the contact shows now, unless a
     // later read is known.
-    let newest = reading.told.iter().filter(|other| other.purpose == told.purpose).all(|other| other.at <= told.at);
-    let later_than_known = before.and_then(|contact| contact.read_at).is_none_or(|read| told.at >= read);
+    let newest = reading
+        .told
+        .iter()
+        .filter(|other| other.purpose == told.purpose)
+        .all(|other| other.at <= told.at);
+    let later_than_known = before
+        .and_then(|contact| contact.read_at)
+        .is_none_or(|read| told.at >= read);
     if !reading.whole && newest && later_than_known && !view.stale {
         after.record.entry(told.purpose).shown = Some(told.shown.clone());
     }
@@ -133,7 +147,14 @@ fn hear(after: &mut Contact, before: Option<&Contact>, reading: &Reading, told: 
 }
 
 /// Takes in the value that the contact shows for one purpose.
-fn see(after: &mut Contact, before: Option<&Contact>, reading: &Reading, purpose: PurposeId, shown: &Shown, view: &Viewpoint<'_>) {
+fn see(
+    after: &mut Contact,
+    before: Option<&Contact>,
+    reading: &Reading,
+    purpose: PurposeId,
+    shown: &Shown,
+    view: &Viewpoint<'_>,
+) {
     let Some(polarity) = view.system.polarity(purpose) else {
         return;
     };
@@ -155,15 +176,27 @@ fn see(after: &mut Contact, before: Option<&Contact>, reading: &Reading, purpose
     let Some(contact) = before.filter(|_| known.is_some()) else {
         // First sight. R12: a default value says nothing; R10: what is set was set at some time
         // between creation and the last modification, unless the system tells when.
-        let told = holding.statements.iter().any(|known| known.status == status && known.evidence >= Evidence::History);
+        let told = holding
+            .statements
+            .iter()
+            .any(|known| known.status == status && known.evidence >= Evidence::History);
         if *shown != Shown::Default && !told {
-            let created = reading.created.unwrap_or(At::FIRST_PLAUSIBLE).max(At::FIRST_PLAUSIBLE);
-            holding.add(statement(Stamp::between(created.min(modified), modified), Evidence::Baseline));
+            let created = reading
+                .created
+                .unwrap_or(At::FIRST_PLAUSIBLE)
+                .max(At::FIRST_PLAUSIBLE);
+            holding.add(statement(
+                Stamp::between(created.min(modified), modified),
+                Evidence::Baseline,
+            ));
         }
         return;
     };
     // R15: the value of a write under way, or a change made by our own user, is an echo.
-    let echo = view.in_flight.iter().any(|(id, value)| *id == purpose && value == shown)
+    let echo = view
+        .in_flight
+        .iter()
+        .any(|(id, value)| *id == purpose && value == shown)
         || (reading.modified_by.is_some() && reading.modified_by == view.system.own_actor);
     if echo {
         return;
@@ -173,14 +206,24 @@ fn see(after: &mut Contact, before: Option<&Contact>, reading: &Reading, purpose
         (one, other) => one.or(other).unwrap_or(At::FIRST_PLAUSIBLE),
     };
     // A transaction that committed late carries a time from before our last look.
-    let (from, until) = if modified < since { (modified, view.read_at.max(since)) } else { (since, modified) };
+    let (from, until) = if modified < since {
+        (modified, view.read_at.max(since))
+    } else {
+        (since, modified)
+    };
     let already_told = holding.statements.iter().any(|known| {
-        known.status == status && known.evidence >= Evidence::History && known.stamp.latest() >= from
+        known.status == status
+            && known.evidence >= Evidence::History
+            && known.stamp.latest() >= from
     });
     if already_told {
         return;
     }
-    let evidence = if until.since(from) > view.policy.observed_window { Evidence::Baseline } else { Evidence::Observed };
+    let evidence = if until.since(from) > view.policy.observed_window {
+        Evidence::Baseline
+    } else {
+        Evidence::Observed
+    };
     holding.add(statement(Stamp::between(from, until), evidence));
 }
 
@@ -197,7 +240,10 @@ fn capped(reading: &Reading, view: &Viewpoint<'_>) -> At {
 
 fn basis_of(shown: &Shown) -> Option<Basis> {
     match shown {
-        Shown::Record { status: Status::Granted, basis } => basis.clone(),
+        Shown::Record {
+            status: Status::Granted,
+            basis,
+        } => basis.clone(),
         Shown::Record { .. } | Shown::Default | Shown::Set => None,
     }
 }

@@ -82,7 +82,9 @@ impl Purposes {
         for draft in drafts {
             let well_named = draft.name.split('.').all(|part| {
                 !part.is_empty()
-                    && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+                    && part
+                        .bytes()
+                        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
             });
             if !well_named {
                 faults.push(PurposeFault::BadName(draft.name));
@@ -92,30 +94,35 @@ impl Purposes {
                 faults.push(PurposeFault::Duplicate(draft.name));
                 continue;
             }
-            let parent = match draft.name.rsplit_once('.') {
-                None => None,
-                Some((parent, _)) => match tree.iter().position(|purpose| purpose.name == parent) {
-                    Some(index) => Some(PurposeId(index as u16)),
-                    None => {
-                        let parent = parent.to_owned();
-                        faults.push(PurposeFault::NoParent(draft.name, parent));
-                        continue;
-                    }
-                },
-            };
+            let mut parent = None;
+            if let Some((name, _)) = draft.name.rsplit_once('.') {
+                parent = tree.iter().position(|purpose| purpose.name == name);
+                if parent.is_none() {
+                    let name = name.to_owned();
+                    faults.push(PurposeFault::NoParent(draft.name, name));
+                    continue;
+                }
+            }
             tree.push(Purpose {
                 name: draft.name,
-                parent,
+                parent: parent.map(|index| PurposeId(index as u16)),
                 revival: draft.revival,
                 unknown: draft.unknown,
             });
         }
-        if faults.is_empty() { Ok(Self(tree)) } else { Err(faults) }
+        if faults.is_empty() {
+            Ok(Self(tree))
+        } else {
+            Err(faults)
+        }
     }
 
     /// Every purpose with its id, parents first.
     pub fn iter(&self) -> impl Iterator<Item = (PurposeId, &Purpose)> {
-        self.0.iter().enumerate().map(|(index, purpose)| (PurposeId(index as u16), purpose))
+        self.0
+            .iter()
+            .enumerate()
+            .map(|(index, purpose)| (PurposeId(index as u16), purpose))
     }
 
     /// The settings of one purpose. `None` when the id is of another tree.
@@ -125,7 +132,10 @@ impl Purposes {
 
     /// The purpose of that name.
     pub fn find(&self, name: &str) -> Option<PurposeId> {
-        self.0.iter().position(|purpose| purpose.name == name).map(|index| PurposeId(index as u16))
+        self.0
+            .iter()
+            .position(|purpose| purpose.name == name)
+            .map(|index| PurposeId(index as u16))
     }
 
     /// The name, or `?` for an id of another tree.

@@ -25,12 +25,14 @@ impl Polarity {
     /// What it means that a value was *seen to become* `shown`.
     pub fn meaning(self, shown: &Shown) -> Status {
         match (self, shown) {
-            (Self::OptOut, Shown::Set) | (Self::Permission, Shown::Default) => Status::Withdrawn,
-            (Self::OptOut, Shown::Default) | (Self::Permission, Shown::Set) => Status::Granted,
             (_, Shown::Record { status, .. }) => *status,
             // R12: removing a consent record that existed is a withdrawal.
-            (Self::Recorded, Shown::Default) => Status::Withdrawn,
-            (Self::Recorded, Shown::Set) => Status::Granted,
+            (Self::OptOut, Shown::Set) | (Self::Permission | Self::Recorded, Shown::Default) => {
+                Status::Withdrawn
+            }
+            (Self::OptOut, Shown::Default) | (Self::Permission | Self::Recorded, Shown::Set) => {
+                Status::Granted
+            }
         }
     }
 }
@@ -57,7 +59,10 @@ pub struct SystemRules {
 impl SystemRules {
     /// The meaning of a set value of that purpose, if the system carries it.
     pub fn polarity(&self, purpose: PurposeId) -> Option<Polarity> {
-        self.carries.iter().find(|(id, _)| *id == purpose).map(|(_, polarity)| *polarity)
+        self.carries
+            .iter()
+            .find(|(id, _)| *id == purpose)
+            .map(|(_, polarity)| *polarity)
     }
 }
 

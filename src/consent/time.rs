@@ -52,11 +52,13 @@ impl At {
 
     /// As a calendar time. Instants beyond chrono's range show as its nearest end.
     pub fn to_datetime(self) -> DateTime<Utc> {
-        Utc.timestamp_micros(self.0).single().unwrap_or(if self.0 < 0 {
-            DateTime::<Utc>::MIN_UTC
-        } else {
-            DateTime::<Utc>::MAX_UTC
-        })
+        Utc.timestamp_micros(self.0)
+            .single()
+            .unwrap_or(if self.0 < 0 {
+                DateTime::<Utc>::MIN_UTC
+            } else {
+                DateTime::<Utc>::MAX_UTC
+            })
     }
 }
 
@@ -68,7 +70,11 @@ impl From<DateTime<Utc>> for At {
 
 impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_datetime().to_rfc3339_opts(SecondsFormat::AutoSi, true))
+        f.write_str(
+            &self
+                .to_datetime()
+                .to_rfc3339_opts(SecondsFormat::AutoSi, true),
+        )
     }
 }
 
