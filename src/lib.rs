@@ -45,3 +45,5 @@ pub mod store {
         },
     }
 }
+
+pub mod runtime;
