@@ -6,44 +6,8 @@
 //! consent. `ARCHITECTURE.md` has the map.
 
 pub mod config;
+pub mod connector;
 pub mod consent;
-
-pub mod connector {
-    //! Connectors.
-    pub mod fault;
-    pub mod salesforce {
-        //! Salesforce.
-        pub mod config;
-    }
-    pub mod ascend {
-        //! CU Ascend.
-        pub mod config;
-    }
-    pub use fault::{Fault, FaultClass};
-}
-
-pub mod store {
-    //! The state store.
-    pub mod rows;
-    pub use rows::*;
-    use std::path::PathBuf;
-
-    /// Where the state is kept.
-    #[derive(Debug, Clone)]
-    pub enum StoreSettings {
-        /// A file on this machine.
-        Sqlite {
-            /// Path of the database file.
-            path: PathBuf,
-        },
-        /// A Postgres server.
-        Postgres {
-            /// Without a password.
-            url: url::Url,
-            /// The password, if one is needed.
-            password: Option<secrecy::SecretString>,
-        },
-    }
-}
-
 pub mod runtime;
+pub mod store;
+pub mod sync;

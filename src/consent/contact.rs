@@ -2,11 +2,13 @@
 
 use super::purpose::PurposeId;
 use super::rules::SystemId;
-use super::statement::{Basis, Statement, Status};
+use super::statement::{Basis, Evidence, Statement, Status};
 use super::time::At;
 
-/// How many statements of one contact and purpose are kept. Those beyond are outranked by all that
-/// are kept, so they could only matter if sixteen later ones were all found to be loads.
+/// How many statements of one contact, purpose and status are kept, by rank. A withdrawal always
+/// competes, so one beyond could never decide; a grant beyond could only matter if sixteen later
+/// ones all counted for nothing, and forgetting it stops mail rather than sending it. Withdrawals
+/// and grants never displace each other: no number of loads makes a withdrawal forgotten.
 pub const MAX_STATEMENTS: usize = 16;
 
 /// The value a field shows.
@@ -58,31 +60,62 @@ pub struct Holding {
 
 impl Holding {
     /// Adds a statement to the set. Whether anything changed.
+    ///
+    /// What is kept is a function of all that was ever added, whatever the order: nothing is
+    /// dropped because of what else is known, save the outranked ones of its own status.
     pub fn add(&mut self, statement: Statement) -> bool {
-        if self.statements.contains(&statement)
-            || self
-                .statements
-                .iter()
-                .any(|known| statement.is_told_better_by(known))
-        {
+        let best_first = |known: &Statement| {
+            (statement.rank(), statement.status, statement.evidence)
+                .cmp(&(known.rank(), known.status, known.evidence))
+                .then_with(|| statement.cmp(known))
+        };
+        let Err(place) = self.statements.binary_search_by(best_first) else {
+            return false;
+        };
+        let status = statement.status;
+        let same = |known: &&Statement| known.status == status;
+        if self.statements[..place].iter().filter(same).count() >= MAX_STATEMENTS {
             return false;
         }
-        self.statements
-            .retain(|known| !known.is_told_better_by(&statement));
-        self.statements.push(statement);
-        self.statements.sort_by(|a, b| {
-            (b.rank(), b.status, b.evidence)
-                .cmp(&(a.rank(), a.status, a.evidence))
-                .then_with(|| b.cmp(a))
-        });
-        self.statements.truncate(MAX_STATEMENTS);
+        self.statements.insert(place, statement);
+        if self.statements.iter().filter(same).count() > MAX_STATEMENTS
+            && let Some(worst) = self
+                .statements
+                .iter()
+                .rposition(|known| known.status == status)
+        {
+            self.statements.remove(worst);
+        }
         true
+    }
+
+    /// What it has said, best rank first, each act once: what was seen or found at first sight is
+    /// left out where the system itself dates the same act (R10).
+    pub fn said(&self) -> impl Iterator<Item = &Statement> {
+        self.statements
+            .iter()
+            .filter(|statement| !self.is_told_better(statement))
+    }
+
+    /// Whether the act that led to what `seen` saw is known with better evidence. It is not when the
+    /// system tells of a contrary act after it: then what was seen is another, later act, of which
+    /// the system has not told yet.
+    fn is_told_better(&self, seen: &Statement) -> bool {
+        seen.evidence < Evidence::Explicit
+            && self.statements.iter().any(|told| {
+                seen.is_told_better_by(told)
+                    && !self.statements.iter().any(|contrary| {
+                        contrary.status != seen.status
+                            && contrary.evidence > seen.evidence
+                            && contrary.stamp.earliest() > told.stamp.latest()
+                            && contrary.stamp.earliest() <= seen.stamp.latest()
+                    })
+            })
     }
 
     /// The withdrawal that ranks highest.
     pub fn last_withdrawal(&self) -> Option<&Statement> {
-        self.statements
-            .iter()
+        self.said()
             .find(|statement| statement.status == Status::Withdrawn)
     }
 }

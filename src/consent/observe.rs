@@ -120,30 +120,86 @@ fn hear(
         after.record.future_stamped = true;
         stamp = Stamp::covering(view.read_at, told.precision);
     }
-    // A history row that came without its contact also tells what the contact shows now, unless a
-    // later read is known.
+    let known = before.and_then(|contact| contact.record.shown(told.purpose));
+    let own = told.actor.is_some() && told.actor == view.system.own_actor;
+    let holding = after.record.entry(told.purpose);
+    // A history row that came without its contact also tells what the contact shows now, unless
+    // a later read or a later row is known.
     let newest = reading
         .told
         .iter()
         .filter(|other| other.purpose == told.purpose)
-        .all(|other| other.at <= told.at);
+        .all(|other| other.at <= told.at)
+        && holding
+            .statements
+            .iter()
+            .filter(|known| known.evidence >= Evidence::History)
+            .all(|known| known.stamp.earliest() <= told.at);
     let later_than_known = before
         .and_then(|contact| contact.read_at)
         .is_none_or(|read| told.at >= read);
     if !reading.whole && newest && later_than_known && !view.stale {
-        after.record.entry(told.purpose).shown = Some(told.shown.clone());
+        holding.shown = Some(told.shown.clone());
     }
-    // R15: what our own user did is an echo. It confirms, it does not speak.
-    if told.actor.is_some() && told.actor == view.system.own_actor {
+    // R15: what our own user did is an echo. It confirms, it does not speak. Where nobody signed,
+    // a value under way is one, and so is the time stored with a value that the contact shows
+    // against its own last word: we wrote it, and the system stamped it with its own clock.
+    let status = polarity.meaning(&told.shown);
+    let unsigned = told.actor.is_none();
+    let ours = || {
+        told.evidence == Evidence::Explicit
+            && known == Some(&told.shown)
+            && holding
+                .statements
+                .first()
+                .is_none_or(|last| last.status != status)
+    };
+    if own || (unsigned && (under_way(view, told.purpose, &told.shown) || ours())) {
         return;
     }
-    after.record.entry(told.purpose).add(Statement {
-        status: polarity.meaning(&told.shown),
+    let statement = Statement {
+        status,
         basis: basis_of(&told.shown),
         stamp,
         evidence: told.evidence,
         actor: told.actor.clone(),
-    });
+    };
+    // R16: a future time is capped where the act is first seen. Telling it again at a later
+    // reading, or once the clock has caught up with it, is not another act.
+    let capped = told.at > view.ceiling;
+    let caught_up = after_future_stamp(before)
+        && told.evidence == Evidence::Explicit
+        && statement.status == Status::Granted;
+    let turned = known != Some(&told.shown)
+        && (!reading.whole
+            || reading
+                .values
+                .iter()
+                .any(|(id, shown)| *id == told.purpose && *shown == told.shown));
+    let heard = || {
+        holding.statements.iter().any(|known| {
+            known.status == statement.status
+                && known.evidence == statement.evidence
+                && known.basis == statement.basis
+                && known.actor == statement.actor
+                && known.stamp.earliest() <= stamp.earliest()
+        })
+    };
+    if (capped || caught_up) && !turned && heard() {
+        return;
+    }
+    holding.add(statement);
+}
+
+fn after_future_stamp(before: Option<&Contact>) -> bool {
+    before.is_some_and(|contact| contact.record.future_stamped)
+}
+
+/// Whether a write of that value is under way to this contact.
+fn under_way(view: &Viewpoint<'_>, purpose: PurposeId, shown: &Shown) -> bool {
+    view.in_flight
+        .iter()
+        .any(|(id, value)| *id == purpose && value == shown)
 }
 
 /// Takes in the value that the contact shows for one purpose.
@@ -159,82 +215,103 @@ fn see(
         return;
     };
     let known = before.and_then(|contact| contact.record.shown(purpose));
-    let holding = after.record.entry(purpose);
-    holding.shown = Some(shown.clone());
-    if known == Some(shown) {
+    after.record.entry(purpose).shown = Some(shown.clone());
+    // Only a contact that was read whole, with this purpose, can be seen to change.
+    let read_before = before.filter(|contact| contact.read_at.is_some());
+    if read_before.is_some() && known == Some(shown) {
         return;
     }
     let status = polarity.meaning(shown);
-    let modified = capped(reading, view);
-    let statement = |stamp, evidence| Statement {
+    // The value comes with the time that the system stores for it: that is the statement (R10). A
+    // withdrawal whose stored time did not move although the value did is believed to be new.
+    let dated = reading.told.iter().any(|told| {
+        told.purpose == purpose
+            && told.evidence == Evidence::Explicit
+            && told.shown == *shown
+            && told.at >= At::FIRST_PLAUSIBLE
+    });
+    let modified = last_modified(reading, view);
+    let mut statement = Statement {
         status,
         basis: basis_of(shown),
-        stamp,
-        evidence,
+        stamp: modified,
+        evidence: Evidence::Observed,
         actor: reading.modified_by.clone(),
     };
-    let Some(contact) = before.filter(|_| known.is_some()) else {
+    let Some((contact, _)) = read_before.zip(known) else {
         // First sight. R12: a default value says nothing; R10: what is set was set at some time
         // between creation and the last modification, unless the system tells when.
-        let told = holding
-            .statements
-            .iter()
-            .any(|known| known.status == status && known.evidence >= Evidence::History);
-        if *shown != Shown::Default && !told {
+        if *shown != Shown::Default && !dated {
             let created = reading
                 .created
                 .unwrap_or(At::FIRST_PLAUSIBLE)
                 .max(At::FIRST_PLAUSIBLE);
-            holding.add(statement(
-                Stamp::between(created.min(modified), modified),
-                Evidence::Baseline,
-            ));
+            statement.stamp = Stamp::between(created.min(modified.earliest()), modified.latest());
+            statement.evidence = Evidence::Baseline;
+            speak(after, purpose, statement, reading, view);
         }
         return;
     };
-    // R15: the value of a write under way, or a change made by our own user, is an echo.
-    let echo = view
-        .in_flight
-        .iter()
-        .any(|(id, value)| *id == purpose && value == shown)
-        || (reading.modified_by.is_some() && reading.modified_by == view.system.own_actor);
-    if echo {
+    // R15: the value of a write under way is an echo. So is a change made by our own user, save a
+    // withdrawal that it did not make: a person withdrew, and then we wrote another field.
+    if under_way(view, purpose, shown) {
         return;
+    }
+    if reading.modified_by.is_some() && reading.modified_by == view.system.own_actor {
+        let own_row = reading.told.iter().any(|told| {
+            told.purpose == purpose && told.shown == *shown && told.actor == view.system.own_actor
+        });
+        if status == Status::Granted || own_row {
+            return;
+        }
+        statement.actor = None;
     }
     let since = match (contact.read_at, view.known_since) {
         (Some(read), Some(drained)) => read.max(drained),
         (one, other) => one.or(other).unwrap_or(At::FIRST_PLAUSIBLE),
     };
-    // A transaction that committed late carries a time from before our last look.
-    let (from, until) = if modified < since {
-        (modified, view.read_at.max(since))
-    } else {
-        (since, modified)
-    };
-    let already_told = holding.statements.iter().any(|known| {
-        known.status == status
-            && known.evidence >= Evidence::History
-            && known.stamp.latest() >= from
-    });
-    if already_told {
+    if dated && status == Status::Granted {
         return;
     }
-    let evidence = if until.since(from) > view.policy.observed_window {
-        Evidence::Baseline
+    // A transaction that committed late carries a time from before our last look.
+    let until = if modified.latest() < since {
+        view.read_at.max(since)
     } else {
-        Evidence::Observed
+        modified.latest()
     };
-    holding.add(statement(Stamp::between(from, until), evidence));
+    statement.stamp = Stamp::between(since.min(modified.earliest()), until);
+    if until.since(statement.stamp.earliest()) > view.policy.observed_window {
+        statement.evidence = Evidence::Baseline;
+    }
+    speak(after, purpose, statement, reading, view);
 }
 
-/// The last instant of the row's modification that may be believed (R9, R16).
-fn capped(reading: &Reading, view: &Viewpoint<'_>) -> At {
-    let precision = reading.precision.unwrap_or(Precision::Seconds);
+/// Adds what was seen; where the row's own time decided its stamp and lay in the future, the
+/// contact is listed (R16).
+fn speak(
+    after: &mut Contact,
+    purpose: PurposeId,
+    statement: Statement,
+    reading: &Reading,
+    view: &Viewpoint<'_>,
+) {
+    if reading
+        .modified
+        .is_some_and(|modified| modified > view.ceiling)
+    {
+        after.record.future_stamped = true;
+    }
+    after.record.entry(purpose).add(statement);
+}
+
+/// When the row was last modified, as far as that may be believed (R9, R16); when it was read,
+/// otherwise.
+fn last_modified(reading: &Reading, view: &Viewpoint<'_>) -> Stamp {
     match reading.modified {
         Some(modified) if modified >= At::FIRST_PLAUSIBLE && modified <= view.ceiling => {
-            Stamp::covering(modified, precision).latest()
+            Stamp::covering(modified, reading.precision.unwrap_or(Precision::Seconds))
         }
-        Some(_) | None => view.read_at,
+        Some(_) | None => Stamp::covering(view.read_at, Precision::Micros),
     }
 }
 

@@ -8,7 +8,7 @@ use super::duplicates::representative;
 use super::purpose::PurposeId;
 use super::resolve::{Resolution, Verdict};
 use super::rules::{DuplicateWrite, Polarity, Rules};
-use super::statement::Status;
+use super::statement::{Basis, Status};
 
 /// R34: withdrawals have their own lane and go first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,9 +62,14 @@ pub fn desired(polarity: Polarity, verdict: &Verdict) -> Shown {
         (Polarity::OptOut, Status::Granted) | (Polarity::Permission, Status::Withdrawn) => {
             Shown::Default
         }
+        // A basis that this configuration does not map is never written to another system, and
+        // none never overwrites a value, so each keeps what it has (R21).
         (Polarity::Recorded, status) => Shown::Record {
             status,
-            basis: verdict.basis.clone(),
+            basis: verdict
+                .basis
+                .clone()
+                .filter(|basis| !matches!(basis, Basis::Other(_))),
         },
     }
 }
@@ -140,8 +145,11 @@ pub fn plan<'a>(
                 from: Some(shown.clone()),
                 to,
             };
+            // A contact has at most one write a lane, and they are the last two.
             match writes
                 .iter_mut()
+                .rev()
+                .take(2)
                 .find(|write| write.lane == lane && std::ptr::eq(write.contact, contact))
             {
                 Some(write) => write.changes.push(change),

@@ -6,7 +6,7 @@
 use super::contact::Contact;
 use super::duplicates::representative;
 use super::purpose::{PurposeId, Revival};
-use super::rules::{DuplicateWithdrawal, Rules, SystemId};
+use super::rules::{DuplicateWithdrawal, Polarity, Rules, SystemId, SystemRules};
 use super::statement::{Basis, Evidence, Statement, Status};
 use super::time::At;
 use std::cmp::Ordering;
@@ -137,7 +137,7 @@ impl Verdict {
 }
 
 /// Something a person should know of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Finding {
     /// R6: a younger duplicate carries a later withdrawal; it is protected and blocks sending.
     Conflict {
@@ -184,7 +184,7 @@ pub enum Finding {
 pub struct Resolution {
     /// Verdicts in the order of the purposes; silent ones are absent.
     pub verdicts: Vec<Verdict>,
-    /// What a person should know of.
+    /// What a person should know of, sorted, each once.
     pub findings: Vec<Finding>,
 }
 
@@ -220,15 +220,49 @@ impl Resolution {
     }
 }
 
+/// Where a statement was made, without owning the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Origin<'a> {
+    system: Option<SystemId>,
+    contact: &'a str,
+}
+
+impl<'a> Origin<'a> {
+    fn of(contact: &'a Contact) -> Self {
+        Self {
+            system: Some(contact.system),
+            contact: &contact.id,
+        }
+    }
+
+    fn source(self) -> Source {
+        Source {
+            system: self.system,
+            contact: self.contact.to_owned(),
+        }
+    }
+}
+
 /// One statement in the competition.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 struct Candidate<'a> {
     statement: &'a Statement,
-    source: Source,
+    origin: Origin<'a>,
     said_of: PurposeId,
     /// It may not compete, or not against a withdrawal.
     handicap: Option<Loss>,
 }
+
+/// What one purpose hands down to its categories (R20).
+struct Handed<'a> {
+    purpose: PurposeId,
+    withdrawals: Vec<Candidate<'a>>,
+    /// When it was last withdrawn and when it was first granted after that; only while granted.
+    revived: Option<(At, At)>,
+}
+
+/// Each system with the contact that speaks for it.
+type Voices<'a> = Vec<(&'a SystemRules, Option<&'a Contact>)>;
 
 /// Decides every purpose of one subject.
 pub fn resolve(subject: &Subject<'_>, rules: &Rules) -> Resolution {
@@ -245,21 +279,22 @@ pub fn resolve(subject: &Subject<'_>, rules: &Rules) -> Resolution {
     if silent {
         return resolution;
     }
-    // Withdrawals of each purpose, kept for its categories (R20). Parents come first.
-    let mut withdrawals: Vec<(PurposeId, Vec<Candidate<'_>>)> = Vec::new();
-    for (purpose, settings) in rules.purposes.iter() {
-        let own = candidates(subject, rules, purpose);
-        let mut field: Vec<Candidate<'_>> = own;
+    let voices: Voices<'_> = rules
+        .systems
+        .iter()
+        .map(|system| (system, representative(subject.contacts, system.id)))
+        .collect();
+    // Parents come first.
+    let mut handed: Vec<Handed<'_>> = Vec::new();
+    for (purpose, _) in rules.purposes.iter() {
+        let mut field = candidates(subject, rules, &voices, purpose);
         for candidate in &mut field {
-            candidate.handicap = handicap(
-                subject,
-                rules,
-                settings.revival,
-                purpose,
-                candidate,
-                &resolution,
-                &withdrawals,
-            );
+            candidate.handicap = match handicap(subject, rules, purpose, candidate) {
+                Some(Loss::Load) => Some(Loss::Load),
+                other => void(rules, purpose, candidate, &handed)
+                    .or(other)
+                    .or_else(|| candidate.statement.is_weak().then_some(Loss::Weak)),
+            };
         }
         for candidate in field
             .iter()
@@ -267,25 +302,39 @@ pub fn resolve(subject: &Subject<'_>, rules: &Rules) -> Resolution {
         {
             resolution.findings.push(Finding::Load {
                 purpose,
-                source: candidate.source.clone(),
+                source: candidate.origin.source(),
             });
         }
-        withdrawals.push((
-            purpose,
-            field
-                .iter()
-                .filter(|candidate| candidate.statement.status == Status::Withdrawn)
-                .cloned()
-                .collect(),
-        ));
+        let withdrawals: Vec<Candidate<'_>> = field
+            .iter()
+            .filter(|candidate| candidate.statement.status == Status::Withdrawn)
+            .copied()
+            .collect();
+        let revived = revival(&field, &withdrawals);
         // R20: what withdrew the parent withdraws every descendant, from that time on.
         for parent in rules.purposes.ancestors(purpose) {
-            if let Some((_, inherited)) = withdrawals.iter().find(|(id, _)| *id == parent) {
-                field.extend(inherited.iter().cloned());
+            if let Some(parent) = handed.iter().find(|known| known.purpose == parent) {
+                field.extend_from_slice(&parent.withdrawals);
             }
         }
         let verdict = decide(rules, purpose, field, &mut resolution);
-        conflicts(subject, rules, purpose, verdict.as_ref(), &mut resolution);
+        conflicts(
+            subject,
+            rules,
+            &voices,
+            purpose,
+            verdict.as_ref(),
+            &mut resolution,
+        );
+        handed.push(Handed {
+            purpose,
+            withdrawals,
+            revived: revived.filter(|_| {
+                verdict
+                    .as_ref()
+                    .is_some_and(|verdict| verdict.status() == Status::Granted)
+            }),
+        });
         resolution.verdicts.extend(verdict);
     }
     for contact in subject
@@ -294,56 +343,69 @@ pub fn resolve(subject: &Subject<'_>, rules: &Rules) -> Resolution {
         .filter(|contact| contact.record.future_stamped)
     {
         resolution.findings.push(Finding::FutureStamped {
-            source: source_of(contact),
+            source: Origin::of(contact).source(),
         });
     }
+    // R19: the same, byte for byte, in whatever order the contacts came.
+    resolution.findings.sort();
+    resolution.findings.dedup();
     resolution
 }
 
-fn source_of(contact: &Contact) -> Source {
-    Source {
-        system: Some(contact.system),
-        contact: contact.id.clone(),
-    }
+/// When the last withdrawal was made and when the first grant after it.
+fn revival(field: &[Candidate<'_>], withdrawals: &[Candidate<'_>]) -> Option<(At, At)> {
+    let last = withdrawals
+        .iter()
+        .map(|candidate| candidate.statement.rank())
+        .max()?;
+    let first = field
+        .iter()
+        .filter(|candidate| {
+            candidate.handicap.is_none() && candidate.statement.status == Status::Granted
+        })
+        .map(|candidate| candidate.statement.rank())
+        .filter(|rank| *rank > last)
+        .min()?;
+    Some((last, first))
 }
 
 /// R4, R8, R14, R18: whose statements count for one purpose.
-fn candidates<'a>(subject: &Subject<'a>, rules: &Rules, purpose: PurposeId) -> Vec<Candidate<'a>> {
+fn candidates<'a>(
+    subject: &Subject<'a>,
+    rules: &Rules,
+    voices: &Voices<'_>,
+    purpose: PurposeId,
+) -> Vec<Candidate<'a>> {
     let mut found = Vec::new();
-    for system in rules
-        .systems
-        .iter()
-        .filter(|system| system.polarity(purpose).is_some())
-    {
-        let voice = representative(subject.contacts, system.id);
-        for contact in subject
-            .contacts
+    for contact in subject.contacts {
+        let Some(holding) = contact.record.get(purpose) else {
+            continue;
+        };
+        let Some((_, voice)) = voices
             .iter()
-            .filter(|contact| contact.system == system.id)
-        {
-            let speaks = voice.is_some_and(|voice| voice.id == contact.id);
-            // R14: withdrawals outlive their record, grants end with it. R6: a younger duplicate's
-            // withdrawal counts only where the policy says so.
-            let withdraws = !contact.life.is_live()
-                || rules.policy.duplicate_withdrawal == DuplicateWithdrawal::Any;
-            let Some(holding) = contact.record.get(purpose) else {
-                continue;
-            };
-            found.extend(
-                holding
-                    .statements
-                    .iter()
-                    .filter(|statement| {
-                        speaks || (withdraws && statement.status == Status::Withdrawn)
-                    })
-                    .map(|statement| Candidate {
-                        statement,
-                        source: source_of(contact),
-                        said_of: purpose,
-                        handicap: None,
-                    }),
-            );
+            .find(|(system, _)| system.id == contact.system && system.polarity(purpose).is_some())
+        else {
+            continue;
+        };
+        let speaks = voice.is_some_and(|voice| voice.id == contact.id);
+        // R14: withdrawals outlive their record, grants end with it. R6: a younger duplicate's
+        // withdrawal counts only where the policy says so.
+        let withdraws = !contact.life.is_live()
+            || rules.policy.duplicate_withdrawal == DuplicateWithdrawal::Any;
+        if !speaks && !withdraws {
+            continue;
         }
+        found.extend(
+            holding
+                .said()
+                .filter(|statement| speaks || statement.status == Status::Withdrawn)
+                .map(|statement| Candidate {
+                    statement,
+                    origin: Origin::of(contact),
+                    said_of: purpose,
+                    handicap: None,
+                }),
+        );
     }
     found.extend(
         subject
@@ -352,7 +414,10 @@ fn candidates<'a>(subject: &Subject<'a>, rules: &Rules, purpose: PurposeId) -> V
             .filter(|kept| kept.purpose == purpose)
             .map(|kept| Candidate {
                 statement: &kept.statement,
-                source: kept.source.clone(),
+                origin: Origin {
+                    system: kept.source.system,
+                    contact: &kept.source.contact,
+                },
                 said_of: purpose,
                 handicap: None,
             }),
@@ -364,62 +429,72 @@ fn candidates<'a>(subject: &Subject<'a>, rules: &Rules, purpose: PurposeId) -> V
 fn handicap(
     subject: &Subject<'_>,
     rules: &Rules,
-    revival: Revival,
     purpose: PurposeId,
     candidate: &Candidate<'_>,
-    so_far: &Resolution,
-    withdrawals: &[(PurposeId, Vec<Candidate<'_>>)],
 ) -> Option<Loss> {
     let statement = candidate.statement;
     if statement.status == Status::Withdrawn {
         return None;
     }
+    let system = candidate.origin.system.and_then(|id| rules.system(id));
     // R25: loads cannot grant.
-    if let Some(system) = candidate.source.system {
-        let by_bulk_actor = rules
-            .system(system)
+    if let Some(id) = candidate.origin.system {
+        let by_bulk_actor = system
             .zip(statement.actor.as_ref())
             .is_some_and(|(system, actor)| system.bulk_actors.contains(actor));
-        if by_bulk_actor || (subject.is_load)(system, statement) {
+        if by_bulk_actor || (subject.is_load)(id, statement) {
             return Some(Loss::Load);
         }
     }
-    // R20: ticked after the parent was withdrawn and certainly before it was granted again. The
-    // box was reset then; granting the parent does not bring it back.
-    for parent in rules.purposes.ancestors(purpose) {
-        let withdrawn = withdrawals
-            .iter()
-            .find(|(id, _)| *id == parent)
-            .and_then(|(_, all)| all.iter().map(|candidate| candidate.statement.rank()).max());
-        let granted = so_far
-            .verdict(parent)
-            .filter(|verdict| verdict.status() == Status::Granted);
-        if let (Some(withdrawn), Some(granted)) = (withdrawn, granted)
-            && statement.rank() > withdrawn
-            && statement.stamp.latest() < granted.statement.stamp.earliest()
-        {
-            return Some(Loss::WhileParentWithdrawn);
-        }
-    }
-    // R22: some purposes are revived by consent alone.
-    if revival == Revival::ConsentOnly {
+    // R22: some purposes are revived by consent alone. A record without a basis is not on the
+    // basis of consent; a flag has none to show, so its history must tell of the act.
+    let by_consent_alone = rules
+        .purposes
+        .get(purpose)
+        .is_some_and(|settings| settings.revival == Revival::ConsentOnly);
+    if by_consent_alone {
         let consents = match &statement.basis {
             Some(basis) => *basis == Basis::Consent,
-            None => statement.evidence >= Evidence::History,
+            None => {
+                statement.evidence >= Evidence::History
+                    && system.and_then(|system| system.polarity(purpose))
+                        != Some(Polarity::Recorded)
+            }
         };
         if !consents {
             return Some(Loss::NotConsent);
         }
     }
-    // R24: weak grants cannot overrule.
-    statement.is_weak().then_some(Loss::Weak)
+    None
+}
+
+/// R20: ticked after a parent was withdrawn and certainly before it was granted again. The box was
+/// reset then; granting the parent does not bring it back.
+fn void(
+    rules: &Rules,
+    purpose: PurposeId,
+    candidate: &Candidate<'_>,
+    handed: &[Handed<'_>],
+) -> Option<Loss> {
+    if candidate.statement.status == Status::Withdrawn {
+        return None;
+    }
+    rules
+        .purposes
+        .ancestors(purpose)
+        .filter_map(|parent| handed.iter().find(|known| known.purpose == parent))
+        .filter_map(|parent| parent.revived)
+        .any(|(withdrawn, granted)| {
+            candidate.statement.rank() > withdrawn && candidate.statement.stamp.latest() < granted
+        })
+        .then_some(Loss::WhileParentWithdrawn)
 }
 
 /// R18: the total order; the greatest wins.
 fn order(a: &Candidate<'_>, b: &Candidate<'_>, rules: &Rules) -> Ordering {
     let precedence = |candidate: &Candidate<'_>| {
         // Operators and the API come before every system; lower numbers win.
-        candidate.source.system.map_or(0, |id| {
+        candidate.origin.system.map_or(0, |id| {
             rules
                 .system(id)
                 .map_or(u32::MAX, |system| u32::from(system.precedence) + 1)
@@ -427,15 +502,15 @@ fn order(a: &Candidate<'_>, b: &Candidate<'_>, rules: &Rules) -> Ordering {
     };
     let name = |candidate: &Candidate<'_>| {
         candidate
-            .source
+            .origin
             .system
-            .map_or(String::new(), |id| rules.system_name(id).to_owned())
+            .map(|id| (rules.system_name(id), id))
     };
     (a.statement.rank(), a.statement.status, a.statement.evidence)
         .cmp(&(b.statement.rank(), b.statement.status, b.statement.evidence))
         .then_with(|| precedence(b).cmp(&precedence(a)))
         .then_with(|| name(b).cmp(&name(a)))
-        .then_with(|| b.source.contact.cmp(&a.source.contact))
+        .then_with(|| b.origin.contact.cmp(a.origin.contact))
         // Only for statements of one contact that are equal in all of the above.
         .then_with(|| a.statement.cmp(b.statement))
         .then_with(|| b.said_of.cmp(&a.said_of))
@@ -449,52 +524,6 @@ fn decide(
     resolution: &mut Resolution,
 ) -> Option<Verdict> {
     field.sort_by(|a, b| order(b, a, rules));
-    let able = |candidate: &&Candidate<'_>| candidate.handicap.is_none();
-    let conditional = |candidate: &&Candidate<'_>| {
-        matches!(
-            candidate.handicap,
-            None | Some(Loss::Weak | Loss::NotConsent)
-        )
-    };
-    // Withdrawals and strong grants compete first (R18).
-    let strong = field.iter().find(able);
-    let withdrawn = strong.is_some_and(|winner| winner.statement.status == Status::Withdrawn);
-    // A handicapped grant counts only where no withdrawal is a candidate, or a stronger grant
-    // already beats them all.
-    let mut winner = if withdrawn {
-        strong
-    } else {
-        field.iter().find(|candidate| {
-            conditional(candidate) && candidate.statement.status == Status::Granted
-        })
-    }?;
-    let mut reason = Reason::Latest;
-    if strong.is_none() {
-        reason = Reason::OnlyWeak;
-    } else if withdrawn {
-        let tied = field.iter().filter(able).any(|other| {
-            other.statement.status == Status::Granted
-                && other.statement.rank() == winner.statement.rank()
-        });
-        if tied {
-            reason = Reason::Tie;
-        }
-        if winner.said_of != purpose {
-            reason = Reason::Parent;
-        }
-        let last = winner.statement.rank();
-        for weak in field
-            .iter()
-            .filter(|candidate| candidate.handicap == Some(Loss::Weak))
-        {
-            if weak.statement.stamp.latest() > last {
-                resolution.findings.push(Finding::WeakGrant {
-                    purpose,
-                    source: weak.source.clone(),
-                });
-            }
-        }
-    }
     // R20: while a parent is withdrawn no descendant is granted, whatever it says.
     let parent = rules.purposes.ancestors(purpose).find_map(|parent| {
         resolution
@@ -502,33 +531,69 @@ fn decide(
             .filter(|verdict| verdict.status() == Status::Withdrawn)
             .cloned()
     });
-    let forced;
-    if let Some(parent) = parent
-        && winner.statement.status == Status::Granted
-    {
+    let able = |candidate: &&Candidate<'_>| candidate.handicap.is_none();
+    // Withdrawals and strong grants compete first (R18).
+    let strong = field.iter().find(able).copied();
+    let Some(winner) = strong else {
+        // A handicapped grant counts only where no withdrawal is a candidate.
+        let weak = field
+            .iter()
+            .find(|candidate| matches!(candidate.handicap, Some(Loss::Weak | Loss::NotConsent)))?;
+        return Some(verdict(purpose, weak, Reason::OnlyWeak, &field));
+    };
+    if winner.statement.status == Status::Granted {
+        let Some(parent) = parent else {
+            return Some(verdict(purpose, &winner, Reason::Latest, &field));
+        };
+        // Ticked since the parent was withdrawn.
+        for candidate in &mut field {
+            if candidate.handicap.is_none()
+                && candidate.statement.status == Status::Granted
+                && candidate.statement.rank() > parent.statement.rank()
+            {
+                candidate.handicap = Some(Loss::WhileParentWithdrawn);
+            }
+        }
         resolution.findings.push(Finding::Inconsistent {
             purpose,
-            source: winner.source.clone(),
+            source: winner.origin.source(),
         });
-        forced = parent;
-        reason = Reason::Parent;
         let over = Candidate {
-            statement: &forced.statement,
-            source: forced.source.clone(),
-            said_of: forced.said_of,
+            statement: &parent.statement,
+            origin: Origin {
+                system: parent.source.system,
+                contact: &parent.source.contact,
+            },
+            said_of: parent.said_of,
             handicap: None,
         };
-        return Some(verdict(purpose, &over, reason, &field));
+        return Some(verdict(purpose, &over, Reason::Parent, &field));
     }
-    // R21: among grants the later basis wins, from systems that carry one.
-    if winner.statement.status == Status::Granted
-        && reason != Reason::OnlyWeak
-        && winner.handicap.is_some()
-    {
-        // A weak grant may be the later of two grants; the strong one explains the verdict.
-        winner = strong?;
+    let last = winner.statement.rank();
+    // R24: a person decides about a grant found at first sight that may be the later; under a
+    // withdrawn parent there is nothing to decide.
+    for weak in field.iter().filter(|candidate| {
+        candidate.handicap == Some(Loss::Weak) && candidate.statement.stamp.latest() > last
+    }) {
+        let source = weak.origin.source();
+        resolution.findings.push(if parent.is_some() {
+            Finding::Inconsistent { purpose, source }
+        } else {
+            Finding::WeakGrant { purpose, source }
+        });
     }
-    Some(verdict(purpose, winner, reason, &field))
+    let tied = field
+        .iter()
+        .filter(able)
+        .any(|other| other.statement.status == Status::Granted && other.statement.rank() == last);
+    let reason = if winner.said_of != purpose {
+        Reason::Parent
+    } else if tied {
+        Reason::Tie
+    } else {
+        Reason::Latest
+    };
+    Some(verdict(purpose, &winner, reason, &field))
 }
 
 fn verdict(
@@ -538,10 +603,11 @@ fn verdict(
     field: &[Candidate<'_>],
 ) -> Verdict {
     let same = |candidate: &Candidate<'_>| {
-        candidate.source == winner.source
+        candidate.origin == winner.origin
             && candidate.statement == winner.statement
             && candidate.said_of == winner.said_of
     };
+    // R21: among grants the later basis wins, from systems that carry one.
     let basis = (winner.statement.status == Status::Granted).then(|| {
         field
             .iter()
@@ -559,7 +625,7 @@ fn verdict(
         .filter(|candidate| !same(candidate))
         .take(MAX_LOST)
         .map(|candidate| Lost {
-            source: candidate.source.clone(),
+            source: candidate.origin.source(),
             statement: candidate.statement.clone(),
             why: candidate.handicap.unwrap_or(Loss::Earlier),
         })
@@ -567,7 +633,7 @@ fn verdict(
     Verdict {
         purpose,
         statement: winner.statement.clone(),
-        source: winner.source.clone(),
+        source: winner.origin.source(),
         said_of: winner.said_of,
         basis: basis.flatten(),
         reason,
@@ -579,6 +645,7 @@ fn verdict(
 fn conflicts(
     subject: &Subject<'_>,
     rules: &Rules,
+    voices: &Voices<'_>,
     purpose: PurposeId,
     verdict: Option<&Verdict>,
     resolution: &mut Resolution,
@@ -586,40 +653,55 @@ fn conflicts(
     if verdict.is_some_and(|verdict| verdict.status() == Status::Withdrawn) {
         return;
     }
-    let decided = verdict.map_or(At::from_micros(i64::MIN), |verdict| {
-        verdict.statement.rank()
-    });
-    for system in rules
-        .systems
+    let decided = verdict.map(|verdict| verdict.statement.rank());
+    for contact in subject
+        .contacts
         .iter()
-        .filter(|system| system.polarity(purpose).is_some())
+        .filter(|contact| contact.life.is_live())
     {
-        let voice = representative(subject.contacts, system.id);
-        for contact in subject
-            .contacts
-            .iter()
-            .filter(|contact| contact.system == system.id && contact.life.is_live())
-        {
-            if voice.is_some_and(|voice| voice.id == contact.id) {
-                continue;
-            }
-            let Some(holding) = contact.record.get(purpose) else {
-                continue;
-            };
-            let Some(withdrawal) = holding.last_withdrawal() else {
-                continue;
-            };
-            let regranted = holding.statements.iter().any(|statement| {
+        let younger = voices.iter().any(|(system, voice)| {
+            system.id == contact.system
+                && system.polarity(purpose).is_some()
+                && voice.is_none_or(|voice| voice.id != contact.id)
+        });
+        if !younger {
+            continue;
+        }
+        let own = contact.record.get(purpose);
+        // R20: what a contact withdrew of a parent it withdrew of the category too. Where the
+        // category is silent the conflict of the parent says it all.
+        let withdrawal = std::iter::once(purpose)
+            .chain(
+                rules
+                    .purposes
+                    .ancestors(purpose)
+                    .filter(|_| decided.is_some()),
+            )
+            .filter_map(|of| contact.record.get(of)?.last_withdrawal())
+            .map(Statement::rank)
+            .max();
+        let Some(withdrawal) = withdrawal else {
+            continue;
+        };
+        let regranted = own.is_some_and(|holding| {
+            holding.said().any(|statement| {
+                let candidate = Candidate {
+                    statement,
+                    origin: Origin::of(contact),
+                    said_of: purpose,
+                    handicap: None,
+                };
                 statement.status == Status::Granted
                     && !statement.is_weak()
-                    && statement.rank() > withdrawal.rank()
+                    && statement.rank() > withdrawal
+                    && handicap(subject, rules, purpose, &candidate).is_none()
+            })
+        });
+        if !regranted && decided.is_none_or(|decided| withdrawal >= decided) {
+            resolution.findings.push(Finding::Conflict {
+                purpose,
+                source: Origin::of(contact).source(),
             });
-            if !regranted && withdrawal.rank() >= decided {
-                resolution.findings.push(Finding::Conflict {
-                    purpose,
-                    source: source_of(contact),
-                });
-            }
         }
     }
 }

@@ -1,0 +1,3 @@
+//! CU Ascend on its platform transport (R46).
+
+pub mod config;

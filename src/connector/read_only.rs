@@ -1,0 +1,64 @@
+//! A connector that reads but refuses to write: dry runs wrap every system in it.
+
+use super::{
+    Batching, Connector, Current, Cursor, Fault, FaultClass, Outcome, Page, Probe, Quota,
+    WriteRequest,
+};
+use async_trait::async_trait;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Passes everything on except writes, each of which is refused with the code `read-only`.
+pub struct ReadOnly(Arc<dyn Connector>);
+
+impl ReadOnly {
+    /// Wraps a connector.
+    pub fn new(inner: Arc<dyn Connector>) -> Self {
+        Self(inner)
+    }
+}
+
+impl std::fmt::Debug for ReadOnly {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("ReadOnly")
+    }
+}
+
+#[async_trait]
+impl Connector for ReadOnly {
+    async fn probe(&self) -> Result<Probe, Fault> {
+        self.0.probe().await
+    }
+
+    async fn read(&self, cursor: Option<&Cursor>) -> Result<Page, Fault> {
+        self.0.read(cursor).await
+    }
+
+    async fn current(&self, contacts: &[String]) -> Result<Vec<Current>, Fault> {
+        self.0.current(contacts).await
+    }
+
+    async fn write(&self, _writes: &[WriteRequest]) -> Result<Vec<Outcome>, Fault> {
+        Err(Fault::new(
+            FaultClass::Rejected,
+            "read-only",
+            "this is a dry run: nothing is written",
+        ))
+    }
+
+    fn batching(&self) -> Batching {
+        self.0.batching()
+    }
+
+    fn quota(&self) -> Option<Quota> {
+        self.0.quota()
+    }
+
+    fn calls(&self) -> Vec<(&'static str, u64)> {
+        self.0.calls()
+    }
+
+    fn least_poll_interval(&self) -> Duration {
+        self.0.least_poll_interval()
+    }
+}

@@ -1,0 +1,1 @@
+//! Bulk API 2.0: large reads and large writes as jobs.

@@ -1,0 +1,223 @@
+//! A page of a feed into the store: contacts, statements, quarantine, verdicts, ledger entries,
+//! outbox and cursor in one transaction (R31, G10).
+
+use super::identity::Pseudonyms;
+use super::pack::Packer;
+use super::workbench::{FLIP_WINDOW, Frame, Workbench};
+use crate::connector::Page;
+use crate::consent::{At, SubjectKey, SystemRules, Viewpoint, observe};
+use crate::store::{
+    Applied, Changes, FeedChange, FeedRow, LoadKey, QuarantineRow, Scope, Store, StoreError,
+    SubjectRef,
+};
+use std::collections::BTreeSet;
+
+/// Where a page came from.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    /// The system's rules.
+    pub system: &'a SystemRules,
+    /// The feed as it stood before the page.
+    pub feed: &'a FeedRow,
+    /// [`Store::sequence`] when the page was asked for; contacts written to since are stale in it.
+    pub asked_at_sequence: i64,
+    /// R16: how far ahead of us a vendor's time may be; microseconds.
+    pub future_tolerance: i64,
+    /// Records of this system stand in quarantine, so that readable ones may heal them.
+    pub may_heal: bool,
+}
+
+/// Stores one page and everything that follows from it. Storing a page again changes nothing.
+///
+/// # Errors
+/// When the store fails; nothing is stored then, and the cursor stays.
+pub async fn ingest_page(
+    store: &dyn Store,
+    pseudonyms: &Pseudonyms,
+    packer: &Packer<'_>,
+    frame: Frame<'_>,
+    origin: Origin<'_>,
+    page: &Page,
+) -> Result<(Applied, FeedRow), StoreError> {
+    // R1: addresses are normalised here, in Rust, before the transaction.
+    let homes: Vec<Option<(SubjectRef, SubjectKey)>> = page
+        .readings
+        .iter()
+        .map(|reading| {
+            let key = SubjectKey::from_address(reading.address.as_deref()?).ok()?;
+            Some((pseudonyms.of(&key), key))
+        })
+        .collect();
+    let feed = feed_after(origin.feed, page, frame.now);
+    let scope = scope_of(origin.system, frame, page, &homes);
+    let mut unreadable = None;
+    let applied = store
+        .transact(&scope, &mut |known| {
+            unreadable = None;
+            let changes = Workbench::new(known, frame, packer).and_then(|mut bench| {
+                take_in(&mut bench, frame, origin, page, &homes);
+                bench.settle_homes()?;
+                bench.finish()
+            });
+            match changes {
+                Ok(mut changes) => {
+                    changes.quarantine = quarantine(origin.system, page, frame.now);
+                    if origin.may_heal {
+                        changes.healed = page
+                            .readings
+                            .iter()
+                            .filter(|reading| {
+                                !page
+                                    .poison
+                                    .iter()
+                                    .any(|poison| poison.id == reading.contact)
+                            })
+                            .map(|reading| (origin.system.id.0, reading.contact.clone()))
+                            .collect();
+                    }
+                    changes.feed = Some(FeedChange {
+                        system: origin.system.id.0,
+                        row: feed.clone(),
+                        follows: origin.feed.cursor.clone(),
+                    });
+                    changes
+                }
+                Err(error) => {
+                    unreadable = Some(error);
+                    Changes::default()
+                }
+            }
+        })
+        .await?;
+    match unreadable {
+        Some(error) => Err(StoreError::Corrupt {
+            what: "packed column",
+            detail: error.to_string(),
+        }),
+        None => Ok((applied, feed)),
+    }
+}
+
+fn take_in(
+    bench: &mut Workbench<'_>,
+    frame: Frame<'_>,
+    origin: Origin<'_>,
+    page: &Page,
+    homes: &[Option<(SubjectRef, SubjectKey)>],
+) {
+    let system = origin.system;
+    // R16: the vendor's clock or ours, whichever is earlier.
+    let ceiling = page.read_at.min(frame.now).plus(origin.future_tolerance);
+    for (reading, home) in page.readings.iter().zip(homes) {
+        let stale = bench.written_seq(system.id, &reading.contact) > origin.asked_at_sequence;
+        let in_flight = bench.in_flight(system.id, &reading.contact);
+        let view = Viewpoint {
+            system,
+            policy: &frame.rules.policy,
+            read_at: page.read_at,
+            known_since: origin.feed.drained.map(At::from_micros),
+            ceiling,
+            in_flight: &in_flight,
+            stale,
+        };
+        let after = observe(bench.contact(system.id, &reading.contact), reading, &view);
+        bench.set_contact(after);
+        if reading.whole && !stale {
+            let own = home.as_ref().map(|(subject, key)| (*subject, key));
+            bench.set_home(system.id, &reading.contact, own, reading.link.as_deref());
+        }
+    }
+}
+
+fn scope_of(
+    system: &SystemRules,
+    frame: Frame<'_>,
+    page: &Page,
+    homes: &[Option<(SubjectRef, SubjectKey)>],
+) -> Scope {
+    let mut links: Vec<String> = page
+        .readings
+        .iter()
+        .filter_map(|reading| reading.link.clone())
+        .collect();
+    links.sort_unstable();
+    links.dedup();
+    let mut subjects: Vec<SubjectRef> = homes
+        .iter()
+        .flatten()
+        .map(|(subject, _)| *subject)
+        .collect();
+    subjects.sort_unstable();
+    subjects.dedup();
+    let mut contacts: Vec<(i16, String)> = page
+        .readings
+        .iter()
+        .map(|reading| (system.id.0, reading.contact.clone()))
+        .collect();
+    contacts.sort_unstable();
+    contacts.dedup();
+    Scope {
+        contacts,
+        subjects,
+        links: if frame.links.is_empty() {
+            Vec::new()
+        } else {
+            links
+        },
+        loads: load_keys(system, page),
+        load_contacts_up_to: i64::from(frame.rules.policy.load_contacts),
+        flips_since: (!page.load).then(|| frame.now.minus(FLIP_WINDOW).micros()),
+    }
+}
+
+/// R25: every actor and minute in which this page may tell of a grant, with the minutes around.
+fn load_keys(system: &SystemRules, page: &Page) -> Vec<LoadKey> {
+    let mut keys = BTreeSet::new();
+    let mut add = |actor: Option<&String>, at: Option<At>| {
+        if let (Some(actor), Some(at)) = (actor, at)
+            && system.own_actor.as_ref() != Some(actor)
+        {
+            for offset in -1..=1 {
+                keys.insert(LoadKey {
+                    system: system.id.0,
+                    actor: actor.clone(),
+                    minute: at.minute() + offset,
+                });
+            }
+        }
+    };
+    for reading in &page.readings {
+        for told in &reading.told {
+            add(told.actor.as_ref(), Some(told.at));
+        }
+        // In a load of everything, what is seen for the first time is weak anyway (R24).
+        if !page.load {
+            add(reading.modified_by.as_ref(), reading.modified);
+        }
+    }
+    keys.into_iter().collect()
+}
+
+fn feed_after(before: &FeedRow, page: &Page, now: At) -> FeedRow {
+    FeedRow {
+        cursor: Some(page.next.0.clone()),
+        drained: page.drained.map(At::micros).or(before.drained),
+        polled_at: Some(now.micros()),
+        loaded: before.loaded || !page.load,
+        paused: before.paused,
+        halted: before.halted.clone(),
+    }
+}
+
+fn quarantine(system: &SystemRules, page: &Page, now: At) -> Vec<QuarantineRow> {
+    page.poison
+        .iter()
+        .map(|poison| QuarantineRow {
+            system: system.id.0,
+            external: poison.id.clone(),
+            reason: poison.reason.clone(),
+            raw: poison.raw.clone(),
+            seen_at: now.micros(),
+        })
+        .collect()
+}

@@ -1,0 +1,944 @@
+//! One transaction's worth of decisions: what the store knows comes in, contacts are changed, every
+//! subject that is touched is resolved and planned again, and what has to be stored comes out.
+//!
+//! Feed pages, outcomes of writes and operators' acts all go through here, so that verdicts,
+//! findings, outbox and ledger are always what the rules say of the contacts as stored (R18, R31).
+
+use super::pack::{PackError, Packer};
+use crate::consent::guard;
+use crate::consent::resolve::{Finding, Source};
+use crate::consent::time::HOUR;
+use crate::consent::{
+    At, Contact, Evidence, Lane, Life, PurposeId, Record, Remembered, Resolution, Rules, Shown,
+    Statement, Status, Subject, SubjectKey, SystemId, plan, resolve,
+};
+use crate::store::{
+    CLAIMED, Changes, ContactRow, DEAD, DELETED, Flip, HELD, Known, LANE_GRANT, LANE_WITHDRAWAL,
+    LIVE, LedgerDraft, LoadKey, MERGED, OutboxChange, OutboxRow, PENDING, SubjectRef, SubjectRow,
+    WriteKey,
+};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// How far back flips count (R26, R28), in microseconds.
+pub const FLIP_WINDOW: i64 = HOUR;
+
+/// What decisions depend on besides the store.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame<'a> {
+    /// The configured rules.
+    pub rules: &'a Rules,
+    /// R58: who follows whom.
+    pub links: &'a [Link],
+    /// R25: a grant is not sent sooner than this after it was seen; microseconds.
+    pub grant_settle: i64,
+    /// Our clock.
+    pub now: At,
+    /// The page belongs to a load of everything, so that its flips are no news (R26).
+    pub load: bool,
+}
+
+/// R58: contacts of `follower` belong to the subject of the contact of `anchor` with the same
+/// shared person id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// The system whose contacts follow.
+    pub follower: SystemId,
+    /// The system whose contacts lead.
+    pub anchor: SystemId,
+}
+
+/// A contact on the bench.
+struct Item {
+    /// As stored; none for a new one.
+    stored: Option<ContactRow>,
+    contact: Contact,
+    subject: Option<i64>,
+    own_subject: Option<i64>,
+    link: Option<String>,
+    written_seq: i64,
+    changed: bool,
+}
+
+/// A subject on the bench.
+struct Place {
+    row: SubjectRow,
+    /// As stored; none for a new one.
+    stored: Option<SubjectRow>,
+    remembered: Option<Vec<Remembered>>,
+}
+
+/// See the module's documentation.
+pub struct Workbench<'a> {
+    frame: Frame<'a>,
+    packer: &'a Packer<'a>,
+    items: Vec<Item>,
+    by_id: HashMap<(i16, String), usize>,
+    places: BTreeMap<i64, Place>,
+    by_ref: HashMap<SubjectRef, i64>,
+    /// Contacts by subject, kept while contacts move.
+    residents: HashMap<i64, Vec<usize>>,
+    outbox: BTreeMap<WriteKey, OutboxRow>,
+    loads: BTreeMap<LoadKey, i64>,
+    members: BTreeSet<(LoadKey, String)>,
+    flips: HashMap<(i64, String), i64>,
+    touched: BTreeSet<i64>,
+    next_subject: i64,
+    next_sequence: i64,
+    changes: Changes,
+}
+
+impl<'a> Workbench<'a> {
+    /// Lays out what the store knows.
+    ///
+    /// # Errors
+    /// When a stored row cannot be read back.
+    pub fn new(known: Known, frame: Frame<'a>, packer: &'a Packer<'a>) -> Result<Self, PackError> {
+        let mut bench = Self {
+            frame,
+            packer,
+            items: Vec::with_capacity(known.contacts.len()),
+            by_id: HashMap::with_capacity(known.contacts.len()),
+            places: BTreeMap::new(),
+            by_ref: HashMap::with_capacity(known.subjects.len()),
+            residents: HashMap::new(),
+            outbox: known
+                .outbox
+                .into_iter()
+                .map(|row| (row.key.clone(), row))
+                .collect(),
+            loads: known
+                .loads
+                .into_iter()
+                .map(|count| (count.key, count.contacts))
+                .collect(),
+            members: known.load_members.into_iter().collect(),
+            flips: known
+                .flips
+                .into_iter()
+                .map(|(subject, purpose, count)| ((subject, purpose), count))
+                .collect(),
+            touched: BTreeSet::new(),
+            next_subject: known.next_subject,
+            next_sequence: known.next_sequence,
+            changes: Changes::default(),
+        };
+        for row in known.subjects {
+            bench.by_ref.insert(row.subject, row.id);
+            bench.places.insert(
+                row.id,
+                Place {
+                    stored: Some(row.clone()),
+                    row,
+                    remembered: None,
+                },
+            );
+        }
+        for row in known.contacts {
+            let record = match frame.rules.system(SystemId(row.system)) {
+                Some(system) => packer.unpack_record(system, &row.record)?,
+                None => Record::default(),
+            };
+            let contact = Contact {
+                system: SystemId(row.system),
+                id: row.external.clone(),
+                created: row.created.map(At::from_micros),
+                modified: row.modified.map(At::from_micros),
+                read_at: row.read_at.map(At::from_micros),
+                life: life_of(&row),
+                record,
+            };
+            bench.put(Item {
+                contact,
+                subject: row.subject,
+                own_subject: row.own_subject,
+                link: row.link.clone(),
+                written_seq: row.written_seq,
+                changed: false,
+                stored: Some(row),
+            });
+        }
+        Ok(bench)
+    }
+
+    fn put(&mut self, item: Item) -> usize {
+        let index = self.items.len();
+        if let Some(subject) = item.subject {
+            self.residents.entry(subject).or_default().push(index);
+        }
+        self.by_id
+            .insert((item.contact.system.0, item.contact.id.clone()), index);
+        self.items.push(item);
+        index
+    }
+
+    /// The contact as it is now, if it is known.
+    pub fn contact(&self, system: SystemId, id: &str) -> Option<&Contact> {
+        self.item(system, id).map(|item| &item.contact)
+    }
+
+    fn index(&self, system: SystemId, id: &str) -> Option<usize> {
+        // A look-up by borrowed parts would need its own hasher; ids are short.
+        self.by_id.get(&(system.0, id.to_owned())).copied()
+    }
+
+    fn item(&self, system: SystemId, id: &str) -> Option<&Item> {
+        self.index(system, id)
+            .and_then(|index| self.items.get(index))
+    }
+
+    /// The ledger sequence at our last acknowledged write to it; 0 when there was none.
+    pub fn written_seq(&self, system: SystemId, id: &str) -> i64 {
+        self.item(system, id).map_or(0, |item| item.written_seq)
+    }
+
+    /// The pending write of that contact and lane.
+    pub fn write(&self, key: &WriteKey) -> Option<&OutboxRow> {
+        self.outbox.get(key)
+    }
+
+    /// Values of this contact's writes whose outcome is not settled.
+    pub fn in_flight(&self, system: SystemId, id: &str) -> Vec<(PurposeId, Shown)> {
+        unsettled(&self.outbox, self.packer, system, id)
+    }
+
+    /// Replaces a contact by what it has become. Grants by an actor are counted towards loads (R25).
+    pub fn set_contact(&mut self, contact: Contact) {
+        let index = match self.index(contact.system, &contact.id) {
+            Some(index) => index,
+            None => self.put(Item {
+                stored: None,
+                contact: Contact::unseen(contact.system, contact.id.clone()),
+                subject: None,
+                own_subject: None,
+                link: None,
+                written_seq: 0,
+                changed: true,
+            }),
+        };
+        let Some(item) = self.items.get_mut(index) else {
+            return;
+        };
+        if item.contact == contact {
+            return;
+        }
+        item.changed = true;
+        let before = std::mem::replace(&mut item.contact, contact);
+        let system = before.system.0;
+        let mut keys = Vec::new();
+        for (purpose, holding) in item.contact.record.iter() {
+            for statement in &holding.statements {
+                let known = before
+                    .record
+                    .get(purpose)
+                    .is_some_and(|old| old.statements.contains(statement));
+                if !known && let Some(key) = load_key(system, statement) {
+                    keys.push((key, item.contact.id.clone()));
+                }
+            }
+        }
+        if let Some(subject) = item.subject {
+            self.touched.insert(subject);
+        }
+        for (key, id) in keys {
+            if self.members.insert((key.clone(), id.clone())) {
+                self.changes.load_members.push((key.clone(), id));
+                let count = self.loads.entry(key.clone()).or_default();
+                *count += 1;
+                self.touch_load(&key);
+            }
+        }
+    }
+
+    /// R25: what was granted before the load was recognised is decided again.
+    fn touch_load(&mut self, key: &LoadKey) {
+        // Once it is recognised, each further contact is touched by its own change.
+        let threshold = i64::from(self.frame.rules.policy.load_contacts);
+        if self.loads.get(key).copied().unwrap_or(0) > threshold.saturating_mul(2) {
+            return;
+        }
+        for minute in key.minute - 1..=key.minute + 1 {
+            let from = LoadKey {
+                minute,
+                ..key.clone()
+            };
+            for (_, id) in self
+                .members
+                .range((from.clone(), String::new())..)
+                .take_while(|(member, _)| *member == from)
+            {
+                if let Some(item) = self
+                    .by_id
+                    .get(&(key.system, id.clone()))
+                    .and_then(|index| self.items.get(*index))
+                {
+                    self.touched.extend(item.subject);
+                }
+            }
+        }
+    }
+
+    /// Gives a contact its own subject and link; [`Workbench::settle_homes`] then decides where it
+    /// belongs. `None` for an address that is blank or invalid (R2).
+    pub fn set_home(
+        &mut self,
+        system: SystemId,
+        id: &str,
+        own: Option<(SubjectRef, &SubjectKey)>,
+        link: Option<&str>,
+    ) {
+        let own_subject = own.map(|(subject, key)| self.subject(subject, key));
+        let Some(index) = self.index(system, id) else {
+            return;
+        };
+        let Some(item) = self.items.get_mut(index) else {
+            return;
+        };
+        if item.own_subject != own_subject || item.link.as_deref() != link {
+            item.own_subject = own_subject;
+            item.link = link.map(str::to_owned);
+            item.changed = true;
+        }
+    }
+
+    /// The number of a subject, new if it has none yet.
+    fn subject(&mut self, subject: SubjectRef, key: &SubjectKey) -> i64 {
+        if let Some(id) = self.by_ref.get(&subject) {
+            return *id;
+        }
+        let id = self.next_subject;
+        self.next_subject += 1;
+        self.by_ref.insert(subject, id);
+        let row = SubjectRow {
+            id,
+            subject,
+            address: key.as_str().to_owned(),
+            verdicts: String::new(),
+            remembered: String::new(),
+            findings: String::new(),
+        };
+        self.places.insert(
+            id,
+            Place {
+                row,
+                stored: None,
+                remembered: Some(Vec::new()),
+            },
+        );
+        id
+    }
+
+    /// R3, R58: moves every contact to the subject it belongs to now.
+    ///
+    /// # Errors
+    /// When a stored row cannot be read back.
+    pub fn settle_homes(&mut self) -> Result<(), PackError> {
+        let mut shared: HashMap<(SystemId, &str), Vec<usize>> = HashMap::new();
+        if !self.frame.links.is_empty() {
+            for (index, item) in self.items.iter().enumerate() {
+                if let Some(link) = item.link.as_deref().filter(|_| item.contact.life.is_live()) {
+                    shared
+                        .entry((item.contact.system, link))
+                        .or_default()
+                        .push(index);
+                }
+            }
+        }
+        let mut homes: Vec<(usize, Option<i64>)> = Vec::new();
+        for (index, item) in self.items.iter().enumerate() {
+            let home = self.followed(item, &shared).or(item.own_subject);
+            if home != item.subject {
+                homes.push((index, home));
+            }
+        }
+        for (index, home) in homes {
+            self.relocate(index, home)?;
+        }
+        Ok(())
+    }
+
+    /// R58: the subject of the contact this one is linked to, where exactly one subject answers.
+    fn followed(&self, item: &Item, shared: &HashMap<(SystemId, &str), Vec<usize>>) -> Option<i64> {
+        let id = item.link.as_deref()?;
+        let link = self
+            .frame
+            .links
+            .iter()
+            .find(|link| link.follower == item.contact.system)?;
+        // Two followers with one id: the anchor's link points at several, so neither is meant.
+        if shared
+            .get(&(link.follower, id))
+            .is_some_and(|twins| twins.len() > 1)
+        {
+            return None;
+        }
+        let anchors = shared.get(&(link.anchor, id))?;
+        let mut homes = anchors
+            .iter()
+            .filter_map(|index| self.items.get(*index))
+            .map(|item| item.own_subject);
+        let first = homes.next()??;
+        homes.all(|home| home == Some(first)).then_some(first)
+    }
+
+    /// R3, R14: a contact leaves one subject, where its withdrawals are remembered, and joins
+    /// another with all its statements.
+    fn relocate(&mut self, index: usize, home: Option<i64>) -> Result<(), PackError> {
+        let Some(item) = self.items.get_mut(index) else {
+            return Ok(());
+        };
+        let left = std::mem::replace(&mut item.subject, home);
+        item.changed = true;
+        // What it said while it lived there is what was stored then, not what it says on arrival.
+        let said = match (&item.stored, self.frame.rules.system(item.contact.system)) {
+            (Some(row), Some(system)) => self.packer.unpack_record(system, &row.record)?,
+            _ => Record::default(),
+        };
+        let source = Source {
+            system: Some(item.contact.system),
+            contact: item.contact.id.clone(),
+        };
+        if let Some(left) = left {
+            if let Some(residents) = self.residents.get_mut(&left) {
+                residents.retain(|resident| *resident != index);
+            }
+            self.touched.insert(left);
+            let withdrawals: Vec<Remembered> = said
+                .iter()
+                .filter_map(|(purpose, holding)| {
+                    Some(Remembered {
+                        purpose,
+                        source: source.clone(),
+                        statement: holding.last_withdrawal()?.clone(),
+                    })
+                })
+                .collect();
+            self.remember(left, withdrawals)?;
+        }
+        if let Some(home) = home {
+            self.residents.entry(home).or_default().push(index);
+            self.touched.insert(home);
+        }
+        Ok(())
+    }
+
+    /// Adds statements without a contact to a subject (R14, R18).
+    ///
+    /// # Errors
+    /// When the stored list cannot be read back.
+    pub fn remember(&mut self, subject: i64, statements: Vec<Remembered>) -> Result<(), PackError> {
+        let Some(place) = self.places.get_mut(&subject) else {
+            return Ok(());
+        };
+        let mut all = match place.remembered.take() {
+            Some(all) => all,
+            None => self.packer.unpack_remembered(&place.row.remembered)?,
+        };
+        for statement in statements {
+            if !all.contains(&statement) {
+                all.push(statement);
+                self.touched.insert(subject);
+            }
+        }
+        // A set has no order; the stored text needs one that does not depend on arrival.
+        all.sort();
+        place.remembered = Some(all);
+        Ok(())
+    }
+
+    /// Notes that a write took effect: the contact shows it, and what was asked for before is
+    /// stale (R15, R33).
+    ///
+    /// # Errors
+    /// When the stored write cannot be read back.
+    pub fn acknowledge(
+        &mut self,
+        key: &WriteKey,
+        version: i64,
+        sent: &str,
+        how: &'static str,
+    ) -> Result<(), PackError> {
+        let write = self.packer.unpack_changes(sent)?;
+        let seq = self.next_sequence + self.changes.ledger.len() as i64;
+        let Some(index) = self.index(SystemId(key.system), &key.external) else {
+            return Ok(());
+        };
+        let subject = {
+            let Some(item) = self.items.get_mut(index) else {
+                return Ok(());
+            };
+            for change in &write.changes {
+                item.contact.record.entry(change.purpose).shown = Some(change.to.clone());
+            }
+            item.written_seq = seq;
+            item.changed = true;
+            item.subject
+        };
+        self.touched.extend(subject);
+        if let Some(row) = self.outbox.get_mut(key) {
+            row.in_flight = String::new();
+            let row = row.clone();
+            if row.version == version {
+                self.outbox.remove(key);
+                self.changes.outbox.push(OutboxChange::Drop(key.clone()));
+            } else {
+                self.changes.outbox.push(OutboxChange::Put(row));
+            }
+        }
+        let subject_ref = subject
+            .and_then(|id| self.places.get(&id))
+            .map(|place| place.row.subject);
+        self.log(
+            "written",
+            subject,
+            Some(key.system),
+            &WrittenBody {
+                subject: subject_ref.map(|subject| subject.to_string()),
+                contact: &key.external,
+                how,
+                write: sent,
+            },
+        );
+        Ok(())
+    }
+
+    fn log<T: Serialize>(
+        &mut self,
+        kind: &'static str,
+        subject: Option<i64>,
+        system: Option<i16>,
+        body: &T,
+    ) {
+        self.changes.ledger.push(LedgerDraft {
+            kind,
+            subject,
+            system,
+            at: self.frame.now.micros(),
+            body: serde_json::to_string(body).unwrap_or_default(),
+        });
+    }
+
+    /// Resolves and plans every touched subject and gives what has to be stored.
+    ///
+    /// # Errors
+    /// When a stored row cannot be read back.
+    pub fn finish(mut self) -> Result<Changes, PackError> {
+        self.store_contacts();
+        for subject in std::mem::take(&mut self.touched) {
+            self.decide(subject)?;
+        }
+        self.store_subjects();
+        Ok(self.changes)
+    }
+
+    fn store_contacts(&mut self) {
+        for index in 0..self.items.len() {
+            let item = &self.items[index];
+            if !item.changed {
+                continue;
+            }
+            let Some(system) = self.frame.rules.system(item.contact.system) else {
+                continue;
+            };
+            let row = contact_row(item, self.packer.record(system, &item.contact.record));
+            if item.stored.as_ref() == Some(&row) {
+                continue;
+            }
+            let seen_differently = item.stored.as_ref().is_none_or(|stored| {
+                stored.record != row.record
+                    || stored.subject != row.subject
+                    || stored.life != row.life
+                    || stored.created != row.created
+                    || stored.link != row.link
+            });
+            if seen_differently {
+                let subject = row
+                    .subject
+                    .and_then(|id| self.places.get(&id))
+                    .map(|place| place.row.subject.to_string());
+                let body = ObservedBody {
+                    subject,
+                    contact: &row.external,
+                    created: row.created,
+                    modified: row.modified,
+                    life: row.life,
+                    link: row.link.as_deref(),
+                    record: serde_json::value::RawValue::from_string(row.record.clone()).ok(),
+                };
+                let body = serde_json::to_string(&body).unwrap_or_default();
+                self.changes.ledger.push(LedgerDraft {
+                    kind: "observed",
+                    subject: row.subject,
+                    system: Some(row.system),
+                    at: self.frame.now.micros(),
+                    body,
+                });
+            }
+            self.changes.contacts.push(row);
+        }
+    }
+
+    fn store_subjects(&mut self) {
+        for (_, place) in std::mem::take(&mut self.places) {
+            let mut row = place.row;
+            if let Some(remembered) = &place.remembered {
+                row.remembered = self.packer.remembered(remembered);
+            }
+            if place.stored.as_ref() != Some(&row) {
+                self.changes.subjects.push(row);
+            }
+        }
+    }
+
+    /// Resolves one subject and brings its verdicts, findings and outbox in line.
+    fn decide(&mut self, subject: i64) -> Result<(), PackError> {
+        let mut order: Vec<usize> = self.residents.get(&subject).cloned().unwrap_or_default();
+        order.sort_by(|a, b| {
+            let key = |index: &usize| {
+                self.items
+                    .get(*index)
+                    .map(|item| (item.contact.system, item.contact.id.as_str()))
+            };
+            key(a).cmp(&key(b))
+        });
+        let silent = order.iter().all(|index| {
+            self.items.get(*index).is_some_and(|item| {
+                !item.contact.record.future_stamped
+                    && item
+                        .contact
+                        .record
+                        .iter()
+                        .all(|(_, holding)| holding.statements.is_empty())
+            })
+        });
+        let Some(place) = self.places.get_mut(&subject) else {
+            return Ok(());
+        };
+        let remembered = match place.remembered.take() {
+            Some(remembered) => remembered,
+            None => self.packer.unpack_remembered(&place.row.remembered)?,
+        };
+        // Most subjects of a first load never said anything, and have nothing stored to compare.
+        if silent
+            && remembered.is_empty()
+            && place.row.verdicts.is_empty()
+            && place.row.findings.is_empty()
+        {
+            place.remembered = Some(remembered);
+            return Ok(());
+        }
+        let contacts: Vec<Contact> = order
+            .iter()
+            .filter_map(|index| self.items.get(*index))
+            .map(|item| item.contact.clone())
+            .collect();
+        let loads = &self.loads;
+        let threshold = self.frame.rules.policy.load_contacts;
+        let is_load = |system: SystemId, statement: &Statement| {
+            load_key(system.0, statement).is_some_and(|key| {
+                let count = |offset: i64| {
+                    let key = LoadKey {
+                        minute: key.minute + offset,
+                        ..key.clone()
+                    };
+                    loads.get(&key).copied().unwrap_or(0)
+                };
+                guard::is_load(count(-1), count(0), count(1), threshold)
+            })
+        };
+        let view = Subject {
+            contacts: &contacts,
+            remembered: &remembered,
+            is_load: &is_load,
+        };
+        let mut resolution = resolve(&view, self.frame.rules);
+        self.count_flips(subject, &mut resolution)?;
+        self.record_verdicts(subject, &resolution, remembered);
+        self.reconcile_outbox(subject, &resolution, &contacts)
+    }
+
+    /// R26, R28: remembers changes of status, and finds those that flap.
+    fn count_flips(&mut self, subject: i64, resolution: &mut Resolution) -> Result<(), PackError> {
+        let Some(place) = self.places.get(&subject) else {
+            return Ok(());
+        };
+        let stored = super::pack::unpack_verdicts(&place.row.verdicts)?;
+        let mut flapping = Vec::new();
+        for verdict in &resolution.verdicts {
+            let purpose = self.frame.rules.purposes.name(verdict.purpose);
+            let before = stored
+                .iter()
+                .find(|old| old.purpose == purpose)
+                .map(super::pack::PackedVerdict::status);
+            let flipped = before.is_some_and(|before| before != verdict.status());
+            let key = (subject, purpose.to_owned());
+            let mut count = self.flips.get(&key).copied().unwrap_or(0);
+            // What a load of everything finds is old news, and so is what was found at first sight.
+            if flipped && !self.frame.load && verdict.statement.evidence > Evidence::Baseline {
+                count += 1;
+                self.flips.insert(key, count);
+                self.changes.flips.push(Flip {
+                    subject,
+                    purpose: purpose.to_owned(),
+                    withdrawn: verdict.status() == Status::Withdrawn,
+                    system: verdict.source.system.map_or(0, |system| system.0),
+                    at: self.frame.now.micros(),
+                });
+            }
+            if guard::is_flapping(count.unsigned_abs(), self.frame.rules.policy.flaps_per_hour) {
+                flapping.push(Finding::Flapping {
+                    purpose: verdict.purpose,
+                });
+            }
+        }
+        resolution.findings.extend(flapping);
+        Ok(())
+    }
+
+    fn record_verdicts(
+        &mut self,
+        subject: i64,
+        resolution: &Resolution,
+        remembered: Vec<Remembered>,
+    ) {
+        let verdicts = self.packer.verdicts(resolution);
+        let findings = self.packer.findings(&resolution.findings);
+        let Some(place) = self.places.get_mut(&subject) else {
+            return;
+        };
+        place.remembered = Some(remembered);
+        place.row.findings = findings;
+        if place.row.verdicts == verdicts {
+            return;
+        }
+        let before = std::mem::replace(&mut place.row.verdicts, verdicts.clone());
+        let raw = |text: String| {
+            (!text.is_empty())
+                .then(|| serde_json::value::RawValue::from_string(text).ok())
+                .flatten()
+        };
+        let name = place.row.subject.to_string();
+        let body = VerdictBody {
+            subject: name,
+            before: raw(before),
+            after: raw(verdicts),
+        };
+        self.log("verdict", Some(subject), None, &body);
+    }
+
+    /// R32: the outbox holds exactly the writes that the present verdicts ask for.
+    fn reconcile_outbox(
+        &mut self,
+        subject: i64,
+        resolution: &Resolution,
+        contacts: &[Contact],
+    ) -> Result<(), PackError> {
+        let outbox = &self.outbox;
+        let packer = self.packer;
+        let in_flight = |contact: &Contact| unsettled(outbox, packer, contact.system, &contact.id);
+        let flapping = resolution
+            .findings
+            .iter()
+            .any(|finding| matches!(finding, Finding::Flapping { .. }));
+        let mut wanted: BTreeMap<WriteKey, String> = BTreeMap::new();
+        for write in plan(resolution, contacts, self.frame.rules, &in_flight) {
+            let key = WriteKey {
+                system: write.contact.system.0,
+                external: write.contact.id.clone(),
+                lane: match write.lane {
+                    Lane::Withdrawal => LANE_WITHDRAWAL,
+                    Lane::Grant => LANE_GRANT,
+                },
+            };
+            wanted.insert(key, packer.changes(&write.changes, write.verdict));
+        }
+        for contact in contacts {
+            for lane in [LANE_WITHDRAWAL, LANE_GRANT] {
+                let key = WriteKey {
+                    system: contact.system.0,
+                    external: contact.id.clone(),
+                    lane,
+                };
+                let present = self.outbox.get(&key).cloned();
+                match (wanted.remove(&key), present) {
+                    (None, None) => {}
+                    (None, Some(_)) => {
+                        self.outbox.remove(&key);
+                        self.changes.outbox.push(OutboxChange::Drop(key));
+                    }
+                    (Some(changes), present) => {
+                        self.put_write(subject, key, changes, present, flapping)?
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn put_write(
+        &mut self,
+        subject: i64,
+        key: WriteKey,
+        changes: String,
+        present: Option<OutboxRow>,
+        flapping: bool,
+    ) -> Result<(), PackError> {
+        let held = flapping && key.lane == LANE_GRANT;
+        if let Some(row) = &present {
+            let same = self.packer.unpack_changes(&row.changes)?.changes
+                == self.packer.unpack_changes(&changes)?.changes;
+            let keeps_state = match row.state {
+                PENDING | CLAIMED | DEAD => !held,
+                HELD => held,
+                _ => false,
+            };
+            if same && keeps_state && row.subject == subject {
+                return Ok(());
+            }
+        }
+        let now = self.frame.now.micros();
+        let not_before = if key.lane == LANE_GRANT {
+            now.saturating_add(self.frame.grant_settle)
+        } else {
+            now
+        };
+        let row = OutboxRow {
+            subject,
+            // Sequence numbers are never used twice, so a stale claim always shows.
+            version: self.next_sequence + self.changes.ledger.len() as i64,
+            changes,
+            state: if held { HELD } else { PENDING },
+            in_flight: present
+                .as_ref()
+                .map_or_else(String::new, |row| row.in_flight.clone()),
+            decided_at: present.as_ref().map_or(now, |row| row.decided_at),
+            not_before,
+            attempts: 0,
+            claimed_until: 0,
+            last_error: None,
+            key: key.clone(),
+        };
+        let subject_ref = self
+            .places
+            .get(&subject)
+            .map(|place| place.row.subject.to_string());
+        self.log(
+            if held { "held" } else { "planned" },
+            Some(subject),
+            Some(key.system),
+            &WrittenBody {
+                subject: subject_ref,
+                contact: &key.external,
+                how: if key.lane == LANE_GRANT {
+                    "grant"
+                } else {
+                    "withdrawal"
+                },
+                write: &row.changes,
+            },
+        );
+        self.outbox.insert(key, row.clone());
+        self.changes.outbox.push(OutboxChange::Put(row));
+        Ok(())
+    }
+}
+
+/// Values of a contact's writes whose outcome is not settled. A write that cannot be read back is
+/// treated as settled; the re-read before the next attempt shows what it did.
+fn unsettled(
+    outbox: &BTreeMap<WriteKey, OutboxRow>,
+    packer: &Packer<'_>,
+    system: SystemId,
+    id: &str,
+) -> Vec<(PurposeId, Shown)> {
+    [LANE_WITHDRAWAL, LANE_GRANT]
+        .into_iter()
+        .filter_map(|lane| {
+            outbox.get(&WriteKey {
+                system: system.0,
+                external: id.to_owned(),
+                lane,
+            })
+        })
+        .filter(|row| !row.in_flight.is_empty())
+        .filter_map(|row| packer.unpack_changes(&row.in_flight).ok())
+        .flat_map(|write| write.changes)
+        .map(|change| (change.purpose, change.to))
+        .collect()
+}
+
+/// R25: the key under which a grant counts towards a load; none for what is no grant seen by us
+/// with its actor.
+pub fn load_key(system: i16, statement: &Statement) -> Option<LoadKey> {
+    (statement.status == Status::Granted && statement.evidence > Evidence::Baseline)
+        .then_some(statement.actor.as_ref())
+        .flatten()
+        .map(|actor| LoadKey {
+            system,
+            actor: actor.clone(),
+            minute: statement.stamp.latest().minute(),
+        })
+}
+
+fn life_of(row: &ContactRow) -> Life {
+    match row.life {
+        DELETED => Life::Deleted,
+        MERGED => Life::Merged {
+            into: row.merged_into.clone().unwrap_or_default(),
+        },
+        _ => Life::Live,
+    }
+}
+
+fn contact_row(item: &Item, record: String) -> ContactRow {
+    let (life, merged_into) = match &item.contact.life {
+        Life::Live => (LIVE, None),
+        Life::Deleted => (DELETED, None),
+        Life::Merged { into } => (MERGED, Some(into.clone())),
+    };
+    ContactRow {
+        system: item.contact.system.0,
+        external: item.contact.id.clone(),
+        subject: item.subject,
+        own_subject: item.own_subject,
+        link: item.link.clone(),
+        created: item.contact.created.map(At::micros),
+        modified: item.contact.modified.map(At::micros),
+        read_at: item.contact.read_at.map(At::micros),
+        life,
+        merged_into,
+        written_seq: item.written_seq,
+        record,
+    }
+}
+
+#[derive(Serialize)]
+struct ObservedBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
+    contact: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    modified: Option<i64>,
+    life: i16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<&'a str>,
+    record: Option<Box<serde_json::value::RawValue>>,
+}
+
+#[derive(Serialize)]
+struct VerdictBody {
+    subject: String,
+    before: Option<Box<serde_json::value::RawValue>>,
+    after: Option<Box<serde_json::value::RawValue>>,
+}
+
+#[derive(Serialize)]
+struct WrittenBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
+    contact: &'a str,
+    how: &'static str,
+    write: &'a str,
+}
