@@ -5,5 +5,9 @@
 //! Nothing in [`consent`] can fail for a technical reason, and nothing outside it decides about
 //! consent. `ARCHITECTURE.md` has the map.
 
+pub mod config;
 pub mod connector;
 pub mod consent;
+pub mod runtime;
+pub mod store;
+pub mod sync;
