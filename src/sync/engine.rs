@@ -65,8 +65,13 @@ pub enum Event {
     Store(String),
     /// Calls pause until then (breaker), or go on.
     Breaker(Option<At>),
-    /// The feed does not run: paused by an operator, or halted by a guard.
-    Standing(Option<String>),
+    /// Whether the feed is paused by an operator, or halted by a guard.
+    Standing {
+        /// R50.
+        paused: bool,
+        /// R27.
+        halted: bool,
+    },
 }
 
 /// Hears what happens.

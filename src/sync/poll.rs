@@ -58,12 +58,10 @@ pub async fn poll(member: &Member, rules: &SystemRules, stop: &CancellationToken
     let store = &member.shared.store;
     let begun = Instant::now();
     let mut feed = store.feed(member.id.0).await?;
+    member.tell(Event::Standing { paused: feed.paused, halted: feed.halted.is_some() });
     if feed.paused || feed.halted.is_some() {
-        let why = feed.halted.unwrap_or_else(|| "paused by an operator".to_owned());
-        member.tell(Event::Standing(Some(why)));
         return Ok(());
     }
-    member.tell(Event::Standing(None));
     let packer = Packer::new(&member.shared.rules);
     let mut sweep = Sweep::default();
     let mut batch = ask(member, feed.cursor.clone().map(Cursor)).await?;
@@ -203,6 +201,6 @@ async fn halt(member: &Member, reason: &str) -> Result<(), SyncError> {
     let now: At = member.shared.clock.now();
     member.shared.store.set_feed_switch(member.id.0, FeedSwitch::Halted(Some(reason.to_owned())), now).await?;
     tracing::error!(system = %member.name, reason, "{}: the feed is halted: {reason}", member.name);
-    member.tell(Event::Standing(Some(reason.to_owned())));
+    member.tell(Event::Standing { paused: false, halted: true });
     Ok(())
 }

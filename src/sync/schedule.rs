@@ -31,7 +31,7 @@ mod tests {
 
     #[test]
     fn r39_a_nightly_round_follows_the_zones_wall_clock() {
-        let nightly = Schedule::Cron { cron: Cron::from_str("0 2 * * *").unwrap(), time_zone: chrono_tz::America::Denver };
+        let nightly = Schedule::Cron { cron: Box::new(Cron::from_str("0 2 * * *").unwrap()), time_zone: chrono_tz::America::Denver };
         let rows = [
             ("in winter two at night is nine in UTC", "2026-01-10T12:00:00Z", "2026-01-11T09:00:00Z"),
             ("in summer it is eight", "2026-07-10T12:00:00Z", "2026-07-11T08:00:00Z"),
