@@ -383,7 +383,7 @@ impl Story<'_> {
 
     async fn killed(&mut self, pairs: &[Pair], folder: &Path) -> anyhow::Result<()> {
         // The second call of the round hangs, so that the daemon is surely in the middle of it.
-        let hangs = Rule::from(Fault::Stall).after(1).calls(&[CallKind::CollectionsWrite]);
+        let hangs = Rule::from(Fault::Stall { seconds: 60 }).after(1).calls(&[CallKind::CollectionsWrite]);
         self.ascend().set_fault(hangs).context("no fault")?;
         for pair in pairs {
             self.opt(self.salesforce(), &pair.salesforce, true, AGENT)?;

@@ -166,6 +166,7 @@ link = "Ascend_ID__c"
 [systems.ascend]
 kind = "ascend"
 transport = "platform"
+time_zone = "America/Denver"
 precedence = 2
 {ascend}
 [systems.ascend.opt_out]

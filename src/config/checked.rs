@@ -107,6 +107,14 @@ impl SystemKind {
             Self::Ascend(_) => "ascend",
         }
     }
+
+    /// Login and limits, which all connectors so far share.
+    pub const fn platform(&self) -> &salesforce::config::PlatformSettings {
+        match self {
+            Self::Salesforce(settings) => &settings.platform,
+            Self::Ascend(settings) => &settings.platform,
+        }
+    }
 }
 
 /// A shared person id: the same value stands in a field of this system and of another one (R58).

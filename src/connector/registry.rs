@@ -1,24 +1,16 @@
 //! From checked settings to connectors. The one place that knows every kind of system.
 
-use super::{Connector, Fault, ascend, salesforce};
+use super::{Connector, Fault, salesforce};
+use crate::config::SystemKind;
 use std::sync::Arc;
-
-/// The kinds of system, each with its settings.
-#[derive(Debug, Clone)]
-pub enum SystemKind {
-    /// A Salesforce org.
-    Salesforce(salesforce::config::Settings),
-    /// A CU Ascend org on its platform transport.
-    Ascend(ascend::config::Settings),
-}
 
 /// Builds the connector of a system. Makes no call.
 ///
 /// # Errors
 /// When the HTTP client cannot be built, e.g. because the machine has no usable trust store.
-pub fn connect(kind: SystemKind) -> Result<Arc<dyn Connector>, Fault> {
+pub fn connect(kind: &SystemKind) -> Result<Arc<dyn Connector>, Fault> {
     Ok(match kind {
-        SystemKind::Salesforce(settings) => Arc::new(salesforce::Salesforce::new(settings)?),
-        SystemKind::Ascend(settings) => todo_ascend(settings),
+        SystemKind::Salesforce(settings) => Arc::new(salesforce::Salesforce::new((**settings).clone())?),
+        SystemKind::Ascend(_) => return Err(Fault::new(super::FaultClass::Rejected, "x", "later")),
     })
 }

@@ -5,14 +5,59 @@
 //! function that the caller hands in, between the reads and the writes of one transaction.
 //! All statements work on sets; their number does not depend on how many contacts they touch.
 
-pub mod postgres;
+mod common;
+pub mod ledger;
+mod report;
 pub mod rows;
+mod session;
 pub mod sqlite;
 
 pub use rows::*;
+pub use sqlite::SqliteStore;
 
 use crate::consent::At;
 use async_trait::async_trait;
+use secrecy::SecretString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Who opens the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// The daemon, or `migrate`: makes and migrates the store, and keeps a second daemon off it
+    /// where the database is for one only.
+    Daemon,
+    /// A command beside a running daemon: takes the store as it is, and refuses a schema that is
+    /// not this binary's.
+    Tool,
+}
+
+/// Where the store is.
+#[derive(Debug, Clone)]
+pub enum StoreSettings {
+    /// In one file.
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+    },
+    /// In a Postgres database.
+    Postgres {
+        /// Its address, without a password.
+        url: url::Url,
+        /// The password, if it takes one.
+        password: Option<SecretString>,
+    },
+}
+
+/// Opens the store that the settings name.
+pub async fn open(settings: &StoreSettings, access: Access) -> Result<Arc<dyn Store>, StoreError> {
+    match settings {
+        StoreSettings::Sqlite { path } => Ok(Arc::new(SqliteStore::open(path, access).await?)),
+        StoreSettings::Postgres { .. } => Err(StoreError::Unusable(
+            "Postgres is not supported yet".to_owned(),
+        )),
+    }
+}
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +113,12 @@ pub trait Store: Send + Sync {
     async fn feed(&self, system: i16) -> Result<FeedRow, StoreError>;
 
     /// Sets the switches of a feed that an operator or the supervisor owns (paused, halted).
-    async fn set_feed_switch(&self, system: i16, switch: FeedSwitch, now: At) -> Result<(), StoreError>;
+    async fn set_feed_switch(
+        &self,
+        system: i16,
+        switch: FeedSwitch,
+        now: At,
+    ) -> Result<(), StoreError>;
 
     /// Claims the most urgent due writes of a system for one attempt until `until`: withdrawals
     /// first, then by age (R34). A claimed write is not claimed again before `until`.
@@ -100,7 +150,11 @@ pub trait Store: Send + Sync {
     async fn subjects_after(&self, after: i64, limit: usize) -> Result<Known, StoreError>;
 
     /// The quarantined records of a system, oldest first, at most `limit`.
-    async fn quarantined(&self, system: Option<i16>, limit: usize) -> Result<Vec<QuarantineRow>, StoreError>;
+    async fn quarantined(
+        &self,
+        system: Option<i16>,
+        limit: usize,
+    ) -> Result<Vec<QuarantineRow>, StoreError>;
 
     /// The pending writes, most urgent first, at most `limit`, after `skip` of them.
     async fn outbox(&self, skip: usize, limit: usize) -> Result<Vec<OutboxRow>, StoreError>;

@@ -4,11 +4,13 @@
 use super::breaker::Breaker;
 use super::identity::Pseudonyms;
 use super::workbench::{Frame, Link};
-use crate::config::checked::Schedule;
-use crate::connector::{Connector, Fault, Probe};
+use crate::config::{Checked, Schedule};
+use crate::connector::read_only::ReadOnly;
+use crate::connector::{Connector, Fault, Probe, registry};
 use crate::consent::{At, Rules, SystemId, SystemRules};
 use crate::runtime::clock::Clock;
 use crate::store::{Store, StoreError};
+use secrecy::ExposeSecret;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -43,6 +45,8 @@ pub enum Event {
     Drained {
         /// When, by our clock.
         at: At,
+        /// Everything up to this system time has been read.
+        drained: Option<At>,
         /// How long the poll took.
         took: Duration,
     },
@@ -219,3 +223,97 @@ impl Member {
 
 /// The pause after a failure of the store.
 const STORE_PAUSE: Duration = Duration::from_secs(2);
+
+/// What an engine is built from.
+pub struct Parts {
+    /// The state store.
+    pub store: Arc<dyn Store>,
+    /// Our clock.
+    pub clock: Arc<dyn Clock>,
+    /// Who hears what happens.
+    pub listener: Arc<dyn Listener>,
+    /// Nothing is written to any system (R51).
+    pub read_only: bool,
+}
+
+/// Builds one member for each enabled system. Nothing is called yet.
+///
+/// # Errors
+/// When the store fails, or a connector cannot be built from its settings.
+pub async fn assemble(checked: &Checked, parts: Parts) -> Result<Vec<Arc<Member>>, SyncError> {
+    let rules = Arc::new(rules(checked, &*parts.store).await?);
+    let id_of = |name: &str| rules.systems.iter().find(|system| system.name == name).map(|system| system.id);
+    let links = checked
+        .systems
+        .iter()
+        .filter_map(|system| {
+            let link = system.link.as_ref()?;
+            Some(Link { follower: id_of(&system.name)?, anchor: id_of(&link.system)? })
+        })
+        .collect();
+    let enabled: Vec<_> = checked.systems.iter().filter(|system| system.enabled).collect();
+    let wake_emitters: Vec<Arc<Notify>> = enabled.iter().map(|_| Arc::new(Notify::new())).collect();
+    let shared = Arc::new(Shared {
+        store: parts.store,
+        rules: Arc::clone(&rules),
+        links,
+        pseudonyms: Pseudonyms::new(checked.hash_key.expose_secret()),
+        grant_settle: micros(checked.policy.grant_settle),
+        future_tolerance: micros(checked.policy.future_tolerance),
+        clock: parts.clock,
+        listener: parts.listener,
+        wake_emitters: wake_emitters.clone(),
+    });
+    let mut members = Vec::new();
+    for (system, wake_emitter) in enabled.into_iter().zip(wake_emitters) {
+        let Some(rules) = rules.systems.iter().find(|rules| rules.name == system.name) else { continue };
+        let connector = registry::connect(&system.kind)?;
+        let connector = if parts.read_only { Arc::new(ReadOnly::new(connector)) } else { connector };
+        // The claims of an earlier life: their outcome is unknown, and a re-read will show it.
+        shared.store.release_claims(rules.id.0).await?;
+        members.push(Arc::new(Member {
+            name: system.name.clone(),
+            id: rules.id,
+            rules: rules.clone(),
+            connector,
+            pace: Pace {
+                schedule: system.schedule.clone(),
+                poll_interval: system.poll_interval,
+                quota_reserve_percent: system.kind.platform().quota_reserve_percent,
+            },
+            shared: Arc::clone(&shared),
+            breaker: Breaker::default(),
+            wake_poller: Notify::new(),
+            wake_emitter,
+        }));
+    }
+    Ok(members)
+}
+
+/// The configured rules, with each system's number in the store.
+///
+/// # Errors
+/// When the store fails.
+pub async fn rules(checked: &Checked, store: &dyn Store) -> Result<Rules, StoreError> {
+    let names: Vec<String> = checked.systems.iter().map(|system| system.name.clone()).collect();
+    let ids = store.register_systems(&names).await?;
+    let systems = checked
+        .systems
+        .iter()
+        .zip(ids)
+        .map(|(system, id)| SystemRules {
+            id: SystemId(id),
+            name: system.name.clone(),
+            precedence: system.precedence,
+            writable: system.enabled,
+            carries: system.carries.clone(),
+            own_actor: None,
+            bulk_actors: system.bulk_actors.clone(),
+        })
+        .collect();
+    Ok(Rules { purposes: checked.purposes.clone(), systems, policy: checked.policy.rules.clone() })
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}

@@ -99,7 +99,11 @@ pub async fn poll(member: &Member, rules: &SystemRules, stop: &CancellationToken
     }
     member.breaker.succeeded();
     member.tell(Event::Breaker(None));
-    member.tell(Event::Drained { at: member.shared.clock.now(), took: begun.elapsed() });
+    member.tell(Event::Drained {
+        at: member.shared.clock.now(),
+        drained: feed.drained.map(At::from_micros),
+        took: begun.elapsed(),
+    });
     Ok(())
 }
 

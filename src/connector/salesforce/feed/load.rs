@@ -55,22 +55,7 @@ impl Step<'_> {
             },
         };
         if total > settings.bulk_query_above as u64 {
-            let bulk = Bulk {
-                started,
-                job: None,
-                locator: None,
-                rows: 0,
-                failed: 0,
-            };
-            return self
-                .bulk(
-                    State {
-                        phase: Phase::Bulk(bulk.clone()),
-                        ..state
-                    },
-                    bulk,
-                )
-                .await;
+            return Err(Fault::new(FaultClass::Rejected, "x", "x"));
         }
         self.load(state, started, None, None).await
     }

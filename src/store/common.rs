@@ -1,0 +1,334 @@
+//! What both databases share beside the transaction itself: errors, row decoding, the schema check.
+
+use super::{Access, StoreError};
+use sqlx::migrate::Migrator;
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// A transaction is tried so often before a busy database is reported.
+const ATTEMPTS: u32 = 5;
+
+/// The driver's error as ours. `what` says what was being done.
+///
+/// A database may repeat column values in the details of an error, so only its code and its
+/// message, which name none, are kept (R56).
+pub(super) fn failed(what: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
+    move |source| match source {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::BeginFailed => StoreError::Unavailable { what, source },
+        sqlx::Error::Database(ref error) => {
+            let code = error.code().unwrap_or_default().into_owned();
+            let away = is_away(&code);
+            let source = sqlx::Error::Database(Box::new(Told {
+                code,
+                message: error.message().to_owned(),
+            }));
+            if away {
+                StoreError::Unavailable { what, source }
+            } else {
+                StoreError::Database { what, source }
+            }
+        }
+        sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::Decode(_)
+        | sqlx::Error::ColumnNotFound(_)
+        | sqlx::Error::ColumnIndexOutOfBounds { .. } => StoreError::Corrupt {
+            what,
+            detail: source.to_string(),
+        },
+        source => StoreError::Database { what, source },
+    }
+}
+
+/// What the database said, without the details.
+#[derive(Debug, thiserror::Error)]
+#[error("{message} (code {code})")]
+struct Told {
+    code: String,
+    message: String,
+}
+
+impl sqlx::error::DatabaseError for Told {
+    fn message(&self) -> &str {
+        &self.message
+    }
+
+    fn code(&self) -> Option<Cow<'_, str>> {
+        Some(Cow::Borrowed(&self.code))
+    }
+
+    fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+        self
+    }
+
+    fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
+        self
+    }
+
+    fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
+        self
+    }
+
+    fn kind(&self) -> sqlx::error::ErrorKind {
+        sqlx::error::ErrorKind::Other
+    }
+}
+
+/// SQLite's primary result code, if this is one of its codes and not an SQLSTATE, which has five
+/// characters.
+fn sqlite_code(code: &str) -> Option<i32> {
+    (code.len() < 5)
+        .then(|| code.parse::<i32>().ok())
+        .flatten()
+        .map(|code| code & 0xff)
+}
+
+/// Busy, locked, failing or full disk; lost connection, no resources, operator intervention, or a
+/// conflict with another transaction: what may succeed later.
+fn is_away(code: &str) -> bool {
+    match sqlite_code(code) {
+        Some(primary) => matches!(primary, 5 | 6 | 10 | 13),
+        None => {
+            ["08", "53", "57"]
+                .iter()
+                .any(|class| code.starts_with(class))
+                || matches!(code, "40001" | "40P01" | "55P03")
+        }
+    }
+}
+
+/// How long to wait before the transaction is tried once more; none when that is of no use.
+pub(super) fn again_after(error: &StoreError, attempt: u32) -> Option<Duration> {
+    let StoreError::Unavailable {
+        source: sqlx::Error::Database(error),
+        ..
+    } = error
+    else {
+        return None;
+    };
+    let code = error.code().unwrap_or_default();
+    let conflict = match sqlite_code(&code) {
+        Some(primary) => matches!(primary, 5 | 6),
+        None => matches!(&*code, "40001" | "40P01"),
+    };
+    (conflict && attempt < ATTEMPTS).then(|| Duration::from_millis(10 << attempt))
+}
+
+/// A row could not be what it must be.
+pub(super) fn corrupt(what: &'static str, detail: impl Into<String>) -> StoreError {
+    StoreError::Corrupt {
+        what,
+        detail: detail.into(),
+    }
+}
+
+/// Refuses a change that the database must not take.
+pub(super) fn refused(what: &'static str, why: impl Into<String>) -> StoreError {
+    StoreError::Database {
+        what,
+        source: sqlx::Error::Protocol(why.into()),
+    }
+}
+
+/// Compares the migrations a database has, as (version, completed), with those of this binary.
+/// The daemon may go on to migrate; a tool needs the very schema.
+pub(super) fn check_schema(
+    ours: &Migrator,
+    applied: &[(i64, bool)],
+    access: Access,
+) -> Result<(), StoreError> {
+    let known = ours
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or(0);
+    let stored = applied
+        .iter()
+        .map(|(version, _)| *version)
+        .max()
+        .unwrap_or(0);
+    if let Some((version, _)) = applied.iter().find(|(_, completed)| !completed) {
+        return Err(StoreError::Unusable(format!(
+            "migration {version} of the state store stopped midway; restore the backup taken \
+             before it, then run `consentd migrate`"
+        )));
+    }
+    if stored > known {
+        return Err(StoreError::Unusable(format!(
+            "the state store has schema {stored}, this consentd knows up to schema {known}; run \
+             the newer consentd, or restore a backup taken before the upgrade"
+        )));
+    }
+    if stored < known && access == Access::Tool {
+        return Err(StoreError::Unusable(format!(
+            "the state store has schema {stored}, this consentd needs schema {known}; run \
+             `consentd migrate` or start the daemon"
+        )));
+    }
+    Ok(())
+}
+
+/// Why the migrations could not be run.
+pub(super) fn not_migrated(error: sqlx::migrate::MigrateError) -> StoreError {
+    use sqlx::migrate::MigrateError::{Execute, ExecuteMigration, VersionMismatch};
+    match error {
+        Execute(source) => failed("migrating the schema")(source),
+        ExecuteMigration(source, version) => StoreError::Unusable(format!(
+            "migration {version} of the state store failed and was undone: {}",
+            failed("migrating the schema")(source).detail()
+        )),
+        VersionMismatch(version) => StoreError::Unusable(format!(
+            "migration {version} of the state store is not the one this consentd has; was the \
+             store made by a development build?"
+        )),
+        other => StoreError::Unusable(format!("the state store cannot be migrated: {other}")),
+    }
+}
+
+impl StoreError {
+    /// This error and its source in one line.
+    fn detail(&self) -> String {
+        match self {
+            Self::Database { source, .. } | Self::Unavailable { source, .. } => source.to_string(),
+            Self::Corrupt { .. } | Self::Unusable(_) => self.to_string(),
+        }
+    }
+}
+
+/// The columns of a contact, as [`contact`] reads them.
+macro_rules! contact_columns {
+    () => {
+        "c.system, c.external, c.subject, c.own_subject, c.link, c.created, c.modified, c.read_at, \
+         c.life, c.merged_into, c.written_seq, c.record"
+    };
+}
+
+/// The columns of a subject.
+macro_rules! subject_columns {
+    () => {
+        "s.id, s.ref, s.address, s.verdicts, s.remembered, s.findings"
+    };
+}
+
+/// The columns of an outbox row; bare, for `RETURNING`.
+macro_rules! outbox_columns {
+    () => {
+        "system, external, lane, subject, version, changes, state, in_flight, decided_at, \
+         not_before, attempts, claimed_until, last_error"
+    };
+}
+
+/// Functions that read the rows of one driver, by position.
+macro_rules! row_readers {
+    ($row:ty) => {
+        pub(in crate::store) fn contact(row: &$row) -> Result<ContactRow, sqlx::Error> {
+            Ok(ContactRow {
+                system: row.try_get(0)?,
+                external: row.try_get(1)?,
+                subject: row.try_get(2)?,
+                own_subject: row.try_get(3)?,
+                link: row.try_get(4)?,
+                created: row.try_get(5)?,
+                modified: row.try_get(6)?,
+                read_at: row.try_get(7)?,
+                life: row.try_get(8)?,
+                merged_into: row.try_get(9)?,
+                written_seq: row.try_get(10)?,
+                record: row.try_get(11)?,
+            })
+        }
+
+        pub(in crate::store) fn subject(row: &$row) -> Result<SubjectRow, sqlx::Error> {
+            Ok(SubjectRow {
+                id: row.try_get(0)?,
+                subject: SubjectRef(crate::store::common::fixed(row.try_get(1)?)?),
+                address: row.try_get(2)?,
+                verdicts: row.try_get(3)?,
+                remembered: row.try_get(4)?,
+                findings: row.try_get(5)?,
+            })
+        }
+
+        pub(in crate::store) fn outbox(row: &$row) -> Result<OutboxRow, sqlx::Error> {
+            Ok(OutboxRow {
+                key: WriteKey {
+                    system: row.try_get(0)?,
+                    external: row.try_get(1)?,
+                    lane: row.try_get(2)?,
+                },
+                subject: row.try_get(3)?,
+                version: row.try_get(4)?,
+                changes: row.try_get(5)?,
+                state: row.try_get(6)?,
+                in_flight: row.try_get(7)?,
+                decided_at: row.try_get(8)?,
+                not_before: row.try_get(9)?,
+                attempts: row.try_get(10)?,
+                claimed_until: row.try_get(11)?,
+                last_error: row.try_get(12)?,
+            })
+        }
+
+        pub(in crate::store) fn ledger(row: &$row) -> Result<LedgerRow, sqlx::Error> {
+            Ok(LedgerRow {
+                seq: row.try_get(0)?,
+                at: row.try_get(1)?,
+                kind: row.try_get(2)?,
+                system: row.try_get(3)?,
+                body: row.try_get(4)?,
+            })
+        }
+
+        pub(in crate::store) fn quarantined(row: &$row) -> Result<QuarantineRow, sqlx::Error> {
+            Ok(QuarantineRow {
+                system: row.try_get(0)?,
+                external: row.try_get(1)?,
+                reason: row.try_get(2)?,
+                raw: row.try_get(3)?,
+                seen_at: row.try_get(4)?,
+            })
+        }
+
+        pub(in crate::store) fn feed(row: &$row) -> Result<FeedRow, sqlx::Error> {
+            Ok(FeedRow {
+                cursor: row.try_get(0)?,
+                drained: row.try_get(1)?,
+                polled_at: row.try_get(2)?,
+                loaded: row.try_get(3)?,
+                paused: row.try_get(4)?,
+                halted: row.try_get(5)?,
+            })
+        }
+    };
+}
+
+pub(super) use {contact_columns, outbox_columns, row_readers, subject_columns};
+
+/// Bytes of a fixed length, as a digest or a keyed hash has.
+pub(super) fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N], sqlx::Error> {
+    bytes.try_into().map_err(|_| {
+        sqlx::Error::Decode(format!("{} bytes where {N} are stored", bytes.len()).into())
+    })
+}
+
+/// Reads all rows with one of the row readers.
+pub(super) fn read_all<Row, T>(
+    what: &'static str,
+    rows: Result<Vec<Row>, sqlx::Error>,
+    read: impl Fn(&Row) -> Result<T, sqlx::Error>,
+) -> Result<Vec<T>, StoreError> {
+    let rows = rows.map_err(failed(what))?;
+    rows.iter()
+        .map(read)
+        .collect::<Result<_, _>>()
+        .map_err(failed(what))
+}
+
+/// A switch was set of a system that has no number.
+pub(super) fn unregistered(system: i16) -> StoreError {
+    refused("the feed", format!("no system has the number {system}"))
+}

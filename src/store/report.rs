@@ -1,0 +1,77 @@
+//! What both databases share of the reports.
+
+use super::session::{Key, Reads, Standing};
+use super::{Known, StoreError, SystemFigures};
+use std::collections::BTreeMap;
+
+/// A dossier shows at most so many entries of the ledger, the newest.
+pub(super) const MOST_LEDGER_ROWS: i64 = 10_000;
+
+/// One figure of one system. Several of one kind add up.
+pub(super) struct Tally {
+    /// System number.
+    pub(super) system: i16,
+    /// Which figure; `system` only says that the system has a number.
+    pub(super) figure: String,
+    /// Its value.
+    pub(super) value: i64,
+}
+
+/// The figures of all systems, in the order of their numbers.
+pub(super) fn tallied(tallies: Vec<Tally>) -> Vec<SystemFigures> {
+    let mut systems: BTreeMap<i16, SystemFigures> = BTreeMap::new();
+    for Tally {
+        system,
+        figure,
+        value,
+    } in tallies
+    {
+        let figures = systems.entry(system).or_default();
+        figures.system = system;
+        match figure.as_str() {
+            "live" => figures.live += value,
+            "unmatched" => figures.unmatched += value,
+            "differing" => figures.differing += value,
+            "withdrawals" => figures.pending_withdrawals += value,
+            "grants" => figures.pending_grants += value,
+            "dead" => figures.dead += value,
+            "held" => figures.held += value,
+            "oldest" => figures.oldest_withdrawal = Some(value),
+            "quarantined" => figures.quarantined += value,
+            _ => {}
+        }
+    }
+    systems.into_values().collect()
+}
+
+/// These subjects with their contacts and outbox rows, and nothing else.
+pub(super) async fn page_of_subjects<S: Reads + ?Sized>(
+    session: &mut S,
+    ids: &[i64],
+    standing: &Standing,
+) -> Result<Known, StoreError> {
+    let mut known = Known {
+        next_subject: standing.next_subject,
+        next_sequence: standing.next_sequence,
+        ..Known::default()
+    };
+    if ids.is_empty() {
+        return Ok(known);
+    }
+    known.subjects = session.subjects_by_id(ids).await?;
+    known.subjects.sort_unstable_by_key(|subject| subject.id);
+    known.contacts = session.contacts_by_subject(ids).await?;
+    known
+        .contacts
+        .sort_unstable_by(|a, b| (a.system, &a.external).cmp(&(b.system, &b.external)));
+    if standing.any_outbox && !known.contacts.is_empty() {
+        let keys = known
+            .contacts
+            .iter()
+            .map(|row| (row.system, row.external.as_str()));
+        let keys: Vec<Key<'_>> = keys.collect();
+        known.outbox = session.outbox_by_contact(&keys).await?;
+        known.outbox.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+    }
+    Ok(known)
+}

@@ -1,0 +1,504 @@
+//! The transaction of [`super::Store::transact`], without its SQL: what is read in which order,
+//! and what is written. Each database brings the statements, as a [`Reads`] and a [`Writes`].
+//!
+//! Every statement works on a set and is left out when the set is empty, so a transaction sends a
+//! bounded number of them however many contacts it touches.
+
+use super::common::{failed, refused};
+use super::ledger::{self, Digest, Sealed};
+use super::{
+    Applied, Changes, ContactRow, Decide, FeedChange, Flip, Known, LoadCount, LoadKey,
+    OutboxChange, OutboxRow, QuarantineRow, Scope, StoreError, SubjectRef, SubjectRow, WriteKey,
+};
+use async_trait::async_trait;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+/// A contact's key, borrowed.
+pub(super) type Key<'a> = (i16, &'a str);
+
+/// Where the store stands at the beginning of a transaction.
+#[derive(Debug)]
+pub(super) struct Standing {
+    /// The next subject's number.
+    pub(super) next_subject: i64,
+    /// The next ledger entry's number.
+    pub(super) next_sequence: i64,
+    /// Digest of the newest block of the ledger.
+    pub(super) newest_block: Option<Digest>,
+    /// Whether the outbox has any row: during a first load it has none, and is not searched.
+    pub(super) any_outbox: bool,
+}
+
+/// A load key that has contacts.
+#[derive(Debug)]
+pub(super) struct StoredLoad {
+    /// Its place among the keys asked for.
+    pub(super) position: usize,
+    /// Its number.
+    pub(super) id: i64,
+    /// Distinct contacts.
+    pub(super) contacts: i64,
+}
+
+/// The reading half. Every method is one statement.
+#[async_trait]
+pub(super) trait Reads: Send {
+    /// Counters and chain; in a writing transaction, locks them.
+    async fn standing(&mut self) -> Result<Standing, StoreError>;
+    async fn contacts_by_key(&mut self, keys: &[Key<'_>]) -> Result<Vec<ContactRow>, StoreError>;
+    async fn contacts_by_link(&mut self, links: &[&str]) -> Result<Vec<ContactRow>, StoreError>;
+    /// Contacts of these loads, given as number and system.
+    async fn contacts_by_load(
+        &mut self,
+        loads: &[(i64, i16)],
+    ) -> Result<Vec<ContactRow>, StoreError>;
+    async fn contacts_by_subject(
+        &mut self,
+        subjects: &[i64],
+    ) -> Result<Vec<ContactRow>, StoreError>;
+    async fn subjects_by_ref(&mut self, refs: &[SubjectRef])
+    -> Result<Vec<SubjectRow>, StoreError>;
+    async fn subjects_by_id(&mut self, ids: &[i64]) -> Result<Vec<SubjectRow>, StoreError>;
+    /// In a writing transaction, locks the rows against claims.
+    async fn outbox_by_contact(&mut self, keys: &[Key<'_>]) -> Result<Vec<OutboxRow>, StoreError>;
+    async fn loads(&mut self, keys: &[LoadKey]) -> Result<Vec<StoredLoad>, StoreError>;
+    /// All members of the loads in `whole`, and those among `externals` of the loads in `probed`.
+    async fn load_members(
+        &mut self,
+        whole: &[i64],
+        probed: &[i64],
+        externals: &[&str],
+    ) -> Result<Vec<(i64, String)>, StoreError>;
+    async fn flips(
+        &mut self,
+        subjects: &[i64],
+        since: i64,
+    ) -> Result<Vec<(i64, String, i64)>, StoreError>;
+}
+
+/// The writing half. Every method is one statement, except where it says otherwise, and answers
+/// how many rows it wrote.
+#[async_trait]
+pub(super) trait Writes: Reads {
+    /// Moves a feed on from `follows`; 0 when it stands elsewhere.
+    async fn advance_feed(&mut self, change: &FeedChange) -> Result<u64, StoreError>;
+    async fn put_subjects(&mut self, rows: &[&SubjectRow]) -> Result<u64, StoreError>;
+    async fn put_contacts(&mut self, rows: &[&ContactRow]) -> Result<u64, StoreError>;
+    /// Replaces contacts that are there and keep subject, life and link, and so their index entries.
+    async fn update_contacts(&mut self, rows: &[&ContactRow]) -> Result<u64, StoreError>;
+    async fn drop_outbox(&mut self, keys: &[&WriteKey]) -> Result<u64, StoreError>;
+    async fn put_outbox(&mut self, rows: &[&OutboxRow]) -> Result<u64, StoreError>;
+    /// Counts members that are new, then adds them: two statements.
+    async fn put_load_members(&mut self, members: &[(&LoadKey, &str)]) -> Result<(), StoreError>;
+    async fn put_flips(&mut self, flips: &[Flip]) -> Result<(), StoreError>;
+    /// Leaves unchanged rows alone, and the instant at which a record was first seen.
+    async fn put_quarantine(&mut self, rows: &[&QuarantineRow]) -> Result<u64, StoreError>;
+    async fn heal(&mut self, keys: &[Key<'_>]) -> Result<u64, StoreError>;
+    /// Entries and their block: two statements.
+    async fn append(&mut self, sealed: &Sealed<'_>) -> Result<u64, StoreError>;
+    async fn advance_counters(&mut self, subject: i64, sequence: i64) -> Result<(), StoreError>;
+}
+
+/// What became of the statements of one transaction.
+pub(super) enum Outcome {
+    /// To be committed; the sequence number of the newest ledger entry after that.
+    Commit { applied: Applied, sequence: i64 },
+    /// To be rolled back.
+    Overtaken,
+}
+
+/// Reads what `scope` names, has it decided, and writes that. The caller commits or rolls back.
+pub(super) async fn transact<S: Writes + ?Sized>(
+    session: &mut S,
+    scope: &Scope,
+    decide: Decide<'_>,
+) -> Result<Outcome, StoreError> {
+    let standing = session.standing().await?;
+    let known = load(session, scope, &standing).await?;
+    let before = Before::of(&known);
+    let changes = decide(known);
+    let changes = Checked::new(&changes, &standing)?;
+    if let Some(feed) = changes.feed
+        && session.advance_feed(feed).await? == 0
+    {
+        return Ok(Outcome::Overtaken);
+    }
+    store(session, &changes, &before, &standing).await
+}
+
+/// The index-relevant part of the contacts that were read.
+struct Before(HashMap<(i16, String), (Option<i64>, i16, Option<String>)>);
+
+impl Before {
+    fn of(known: &Known) -> Self {
+        let entry = |contact: &ContactRow| {
+            let key = (contact.system, contact.external.clone());
+            (key, (contact.subject, contact.life, contact.link.clone()))
+        };
+        Self(known.contacts.iter().map(entry).collect())
+    }
+
+    /// Whether a contact is there and keeps its place in every index.
+    fn keeps(&self, contact: &ContactRow) -> bool {
+        !self.0.is_empty()
+            && self
+                .0
+                .get(&(contact.system, contact.external.clone()))
+                .is_some_and(|(subject, life, link)| {
+                    (*subject, *life, link) == (contact.subject, contact.life, &contact.link)
+                })
+    }
+}
+
+/// Changes in the order of their keys, one for each key, fit to be stored.
+struct Checked<'a> {
+    subjects: Vec<&'a SubjectRow>,
+    contacts: Vec<&'a ContactRow>,
+    dropped: Vec<&'a WriteKey>,
+    outbox: Vec<&'a OutboxRow>,
+    load_members: Vec<(&'a LoadKey, &'a str)>,
+    flips: &'a [Flip],
+    quarantine: Vec<&'a QuarantineRow>,
+    healed: Vec<Key<'a>>,
+    ledger: &'a [super::LedgerDraft],
+    feed: Option<&'a FeedChange>,
+    next_subject: i64,
+}
+
+impl<'a> Checked<'a> {
+    fn new(changes: &'a Changes, standing: &Standing) -> Result<Self, StoreError> {
+        refuse_nul(changes)?;
+        let mut outbox = BTreeMap::new();
+        for change in &changes.outbox {
+            match change {
+                OutboxChange::Put(row) => outbox.insert(&row.key, Some(row)),
+                OutboxChange::Drop(key) => outbox.insert(key, None),
+            };
+        }
+        let subjects = newest(&changes.subjects, |row| row.id);
+        let next_subject = subjects.last().map_or(standing.next_subject, |row| {
+            standing.next_subject.max(row.id + 1)
+        });
+        let members = changes
+            .load_members
+            .iter()
+            .map(|(key, external)| (key, external.as_str()));
+        let healed: BTreeSet<_> = changes
+            .healed
+            .iter()
+            .map(|(system, external)| (*system, external.as_str()))
+            .collect();
+        Ok(Self {
+            subjects,
+            contacts: newest(&changes.contacts, |row| (row.system, row.external.as_str())),
+            dropped: outbox
+                .iter()
+                .filter(|(_, row)| row.is_none())
+                .map(|(key, _)| *key)
+                .collect(),
+            outbox: outbox.values().copied().flatten().collect(),
+            load_members: members.collect::<BTreeSet<_>>().into_iter().collect(),
+            flips: &changes.flips,
+            quarantine: newest(&changes.quarantine, |row| {
+                (row.system, row.external.as_str())
+            }),
+            healed: healed.into_iter().collect(),
+            ledger: &changes.ledger,
+            feed: changes.feed.as_ref(),
+            next_subject,
+        })
+    }
+}
+
+/// The rows in the order of their keys; of several with one key, the last. Sorted rows fill the
+/// pages of a tree one after the other.
+fn newest<'a, T, K: Ord>(rows: &'a [T], key: impl Fn(&'a T) -> K) -> Vec<&'a T> {
+    let mut sorted: Vec<&T> = rows.iter().rev().collect();
+    sorted.sort_by_key(|row| key(row));
+    sorted.dedup_by(|later, kept| key(later) == key(kept));
+    sorted
+}
+
+/// Postgres cannot store the character NUL, and SQLite's JSON ends a text at it: refused in both.
+fn refuse_nul(changes: &Changes) -> Result<(), StoreError> {
+    let refuse = |what, texts: &[&str]| {
+        if texts.iter().any(|text| text.contains('\0')) {
+            return Err(refused(what, "a text holds the character NUL"));
+        }
+        Ok(())
+    };
+    for row in &changes.subjects {
+        refuse(
+            "a subject",
+            &[&row.address, &row.verdicts, &row.remembered, &row.findings],
+        )?;
+    }
+    for row in &changes.contacts {
+        let link = row.link.as_deref().unwrap_or_default();
+        let merged = row.merged_into.as_deref().unwrap_or_default();
+        refuse("a contact", &[&row.external, &row.record, link, merged])?;
+    }
+    for change in &changes.outbox {
+        if let OutboxChange::Put(row) = change {
+            let error = row.last_error.as_deref().unwrap_or_default();
+            refuse(
+                "a write",
+                &[&row.key.external, &row.changes, &row.in_flight, error],
+            )?;
+        }
+    }
+    for (key, external) in &changes.load_members {
+        refuse("a load", &[&key.actor, external])?;
+    }
+    for row in &changes.quarantine {
+        refuse("a quarantined record", &[&row.external, &row.reason])?;
+    }
+    for row in &changes.ledger {
+        refuse("a ledger entry", &[&row.body])?;
+    }
+    for row in &changes.flips {
+        refuse("a flip", &[&row.purpose])?;
+    }
+    if let Some(cursor) = changes
+        .feed
+        .as_ref()
+        .and_then(|feed| feed.row.cursor.as_deref())
+    {
+        refuse("a feed's cursor", &[cursor])?;
+    }
+    Ok(())
+}
+
+async fn store<S: Writes + ?Sized>(
+    session: &mut S,
+    changes: &Checked<'_>,
+    before: &Before,
+    standing: &Standing,
+) -> Result<Outcome, StoreError> {
+    let mut rows = 0;
+    if !changes.subjects.is_empty() {
+        let written = session.put_subjects(&changes.subjects).await?;
+        if written != changes.subjects.len() as u64 {
+            return Err(refused(
+                "a subject",
+                "its number belongs to another keyed hash",
+            ));
+        }
+        rows += written;
+    }
+    let (kept, placed): (Vec<&ContactRow>, Vec<&ContactRow>) = changes
+        .contacts
+        .iter()
+        .partition(|contact| before.keeps(contact));
+    if !kept.is_empty() {
+        rows += session.update_contacts(&kept).await?;
+    }
+    if !placed.is_empty() {
+        rows += session.put_contacts(&placed).await?;
+    }
+    if !changes.dropped.is_empty() {
+        rows += session.drop_outbox(&changes.dropped).await?;
+    }
+    if !changes.outbox.is_empty() {
+        rows += session.put_outbox(&changes.outbox).await?;
+    }
+    if !changes.load_members.is_empty() {
+        session.put_load_members(&changes.load_members).await?;
+    }
+    if !changes.flips.is_empty() {
+        session.put_flips(changes.flips).await?;
+    }
+    if !changes.quarantine.is_empty() {
+        rows += session.put_quarantine(&changes.quarantine).await?;
+    }
+    if !changes.healed.is_empty() {
+        rows += session.heal(&changes.healed).await?;
+    }
+    let previous = standing.newest_block.unwrap_or(ledger::GENESIS);
+    let mut next_sequence = standing.next_sequence;
+    if let Some(sealed) = ledger::seal(changes.ledger, next_sequence, &previous) {
+        rows += session.append(&sealed).await?;
+        next_sequence = sealed.block.last + 1;
+    }
+    if (changes.next_subject, next_sequence) != (standing.next_subject, standing.next_sequence) {
+        session
+            .advance_counters(changes.next_subject, next_sequence)
+            .await?;
+    }
+    let applied = Applied::Stored { rows };
+    Ok(Outcome::Commit {
+        applied,
+        sequence: next_sequence - 1,
+    })
+}
+
+/// Reads what `scope` names, closed over subjects and links; see [`Known`].
+pub(super) async fn load<S: Reads + ?Sized>(
+    session: &mut S,
+    scope: &Scope,
+    standing: &Standing,
+) -> Result<Known, StoreError> {
+    let mut contacts = Vec::new();
+    // No stored text holds a NUL, and SQLite would end the key there and find another contact.
+    let named: Vec<Key<'_>> = scope
+        .contacts
+        .iter()
+        .filter(|(_, external)| !external.contains('\0'))
+        .map(|(system, external)| (*system, external.as_str()))
+        .collect();
+    if !named.is_empty() {
+        contacts = session.contacts_by_key(&named).await?;
+    }
+    let keys = scope
+        .loads
+        .iter()
+        .filter(|key| !key.actor.contains('\0'))
+        .cloned();
+    let keys: Vec<LoadKey> = keys.collect::<BTreeSet<_>>().into_iter().collect();
+    let mut loads = Vec::new();
+    if !keys.is_empty() {
+        loads = session.loads(&keys).await?;
+    }
+    let small: Vec<(i64, i16)> = loads
+        .iter()
+        .filter(|load| load.contacts <= scope.load_contacts_up_to)
+        .map(|load| (load.id, keys[load.position].system))
+        .collect();
+    if !small.is_empty() {
+        contacts.extend(session.contacts_by_load(&small).await?);
+    }
+    let mut links: BTreeSet<&str> = scope.links.iter().map(String::as_str).collect();
+    links.retain(|link| !link.contains('\0'));
+    links.extend(
+        contacts
+            .iter()
+            .filter_map(|contact| contact.link.as_deref()),
+    );
+    let links: Vec<&str> = links.into_iter().collect();
+    if !links.is_empty() {
+        let linked = session.contacts_by_link(&links).await?;
+        contacts.extend(linked);
+    }
+
+    let mut subjects = Vec::new();
+    if !scope.subjects.is_empty() {
+        subjects = session.subjects_by_ref(&scope.subjects).await?;
+        sort_subjects(&mut subjects);
+    }
+    add_subjects(session, &mut subjects, &contacts).await?;
+    if !subjects.is_empty() {
+        let ids: Vec<i64> = subjects.iter().map(|subject| subject.id).collect();
+        contacts.extend(session.contacts_by_subject(&ids).await?);
+    }
+    contacts.sort_unstable_by(|a, b| (a.system, &a.external).cmp(&(b.system, &b.external)));
+    contacts.dedup_by(|a, b| a.system == b.system && a.external == b.external);
+    // A linked contact's own subject is shown, but not followed any further.
+    add_subjects(session, &mut subjects, &contacts).await?;
+
+    let mut known = Known {
+        contacts,
+        subjects,
+        next_subject: standing.next_subject,
+        next_sequence: standing.next_sequence,
+        ..Known::default()
+    };
+    if standing.any_outbox && !known.contacts.is_empty() {
+        let keys: Vec<Key<'_>> = known.contacts.iter().map(key_of).collect();
+        known.outbox = session.outbox_by_contact(&keys).await?;
+        known.outbox.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+    }
+    if !loads.is_empty() && !known.contacts.is_empty() {
+        known.load_members = members(session, &loads, &keys, &known.contacts).await?;
+    }
+    known.loads = loads
+        .iter()
+        .map(|load| LoadCount {
+            key: keys[load.position].clone(),
+            contacts: load.contacts,
+        })
+        .collect();
+    known.loads.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+    if let Some(since) = scope.flips_since
+        && !known.subjects.is_empty()
+    {
+        let ids: Vec<i64> = known.subjects.iter().map(|subject| subject.id).collect();
+        known.flips = session.flips(&ids, since).await?;
+        known.flips.sort_unstable();
+    }
+    Ok(known)
+}
+
+fn key_of(contact: &ContactRow) -> Key<'_> {
+    (contact.system, contact.external.as_str())
+}
+
+fn sort_subjects(subjects: &mut Vec<SubjectRow>) {
+    subjects.sort_unstable_by_key(|subject| subject.id);
+    subjects.dedup_by_key(|subject| subject.id);
+}
+
+/// Adds the subjects these contacts belong to or have of their own, where they are not there yet.
+async fn add_subjects<S: Reads + ?Sized>(
+    session: &mut S,
+    subjects: &mut Vec<SubjectRow>,
+    contacts: &[ContactRow],
+) -> Result<(), StoreError> {
+    let known: HashSet<i64> = subjects.iter().map(|subject| subject.id).collect();
+    let named = contacts
+        .iter()
+        .flat_map(|contact| [contact.subject, contact.own_subject]);
+    let missing: BTreeSet<i64> = named.flatten().filter(|id| !known.contains(id)).collect();
+    if !missing.is_empty() {
+        let missing: Vec<i64> = missing.into_iter().collect();
+        subjects.extend(session.subjects_by_id(&missing).await?);
+        sort_subjects(subjects);
+    }
+    Ok(())
+}
+
+/// Which of these contacts are members of which of these loads.
+///
+/// A load with few members is read whole; one with more members than there are contacts is asked
+/// for each contact. So the cost is bounded by the smaller of the two.
+async fn members<S: Reads + ?Sized>(
+    session: &mut S,
+    loads: &[StoredLoad],
+    keys: &[LoadKey],
+    contacts: &[ContactRow],
+) -> Result<Vec<(LoadKey, String)>, StoreError> {
+    let present: HashSet<Key<'_>> = contacts.iter().map(key_of).collect();
+    let systems: HashSet<i16> = loads
+        .iter()
+        .map(|load| keys[load.position].system)
+        .collect();
+    let by_id: HashMap<i64, &LoadKey> = loads
+        .iter()
+        .map(|load| (load.id, &keys[load.position]))
+        .collect();
+    let (whole, probed): (Vec<&StoredLoad>, Vec<&StoredLoad>) = loads
+        .iter()
+        .partition(|load| load.contacts <= contacts.len() as i64);
+    let ids = |loads: &[&StoredLoad]| loads.iter().map(|load| load.id).collect::<Vec<_>>();
+    let externals: BTreeSet<&str> = contacts
+        .iter()
+        .filter(|contact| !probed.is_empty() && systems.contains(&contact.system))
+        .map(|contact| contact.external.as_str())
+        .collect();
+    let externals: Vec<&str> = externals.into_iter().collect();
+    let found = session
+        .load_members(&ids(&whole), &ids(&probed), &externals)
+        .await?;
+    let mut members: Vec<(LoadKey, String)> = found
+        .into_iter()
+        .filter_map(|(id, external)| Some(((*by_id.get(&id)?).clone(), external)))
+        .filter(|(key, external)| present.contains(&(key.system, external.as_str())))
+        .collect();
+    members.sort_unstable();
+    Ok(members)
+}
+
+/// JSON text of rows, for SQLite, and of whatever else must be one text.
+pub(super) fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value)
+        .map_err(|error| failed("packing a statement's input")(sqlx::Error::Encode(error.into())))
+}

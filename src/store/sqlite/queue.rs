@@ -1,0 +1,236 @@
+//! The outbox as a queue, and the feeds' switches: what happens beside the transactions.
+
+use super::session::{Query, Rows};
+use super::{SqliteStore, read_all};
+use crate::consent::At;
+use crate::store::common::{failed, outbox_columns, unregistered};
+use crate::store::session::json;
+use crate::store::{
+    CLAIMED, Claim, DEAD, FeedRow, FeedSwitch, LANE_GRANT, LANE_WITHDRAWAL, OutboxRow, PENDING,
+    Postponed, StoreError, WriteKey,
+};
+use sqlx::Row as _;
+use std::collections::HashSet;
+
+impl SqliteStore {
+    async fn write(&self, what: &'static str, query: Query) -> Result<u64, StoreError> {
+        let mut transaction = self.begin().await?;
+        let done = query
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed(what))?;
+        self.commit(transaction).await?;
+        Ok(done.rows_affected())
+    }
+
+    pub(super) async fn register(&self, names: &[String]) -> Result<Vec<i16>, StoreError> {
+        let what = "the systems";
+        let mut transaction = self.begin().await?;
+        let add = "INSERT INTO systems (id, name) \
+                   SELECT (SELECT coalesce(max(id), 0) FROM systems) \
+                     + row_number() OVER (ORDER BY min(j.key)), j.value FROM json_each(?) j \
+                   WHERE j.value NOT IN (SELECT name FROM systems) GROUP BY j.value";
+        sqlx::query(add)
+            .bind(json(names)?)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed(what))?;
+        let numbers = "SELECT s.id FROM json_each(?) j CROSS JOIN systems s ON s.name = j.value \
+                       ORDER BY j.key";
+        let rows = sqlx::query(numbers)
+            .bind(json(names)?)
+            .fetch_all(&mut *transaction)
+            .await;
+        let numbers = read_all(what, rows, |row| row.try_get(0))?;
+        self.commit(transaction).await?;
+        Ok(numbers)
+    }
+
+    pub(super) async fn feed_row(&self, system: i16) -> Result<FeedRow, StoreError> {
+        let sql = "SELECT cursor, drained, polled_at, loaded, paused, halted FROM systems \
+                   WHERE id = ?";
+        let rows = sqlx::query(sql).bind(system).fetch_all(&self.readers).await;
+        Ok(read_all("the feed", rows, Rows::feed)?
+            .pop()
+            .unwrap_or_default())
+    }
+
+    pub(super) async fn switch_feed(
+        &self,
+        system: i16,
+        switch: FeedSwitch,
+        now: At,
+    ) -> Result<(), StoreError> {
+        let query = match switch {
+            FeedSwitch::Paused(paused) => {
+                sqlx::query("UPDATE systems SET paused = ?, switched_at = ? WHERE id = ?")
+                    .bind(paused)
+            }
+            FeedSwitch::Halted(reason) => {
+                sqlx::query("UPDATE systems SET halted = ?, switched_at = ? WHERE id = ?")
+                    .bind(reason)
+            }
+        };
+        match self
+            .write("the feed", query.bind(now.micros()).bind(system))
+            .await?
+        {
+            0 => Err(unregistered(system)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn claim(&self, claim: &Claim) -> Result<Vec<OutboxRow>, StoreError> {
+        let sql = concat!(
+            "UPDATE outbox AS o SET state = 1, claimed_until = ?1, in_flight = changes \
+             WHERE (o.system, o.external, o.lane) IN ( \
+               SELECT ?2, d.external, d.lane FROM ( \
+                 SELECT external, lane, decided_at FROM ( \
+                   SELECT external, lane, decided_at FROM outbox INDEXED BY outbox_queue \
+                   WHERE system = ?2 AND state = 0 AND lane BETWEEN ?3 AND ?4 \
+                     AND not_before <= ?5 \
+                   ORDER BY lane, decided_at, external LIMIT ?6) \
+                 UNION ALL \
+                 SELECT external, lane, decided_at FROM outbox INDEXED BY outbox_queue \
+                 WHERE system = ?2 AND state = 1 AND lane BETWEEN ?3 AND ?4 \
+                   AND claimed_until <= ?5 AND not_before <= ?5) d \
+               ORDER BY d.lane, d.decided_at, d.external LIMIT ?6) \
+             RETURNING ",
+            outbox_columns!()
+        );
+        let (first, last) = match claim.lane {
+            Some(lane) => (lane, lane),
+            None => (LANE_WITHDRAWAL, LANE_GRANT),
+        };
+        let mut transaction = self.begin().await?;
+        let rows = sqlx::query(sql)
+            .bind(claim.until)
+            .bind(claim.system)
+            .bind(first)
+            .bind(last)
+            .bind(claim.now)
+            .bind(claim.limit as i64)
+            .fetch_all(&mut *transaction)
+            .await;
+        let mut claimed = read_all("claimed writes", rows, Rows::outbox)?;
+        self.commit(transaction).await?;
+        sort_by_urgency(&mut claimed);
+        Ok(claimed)
+    }
+
+    pub(super) async fn current(
+        &self,
+        claims: &[(WriteKey, i64)],
+    ) -> Result<Vec<WriteKey>, StoreError> {
+        let sql = "SELECT j.key FROM json_each(?) j CROSS JOIN outbox o \
+                   ON o.system = j.value ->> 0 AND o.external = j.value ->> 1 \
+                   AND o.lane = j.value ->> 2 \
+                   WHERE o.version = j.value ->> 3 AND o.state = ?";
+        let asked: Vec<_> = claims
+            .iter()
+            .map(|(key, version)| (key.system, &key.external, key.lane, version))
+            .collect();
+        let rows = sqlx::query(sql)
+            .bind(json(&asked)?)
+            .bind(CLAIMED)
+            .fetch_all(&self.readers);
+        let standing: HashSet<i64> = read_all("claimed writes", rows.await, |row| row.try_get(0))?
+            .into_iter()
+            .collect();
+        let claims = claims
+            .iter()
+            .zip(0..)
+            .filter(|(_, place)| standing.contains(place));
+        Ok(claims.map(|((key, _), _)| key.clone()).collect())
+    }
+
+    pub(super) async fn release(&self, system: i16) -> Result<u64, StoreError> {
+        let sql = "UPDATE outbox SET state = ?, claimed_until = 0 WHERE system = ? AND state = ?";
+        self.write(
+            "claimed writes",
+            sqlx::query(sql).bind(PENDING).bind(system).bind(CLAIMED),
+        )
+        .await
+    }
+
+    pub(super) async fn put_back(&self, postponed: &[Postponed]) -> Result<(), StoreError> {
+        if postponed.is_empty() {
+            return Ok(());
+        }
+        // A write that was decided anew meanwhile is only unclaimed; one that is held or dead by
+        // now stays so.
+        let sql = "UPDATE outbox AS o SET claimed_until = 0, \
+                     state = CASE WHEN p.version = o.version THEN p.state ELSE 0 END, \
+                     not_before = CASE WHEN p.version = o.version THEN p.not_before \
+                       ELSE o.not_before END, \
+                     attempts = CASE WHEN p.version = o.version THEN p.attempts \
+                       ELSE o.attempts END, \
+                     last_error = CASE WHEN p.version = o.version THEN p.error \
+                       ELSE o.last_error END, \
+                     in_flight = CASE WHEN p.not_sent THEN '' ELSE o.in_flight END \
+                   FROM (SELECT j.value ->> 0 AS system, j.value ->> 1 AS external, \
+                       j.value ->> 2 AS lane, j.value ->> 3 AS version, \
+                       j.value ->> 4 AS not_before, j.value ->> 5 AS state, \
+                       j.value ->> 6 AS attempts, j.value ->> 7 AS error, \
+                       j.value ->> 8 AS not_sent FROM jsonb_each(?) j) p \
+                   WHERE o.system = p.system AND o.external = p.external AND o.lane = p.lane \
+                     AND (o.state = 1 OR (o.state = 0 AND o.version = p.version))";
+        let rows: Vec<_> = postponed
+            .iter()
+            .map(|row| {
+                let error = row.error.replace('\0', "\u{fffd}");
+                (
+                    row.key.system,
+                    &row.key.external,
+                    row.key.lane,
+                    row.version,
+                    row.not_before,
+                    row.state,
+                    row.attempts,
+                    error,
+                    row.not_sent,
+                )
+            })
+            .collect();
+        self.write("postponed writes", sqlx::query(sql).bind(json(&rows)?))
+            .await?;
+        Ok(())
+    }
+
+    pub(super) async fn revive(&self, system: Option<i16>, now: At) -> Result<u64, StoreError> {
+        let sql = "UPDATE outbox SET state = ?1, attempts = 0, not_before = ?2, claimed_until = 0 \
+                   WHERE state = ?3 AND (?4 IS NULL OR system = ?4)";
+        let query = sqlx::query(sql)
+            .bind(PENDING)
+            .bind(now.micros())
+            .bind(DEAD)
+            .bind(system);
+        self.write("dead letters", query).await
+    }
+
+    pub(super) async fn due(&self, system: i16) -> Result<Option<At>, StoreError> {
+        let sql = "SELECT min(due) FROM ( \
+                     SELECT min(not_before) AS due FROM outbox INDEXED BY outbox_queue \
+                     WHERE system = ?1 AND state = 0 \
+                     UNION ALL \
+                     SELECT min(max(not_before, claimed_until)) FROM outbox \
+                     INDEXED BY outbox_queue WHERE system = ?1 AND state = 1)";
+        let due: Option<i64> = sqlx::query_scalar(sql)
+            .bind(system)
+            .fetch_one(&self.readers)
+            .await
+            .map_err(failed("the next due write"))?;
+        Ok(due.map(At::from_micros))
+    }
+}
+
+/// Withdrawals first, then by age (R34).
+fn sort_by_urgency(rows: &mut [OutboxRow]) {
+    rows.sort_unstable_by(|a, b| {
+        (a.key.lane, a.decided_at, &a.key.external).cmp(&(
+            b.key.lane,
+            b.decided_at,
+            &b.key.external,
+        ))
+    });
+}

@@ -1,0 +1,540 @@
+//! The statements of a transaction.
+
+use super::read_all;
+use crate::store::common::{contact_columns, failed, outbox_columns, row_readers, subject_columns};
+use crate::store::ledger::Sealed;
+use crate::store::session::{Key, Reads, Standing, StoredLoad, Writes, json};
+use crate::store::{
+    ContactRow, FeedChange, FeedRow, Flip, LedgerRow, LoadKey, OutboxRow, QuarantineRow,
+    StoreError, SubjectRef, SubjectRow, WriteKey,
+};
+use async_trait::async_trait;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Row as _, Sqlite, Transaction};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub(super) type Query = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
+
+/// The readers of rows, by position.
+pub(super) struct Rows;
+
+impl Rows {
+    row_readers!(SqliteRow);
+}
+
+/// One transaction.
+pub(super) struct Session<'a> {
+    transaction: Transaction<'a, Sqlite>,
+    statements: &'a AtomicU64,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(transaction: Transaction<'a, Sqlite>, statements: &'a AtomicU64) -> Self {
+        Self {
+            transaction,
+            statements,
+        }
+    }
+
+    pub(super) fn into_transaction(self) -> Transaction<'a, Sqlite> {
+        self.transaction
+    }
+
+    pub(super) async fn read<T>(
+        &mut self,
+        what: &'static str,
+        query: Query,
+        read: impl Fn(&SqliteRow) -> Result<T, sqlx::Error>,
+    ) -> Result<Vec<T>, StoreError> {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        read_all(what, query.fetch_all(&mut *self.transaction).await, read)
+    }
+
+    async fn write(&mut self, what: &'static str, query: Query) -> Result<u64, StoreError> {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        let done = query
+            .execute(&mut *self.transaction)
+            .await
+            .map_err(failed(what))?;
+        Ok(done.rows_affected())
+    }
+}
+
+/// Many fixed-size values as one binary value, from which SQL cuts the piece it needs.
+fn joined<'a, const N: usize>(pieces: impl Iterator<Item = &'a [u8; N]>) -> Vec<u8> {
+    pieces.flatten().copied().collect()
+}
+
+#[async_trait]
+impl Reads for Session<'_> {
+    async fn standing(&mut self) -> Result<Standing, StoreError> {
+        let sql = "SELECT next_subject, next_sequence, \
+                     (SELECT digest FROM ledger_blocks ORDER BY last DESC LIMIT 1), \
+                     EXISTS (SELECT 1 FROM outbox) \
+                   FROM counters";
+        let rows = self.read("the counters", sqlx::query(sql), |row| {
+            let digest: Option<&[u8]> = row.try_get(2)?;
+            Ok(Standing {
+                next_subject: row.try_get(0)?,
+                next_sequence: row.try_get(1)?,
+                newest_block: digest.map(crate::store::common::fixed).transpose()?,
+                any_outbox: row.try_get(3)?,
+            })
+        });
+        rows.await?
+            .pop()
+            .ok_or_else(|| crate::store::common::corrupt("the counters", "no row"))
+    }
+
+    async fn contacts_by_key(&mut self, keys: &[Key<'_>]) -> Result<Vec<ContactRow>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            contact_columns!(),
+            " FROM json_each(?) j CROSS JOIN contacts c \
+             ON c.system = j.value ->> 0 AND c.external = j.value ->> 1"
+        );
+        self.read(
+            "contacts",
+            sqlx::query(sql).bind(json(keys)?),
+            Rows::contact,
+        )
+        .await
+    }
+
+    async fn contacts_by_link(&mut self, links: &[&str]) -> Result<Vec<ContactRow>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            contact_columns!(),
+            " FROM json_each(?) j CROSS JOIN contacts c \
+             INDEXED BY contacts_link ON c.link = j.value"
+        );
+        self.read(
+            "contacts",
+            sqlx::query(sql).bind(json(links)?),
+            Rows::contact,
+        )
+        .await
+    }
+
+    async fn contacts_by_load(
+        &mut self,
+        loads: &[(i64, i16)],
+    ) -> Result<Vec<ContactRow>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            contact_columns!(),
+            " FROM json_each(?) j \
+             CROSS JOIN load_members m ON m.load = j.value ->> 0 \
+             CROSS JOIN contacts c ON c.system = j.value ->> 1 AND c.external = m.external"
+        );
+        self.read(
+            "contacts",
+            sqlx::query(sql).bind(json(loads)?),
+            Rows::contact,
+        )
+        .await
+    }
+
+    async fn contacts_by_subject(
+        &mut self,
+        subjects: &[i64],
+    ) -> Result<Vec<ContactRow>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            contact_columns!(),
+            " FROM json_each(?) j CROSS JOIN contacts c \
+             INDEXED BY contacts_subject ON c.subject = j.value"
+        );
+        self.read(
+            "contacts",
+            sqlx::query(sql).bind(json(subjects)?),
+            Rows::contact,
+        )
+        .await
+    }
+
+    async fn subjects_by_ref(
+        &mut self,
+        refs: &[SubjectRef],
+    ) -> Result<Vec<SubjectRow>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            subject_columns!(),
+            " FROM json_each(?) j CROSS JOIN subjects s \
+             INDEXED BY subjects_ref ON s.ref = unhex(j.value)"
+        );
+        let refs: Vec<String> = refs.iter().map(SubjectRef::to_string).collect();
+        self.read(
+            "subjects",
+            sqlx::query(sql).bind(json(&refs)?),
+            Rows::subject,
+        )
+        .await
+    }
+
+    async fn subjects_by_id(&mut self, ids: &[i64]) -> Result<Vec<SubjectRow>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            subject_columns!(),
+            " FROM json_each(?) j CROSS JOIN subjects s \
+             ON s.id = j.value"
+        );
+        self.read("subjects", sqlx::query(sql).bind(json(ids)?), Rows::subject)
+            .await
+    }
+
+    async fn outbox_by_contact(&mut self, keys: &[Key<'_>]) -> Result<Vec<OutboxRow>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            outbox_columns!(),
+            " FROM json_each(?) j CROSS JOIN outbox o \
+             ON o.system = j.value ->> 0 AND o.external = j.value ->> 1"
+        );
+        self.read(
+            "the outbox",
+            sqlx::query(sql).bind(json(keys)?),
+            Rows::outbox,
+        )
+        .await
+    }
+
+    async fn loads(&mut self, keys: &[LoadKey]) -> Result<Vec<StoredLoad>, StoreError> {
+        let sql = "SELECT j.key, l.id, l.contacts FROM json_each(?) j CROSS JOIN loads l \
+                   ON l.system = j.value ->> 0 AND l.minute = j.value ->> 1 \
+                   AND l.actor = j.value ->> 2";
+        let keys: Vec<_> = keys
+            .iter()
+            .map(|key| (key.system, key.minute, &key.actor))
+            .collect();
+        let read = |row: &SqliteRow| {
+            let position: i64 = row.try_get(0)?;
+            Ok(StoredLoad {
+                position: position as usize,
+                id: row.try_get(1)?,
+                contacts: row.try_get(2)?,
+            })
+        };
+        self.read("loads", sqlx::query(sql).bind(json(&keys)?), read)
+            .await
+    }
+
+    async fn load_members(
+        &mut self,
+        whole: &[i64],
+        probed: &[i64],
+        externals: &[&str],
+    ) -> Result<Vec<(i64, String)>, StoreError> {
+        let sql = "SELECT m.load, m.external FROM json_each(?) l \
+                   CROSS JOIN load_members m ON m.load = l.value \
+                   UNION ALL \
+                   SELECT m.load, m.external FROM json_each(?) l CROSS JOIN json_each(?) j \
+                   CROSS JOIN load_members m ON m.load = l.value AND m.external = j.value";
+        let query = sqlx::query(sql)
+            .bind(json(whole)?)
+            .bind(json(probed)?)
+            .bind(json(externals)?);
+        self.read("loads", query, |row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            .await
+    }
+
+    async fn flips(
+        &mut self,
+        subjects: &[i64],
+        since: i64,
+    ) -> Result<Vec<(i64, String, i64)>, StoreError> {
+        let sql = "SELECT f.subject, f.purpose, count(*) FROM json_each(?) j \
+                   CROSS JOIN flips f INDEXED BY flips_subject \
+                   ON f.subject = j.value AND f.at >= ? GROUP BY f.subject, f.purpose";
+        let query = sqlx::query(sql).bind(json(subjects)?).bind(since);
+        let read = |row: &SqliteRow| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+        self.read("flips", query, read).await
+    }
+}
+
+#[async_trait]
+impl Writes for Session<'_> {
+    async fn advance_feed(&mut self, change: &FeedChange) -> Result<u64, StoreError> {
+        let FeedRow {
+            cursor,
+            drained,
+            polled_at,
+            loaded,
+            ..
+        } = change.row.clone();
+        let sql = "UPDATE systems SET cursor = ?, drained = ?, polled_at = ?, loaded = ? \
+                   WHERE id = ? AND cursor IS ?";
+        let query = sqlx::query(sql)
+            .bind(cursor)
+            .bind(drained)
+            .bind(polled_at)
+            .bind(loaded)
+            .bind(change.system)
+            .bind(change.follows.clone());
+        self.write("the feed", query).await
+    }
+
+    async fn put_subjects(&mut self, rows: &[&SubjectRow]) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO subjects (id, ref, address, verdicts, remembered, findings) \
+                   SELECT j.value ->> 0, substr(?2, 1 + 16 * j.key, 16), j.value ->> 1, \
+                     j.value ->> 2, j.value ->> 3, j.value ->> 4 FROM jsonb_each(?1) j WHERE true \
+                   ON CONFLICT (id) DO UPDATE SET address = excluded.address, \
+                     verdicts = excluded.verdicts, remembered = excluded.remembered, \
+                     findings = excluded.findings WHERE ref = excluded.ref";
+        let refs = joined(rows.iter().map(|row| &row.subject.0));
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                (
+                    row.id,
+                    &row.address,
+                    &row.verdicts,
+                    &row.remembered,
+                    &row.findings,
+                )
+            })
+            .collect();
+        self.write("subjects", sqlx::query(sql).bind(json(&rows)?).bind(refs))
+            .await
+    }
+
+    async fn put_contacts(&mut self, rows: &[&ContactRow]) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO contacts (system, external, subject, own_subject, link, created, \
+                     modified, read_at, life, merged_into, written_seq, record) \
+                   SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, \
+                     j.value ->> 4, j.value ->> 5, j.value ->> 6, j.value ->> 7, j.value ->> 8, \
+                     j.value ->> 9, j.value ->> 10, j.value ->> 11 FROM jsonb_each(?) j WHERE true \
+                   ON CONFLICT (system, external) DO UPDATE SET subject = excluded.subject, \
+                     own_subject = excluded.own_subject, link = excluded.link, \
+                     created = excluded.created, modified = excluded.modified, \
+                     read_at = excluded.read_at, life = excluded.life, \
+                     merged_into = excluded.merged_into, written_seq = excluded.written_seq, \
+                     record = excluded.record";
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                let place = (row.subject, row.own_subject, &row.link);
+                let times = (row.created, row.modified, row.read_at);
+                let rest = (row.life, &row.merged_into, row.written_seq, &row.record);
+                (
+                    row.system,
+                    &row.external,
+                    place.0,
+                    place.1,
+                    place.2,
+                    times.0,
+                    times.1,
+                    times.2,
+                    rest.0,
+                    rest.1,
+                    rest.2,
+                    rest.3,
+                )
+            })
+            .collect();
+        self.write("contacts", sqlx::query(sql).bind(json(&rows)?))
+            .await
+    }
+
+    async fn update_contacts(&mut self, rows: &[&ContactRow]) -> Result<u64, StoreError> {
+        let sql = "UPDATE contacts AS c SET own_subject = j.value ->> 2, created = j.value ->> 3, \
+                     modified = j.value ->> 4, read_at = j.value ->> 5, \
+                     merged_into = j.value ->> 6, written_seq = j.value ->> 7, \
+                     record = j.value ->> 8 FROM jsonb_each(?) j \
+                   WHERE c.system = j.value ->> 0 AND c.external = j.value ->> 1";
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                (
+                    row.system,
+                    &row.external,
+                    row.own_subject,
+                    row.created,
+                    row.modified,
+                    row.read_at,
+                    &row.merged_into,
+                    row.written_seq,
+                    &row.record,
+                )
+            })
+            .collect();
+        self.write("contacts", sqlx::query(sql).bind(json(&rows)?))
+            .await
+    }
+
+    async fn drop_outbox(&mut self, keys: &[&WriteKey]) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM outbox WHERE (system, external, lane) IN \
+                   (SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?))";
+        let keys: Vec<_> = keys
+            .iter()
+            .map(|key| (key.system, &key.external, key.lane))
+            .collect();
+        self.write("the outbox", sqlx::query(sql).bind(json(&keys)?))
+            .await
+    }
+
+    async fn put_outbox(&mut self, rows: &[&OutboxRow]) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO outbox (system, external, lane, subject, version, changes, state, \
+                     in_flight, decided_at, not_before, attempts, claimed_until, last_error) \
+                   SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, \
+                     j.value ->> 4, j.value ->> 5, j.value ->> 6, j.value ->> 7, j.value ->> 8, \
+                     j.value ->> 9, j.value ->> 10, j.value ->> 11, j.value ->> 12 \
+                   FROM jsonb_each(?) j WHERE true \
+                   ON CONFLICT (system, external, lane) DO UPDATE SET subject = excluded.subject, \
+                     version = excluded.version, changes = excluded.changes, \
+                     state = excluded.state, in_flight = excluded.in_flight, \
+                     decided_at = excluded.decided_at, not_before = excluded.not_before, \
+                     attempts = excluded.attempts, claimed_until = excluded.claimed_until, \
+                     last_error = excluded.last_error";
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                (
+                    row.key.system,
+                    &row.key.external,
+                    row.key.lane,
+                    row.subject,
+                    row.version,
+                    &row.changes,
+                    row.state,
+                    &row.in_flight,
+                    row.decided_at,
+                    row.not_before,
+                    row.attempts,
+                    row.claimed_until,
+                    &row.last_error,
+                )
+            })
+            .collect();
+        self.write("the outbox", sqlx::query(sql).bind(json(&rows)?))
+            .await
+    }
+
+    async fn put_load_members(&mut self, members: &[(&LoadKey, &str)]) -> Result<(), StoreError> {
+        let rows: Vec<_> = members
+            .iter()
+            .map(|(key, external)| (key.system, key.minute, &key.actor, external))
+            .collect();
+        let rows = json(&rows)?;
+        let count = "INSERT INTO loads (system, minute, actor, contacts) \
+                     SELECT g.system, g.minute, g.actor, g.contacts FROM ( \
+                       SELECT j.value ->> 0 AS system, j.value ->> 1 AS minute, \
+                         j.value ->> 2 AS actor, count(*) AS contacts FROM jsonb_each(?) j \
+                       WHERE NOT EXISTS (SELECT 1 FROM loads l CROSS JOIN load_members m \
+                         ON m.load = l.id AND m.external = j.value ->> 3 \
+                         WHERE l.system = j.value ->> 0 AND l.minute = j.value ->> 1 \
+                         AND l.actor = j.value ->> 2) \
+                       GROUP BY 1, 2, 3) g WHERE true \
+                     ON CONFLICT (system, minute, actor) \
+                     DO UPDATE SET contacts = contacts + excluded.contacts";
+        self.write("loads", sqlx::query(count).bind(rows.clone()))
+            .await?;
+        let add = "INSERT INTO load_members (load, external) \
+                   SELECT l.id, j.value ->> 3 FROM jsonb_each(?) j CROSS JOIN loads l \
+                   ON l.system = j.value ->> 0 AND l.minute = j.value ->> 1 \
+                   AND l.actor = j.value ->> 2 WHERE true ON CONFLICT DO NOTHING";
+        self.write("loads", sqlx::query(add).bind(rows)).await?;
+        Ok(())
+    }
+
+    async fn put_flips(&mut self, flips: &[Flip]) -> Result<(), StoreError> {
+        let sql = "INSERT INTO flips (subject, purpose, withdrawn, system, at) \
+                   SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, \
+                     j.value ->> 4 FROM jsonb_each(?) j";
+        let rows: Vec<_> = flips
+            .iter()
+            .map(|flip| {
+                (
+                    flip.subject,
+                    &flip.purpose,
+                    flip.withdrawn,
+                    flip.system,
+                    flip.at,
+                )
+            })
+            .collect();
+        self.write("flips", sqlx::query(sql).bind(json(&rows)?))
+            .await?;
+        Ok(())
+    }
+
+    async fn put_quarantine(&mut self, rows: &[&QuarantineRow]) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO quarantine (system, external, reason, seen_at, raw) \
+                   SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, \
+                     substr(?2, 1 + (j.value ->> 4), j.value ->> 5) FROM jsonb_each(?1) j \
+                   WHERE true ON CONFLICT (system, external) \
+                   DO UPDATE SET reason = excluded.reason, raw = excluded.raw \
+                   WHERE reason <> excluded.reason OR raw <> excluded.raw";
+        let raw: Vec<u8> = rows.iter().flat_map(|row| &row.raw).copied().collect();
+        let mut start = 0;
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                let from = start;
+                start += row.raw.len();
+                (
+                    row.system,
+                    &row.external,
+                    &row.reason,
+                    row.seen_at,
+                    from,
+                    row.raw.len(),
+                )
+            })
+            .collect();
+        self.write(
+            "the quarantine",
+            sqlx::query(sql).bind(json(&rows)?).bind(raw),
+        )
+        .await
+    }
+
+    async fn heal(&mut self, keys: &[Key<'_>]) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM quarantine WHERE (system, external) IN \
+                   (SELECT value ->> 0, value ->> 1 FROM json_each(?))";
+        self.write("the quarantine", sqlx::query(sql).bind(json(keys)?))
+            .await
+    }
+
+    async fn append(&mut self, sealed: &Sealed<'_>) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO ledger (seq, at, kind, subject, system, body, digest) \
+                   SELECT ?3 + j.key, j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, \
+                     j.value ->> 4, substr(?2, 1 + 32 * j.key, 32) FROM jsonb_each(?1) j";
+        let rows: Vec<_> = sealed
+            .drafts
+            .iter()
+            .map(|draft| {
+                (
+                    draft.at,
+                    draft.kind,
+                    draft.subject,
+                    draft.system,
+                    &draft.body,
+                )
+            })
+            .collect();
+        let block = &sealed.block;
+        let query = sqlx::query(sql)
+            .bind(json(&rows)?)
+            .bind(joined(sealed.digests.iter()))
+            .bind(block.first);
+        let written = self.write("the ledger", query).await?;
+        let sql = "INSERT INTO ledger_blocks (first, last, digest, at) VALUES (?, ?, ?, ?)";
+        let query = sqlx::query(sql)
+            .bind(block.first)
+            .bind(block.last)
+            .bind(block.digest.to_vec())
+            .bind(block.at);
+        self.write("the ledger", query).await?;
+        Ok(written)
+    }
+
+    async fn advance_counters(&mut self, subject: i64, sequence: i64) -> Result<(), StoreError> {
+        let sql = "UPDATE counters SET next_subject = ?, next_sequence = ?";
+        self.write(
+            "the counters",
+            sqlx::query(sql).bind(subject).bind(sequence),
+        )
+        .await?;
+        Ok(())
+    }
+}
