@@ -11,3 +11,4 @@ pub mod consent;
 pub mod runtime;
 pub mod store;
 pub mod sync;
+pub mod web;

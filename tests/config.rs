@@ -137,7 +137,7 @@ fn the_example_is_accepted_and_means_what_it_says() {
     let salesforce = checked.system("salesforce").expect("configured");
     assert!(salesforce.enabled);
     assert!(matches!(salesforce.schedule, Schedule::Immediate));
-    assert_eq!(salesforce.max_lag, Duration::from_secs(905));
+    assert_eq!(salesforce.max_lag, Duration::from_secs(900));
     assert_eq!(salesforce.carries.len(), 3);
     let SystemKind::Salesforce(settings) = &salesforce.kind else {
         panic!("a salesforce system");
@@ -362,10 +362,10 @@ fn a_number_out_of_bounds_is_refused_with_its_bounds() {
         "policy.grant_settle_secs: must be 0 to 86400 seconds, but is -1",
     );
     refuses(
-        "# max_lag_secs = 905",
-        "max_lag_secs = 600",
-        "systems.salesforce.max_lag_secs: must be more than overlap_secs + lag_secs + \
-         poll_interval_secs (665), or the daemon is never ready",
+        "# max_lag_secs = 900",
+        "max_lag_secs = 60",
+        "systems.salesforce.max_lag_secs: must be more than lag_secs + \
+         poll_interval_secs (65), or the daemon is never ready",
     );
 }
 

@@ -12,6 +12,9 @@ use chrono_tz::Tz;
 use croner::parser::{CronParser, Seconds, Year};
 use std::time::Duration;
 
+/// The lag bound unless polls are rare.
+const LEAST_DEFAULT_MAX_LAG: Duration = Duration::from_secs(900);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Salesforce,
@@ -152,11 +155,11 @@ fn schedule(table: &Table<'_>, time_zone: Option<Tz>) -> Schedule {
     }
 }
 
-/// What is read trails the present by the overlap, the lag and one poll; a bound below that could
-/// never be met.
+/// What is read trails the present by up to the lag and one poll; a bound below that could never be
+/// met.
 fn max_lag(table: &Table<'_>, poll_interval: Duration, platform: &PlatformSettings) -> Duration {
-    let floor = platform.overlap + platform.lag + poll_interval;
-    let default = floor + 4 * poll_interval;
+    let floor = platform.lag + poll_interval;
+    let default = LEAST_DEFAULT_MAX_LAG.max(floor + 4 * poll_interval);
     if table.item("max_lag_secs").is_none() {
         return default;
     }
@@ -165,8 +168,7 @@ fn max_lag(table: &Table<'_>, poll_interval: Duration, platform: &PlatformSettin
         table.fault(
             "max_lag_secs",
             format!(
-                "must be more than overlap_secs + lag_secs + poll_interval_secs ({}), or the daemon is \
-                 never ready",
+                "must be more than lag_secs + poll_interval_secs ({}), or the daemon is never ready",
                 floor.as_secs()
             ),
         );

@@ -1,0 +1,293 @@
+//! `/metrics`: figures for Prometheus.
+//!
+//! Counters and durations are recorded where things happen; figures of the store, which cost a
+//! query, are refreshed by [`Refresher`] at a steady pace and never by a scrape. Labels are system
+//! names, lanes, kinds of call and classes of fault, so their number is bounded, and no label can
+//! hold anything of a person.
+
+use super::router::App;
+use crate::connector::Connector;
+use crate::consent::At;
+use crate::runtime::clock::Clock;
+use crate::runtime::health::Board;
+use crate::store::{Figures, Store, SystemFigures};
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Time between two refreshes of the store's figures.
+pub const REFRESH: Duration = Duration::from_secs(15);
+/// Bounds of the buckets for durations of polls, seconds.
+const POLL_BUCKETS: &[f64] = &[
+    0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0,
+];
+
+/// Starts to collect metrics in this process.
+///
+/// # Errors
+/// When it was called before.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let matcher = Matcher::Full("consentd_poll_duration_seconds".to_owned());
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(matcher, POLL_BUCKETS)?
+        .install_recorder()?;
+    describe();
+    Ok(handle)
+}
+
+fn describe() {
+    for (name, unit, what) in [
+        ("consentd_ready", Unit::Count, "1 while /readyz answers 200"),
+        (
+            "consentd_store_writable",
+            Unit::Count,
+            "1 while the state store can be written",
+        ),
+        (
+            "consentd_feed_lag_seconds",
+            Unit::Seconds,
+            "Time since everything was read up to",
+        ),
+        ("consentd_contacts", Unit::Count, "Live contacts"),
+        (
+            "consentd_contacts_unmatched",
+            Unit::Count,
+            "Live contacts without a usable address",
+        ),
+        (
+            "consentd_contacts_differing",
+            Unit::Count,
+            "Live contacts that do not show their verdict yet",
+        ),
+        (
+            "consentd_parity_ratio",
+            Unit::Count,
+            "Share of live contacts that show their verdict",
+        ),
+        (
+            "consentd_outbox_writes",
+            Unit::Count,
+            "Writes waiting to be sent, by lane",
+        ),
+        (
+            "consentd_held_writes",
+            Unit::Count,
+            "Writes that wait for a person",
+        ),
+        (
+            "consentd_dead_letters",
+            Unit::Count,
+            "Writes given up until an operator re-drives them",
+        ),
+        (
+            "consentd_quarantined_records",
+            Unit::Count,
+            "Records that could not be understood",
+        ),
+        (
+            "consentd_oldest_withdrawal_seconds",
+            Unit::Seconds,
+            "Age of the oldest withdrawal not yet acknowledged",
+        ),
+        (
+            "consentd_vendor_quota_used",
+            Unit::Count,
+            "Calls used of the vendor's daily allowance",
+        ),
+        (
+            "consentd_vendor_quota_allowed",
+            Unit::Count,
+            "The vendor's daily allowance of calls",
+        ),
+        ("consentd_subjects", Unit::Count, "People known, by address"),
+        (
+            "consentd_subjects_with_findings",
+            Unit::Count,
+            "People with a conflict, inconsistency or hold",
+        ),
+        (
+            "consentd_ledger_entries",
+            Unit::Count,
+            "Entries of the ledger",
+        ),
+    ] {
+        describe_gauge!(name, unit, what);
+    }
+    for (name, what) in [
+        (
+            "consentd_vendor_calls_total",
+            "Calls to the vendor, by kind",
+        ),
+        ("consentd_faults_total", "Failed calls and rows, by class"),
+        ("consentd_store_faults_total", "Failures of the state store"),
+        (
+            "consentd_contacts_read_total",
+            "Contacts read from the feed",
+        ),
+        (
+            "consentd_records_quarantined_total",
+            "Records put into quarantine",
+        ),
+        (
+            "consentd_rows_written_total",
+            "Rows written to the state store",
+        ),
+        ("consentd_writes_total", "Writes by what became of them"),
+        ("consentd_task_restarts_total", "Restarts of crashed tasks"),
+    ] {
+        describe_counter!(name, Unit::Count, what);
+    }
+    describe_histogram!(
+        "consentd_poll_duration_seconds",
+        Unit::Seconds,
+        "Time a complete poll took"
+    );
+}
+
+/// The text format of Prometheus.
+pub(super) async fn scrape(State(app): State<App>) -> impl IntoResponse {
+    (
+        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        app.metrics.render(),
+    )
+}
+
+/// A system whose figures are shown.
+#[derive(Clone)]
+pub struct Shown {
+    /// Number in the store.
+    pub number: i16,
+    /// Configured name.
+    pub name: String,
+    /// Its connector, unless it is switched off.
+    pub connector: Option<Arc<dyn Connector>>,
+}
+
+/// Keeps health and figures fresh: proves that the store can be written, and reads its figures.
+#[derive(Clone)]
+pub struct Refresher {
+    /// The state store.
+    pub store: Arc<dyn Store>,
+    /// Our clock.
+    pub clock: Arc<dyn Clock>,
+    /// Where the proof is noted.
+    pub board: Arc<Board>,
+    /// The systems.
+    pub systems: Vec<Shown>,
+    /// For upkeep: old observations are let go.
+    pub metrics: PrometheusHandle,
+    /// Time between two refreshes; [`REFRESH`] in the daemon.
+    pub every: Duration,
+}
+
+impl Refresher {
+    /// Refreshes until told to stop. A store that fails is noted, not an end.
+    pub async fn run(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            self.refresh().await;
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(self.every) => {}
+            }
+        }
+    }
+
+    /// One refresh.
+    pub async fn refresh(&self) {
+        let now = self.clock.now();
+        match self.store.probe_writable(now).await {
+            Ok(()) => self.board.store_written(now),
+            Err(fault) => {
+                tracing::warn!(%fault, "the state store cannot be written: {fault}");
+                self.board.store_failed();
+            }
+        }
+        match self.store.figures(now).await {
+            Ok(figures) => self.show_figures(&figures, now),
+            Err(fault) => tracing::warn!(%fault, "the store's figures cannot be read: {fault}"),
+        }
+        self.show_vendors();
+        self.show_readiness(now);
+        self.metrics.run_upkeep();
+    }
+
+    fn show_figures(&self, figures: &Figures, now: At) {
+        gauge!("consentd_subjects").set(figures.subjects as f64);
+        gauge!("consentd_subjects_with_findings").set(figures.with_findings as f64);
+        gauge!("consentd_ledger_entries").set(figures.ledger as f64);
+        for shown in &self.systems {
+            // A system that never ran has no figures: it shows as nought, not as absent.
+            let none = SystemFigures::default();
+            let found = figures
+                .systems
+                .iter()
+                .find(|figures| figures.system == shown.number);
+            show_system(&shown.name, found.unwrap_or(&none), now);
+        }
+    }
+
+    fn show_vendors(&self) {
+        for shown in &self.systems {
+            let Some(connector) = &shown.connector else {
+                continue;
+            };
+            let system = ("system", shown.name.clone());
+            if let Some(quota) = connector.quota() {
+                let labels = [system.clone()];
+                gauge!("consentd_vendor_quota_used", &labels).set(quota.used as f64);
+                gauge!("consentd_vendor_quota_allowed", &labels).set(quota.allowed as f64);
+            }
+            for (kind, calls) in connector.calls() {
+                let labels = [system.clone(), ("kind", kind.to_owned())];
+                counter!("consentd_vendor_calls_total", &labels).absolute(calls);
+            }
+        }
+    }
+
+    fn show_readiness(&self, now: At) {
+        let readiness = self.board.readiness(now);
+        gauge!("consentd_ready").set(f64::from(u8::from(readiness.is_ready())));
+        gauge!("consentd_store_writable").set(f64::from(u8::from(readiness.store_writable)));
+        for system in readiness.systems {
+            if let Some(lag) = system.lag {
+                gauge!("consentd_feed_lag_seconds", "system" => system.name).set(lag.as_secs_f64());
+            }
+        }
+    }
+}
+
+fn show_system(name: &str, figures: &SystemFigures, now: At) {
+    let system = ("system", name.to_owned());
+    let set = |metric: &'static str, value: f64| gauge!(metric, &[system.clone()]).set(value);
+    set("consentd_contacts", figures.live as f64);
+    set("consentd_contacts_unmatched", figures.unmatched as f64);
+    set("consentd_contacts_differing", figures.differing as f64);
+    set("consentd_parity_ratio", parity(figures));
+    set("consentd_held_writes", figures.held as f64);
+    set("consentd_dead_letters", figures.dead as f64);
+    set("consentd_quarantined_records", figures.quarantined as f64);
+    let age = figures
+        .oldest_withdrawal
+        .map_or(0, |since| now.since(At::from_micros(since)).max(0));
+    set("consentd_oldest_withdrawal_seconds", age as f64 / 1e6);
+    for (lane, writes) in [
+        ("withdrawal", figures.pending_withdrawals),
+        ("grant", figures.pending_grants),
+    ] {
+        let labels = [system.clone(), ("lane", lane.to_owned())];
+        gauge!("consentd_outbox_writes", &labels).set(writes as f64);
+    }
+}
+
+/// Share of live contacts that show their verdict; 1 when there is none.
+pub fn parity(figures: &SystemFigures) -> f64 {
+    if figures.live <= 0 {
+        return 1.0;
+    }
+    1.0 - (figures.differing as f64 / figures.live as f64).clamp(0.0, 1.0)
+}
