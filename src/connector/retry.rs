@@ -5,8 +5,8 @@
 
 use super::fault::{Fault, FaultClass};
 use super::http::{LEAST_PAUSE, MOST_PAUSE};
+use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff;
-use backoff::{ExponentialBackoff, SystemClock};
 use std::time::Duration;
 
 /// The bound of the first pause after passing trouble.
@@ -45,7 +45,7 @@ pub fn pause(attempt: u32, fault: &Fault, mut jitter: impl FnMut() -> f64) -> Du
 
 /// The bound of the pause after that many attempts.
 fn bound(attempt: u32, first: Duration) -> Duration {
-    let mut policy = ExponentialBackoff::<SystemClock> {
+    let mut policy = ExponentialBackoff {
         current_interval: first,
         initial_interval: first,
         // The jitter is drawn by the caller's own source of randomness.

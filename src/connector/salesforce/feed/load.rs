@@ -75,6 +75,10 @@ impl Step<'_> {
         self.load(state, started, None, None).await
     }
 
+    pub(super) async fn bulk(&self, state: State, bulk: Bulk) -> Result<Page, Fault> {
+        self.load(state, bulk.started, None, None).await
+    }
+
     /// One page of contacts.
     pub(super) async fn load(
         &self,
