@@ -159,7 +159,7 @@ impl Feed {
                 last,
                 next,
             } => step.load(state, started, last, next).await,
-            Phase::Bulk(_) => Err(Fault::new(FaultClass::Rejected, "x", "x")),
+            Phase::Bulk(bulk) => step.bulk(state, bulk).await,
             Phase::History { started, after } => step.all_history(state, started, after).await,
             Phase::Idle { until } => step.poll(state, until).await,
             Phase::Window(window) => step.window(state, window).await,

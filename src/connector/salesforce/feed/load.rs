@@ -55,9 +55,28 @@ impl Step<'_> {
             },
         };
         if total > settings.bulk_query_above as u64 {
-            return Err(Fault::new(FaultClass::Rejected, "x", "x"));
+            let bulk = Bulk {
+                started,
+                job: None,
+                locator: None,
+                rows: 0,
+                failed: 0,
+            };
+            return self
+                .bulk(
+                    State {
+                        phase: Phase::Bulk(bulk.clone()),
+                        ..state
+                    },
+                    bulk,
+                )
+                .await;
         }
         self.load(state, started, None, None).await
+    }
+
+    pub(super) async fn bulk(&self, state: State, bulk: Bulk) -> Result<Page, Fault> {
+        self.load(state, bulk.started, None, None).await
     }
 
     /// One page of contacts.

@@ -1,0 +1,9 @@
+//! What every connector has to do, tried against simulated vendors.
+//!
+//! The numbers (C…) are those of `docs/connector-spec.md`.
+
+mod bench;
+mod changes;
+mod reads;
+mod transport;
+mod writes;
