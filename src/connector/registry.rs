@@ -1,6 +1,6 @@
 //! From checked settings to connectors. The one place that knows every kind of system.
 
-use super::{Connector, Fault, salesforce};
+use super::{Connector, Fault, ascend, salesforce};
 use std::sync::Arc;
 
 /// The kinds of system, each with its settings.
@@ -8,6 +8,8 @@ use std::sync::Arc;
 pub enum SystemKind {
     /// A Salesforce org.
     Salesforce(salesforce::config::Settings),
+    /// A CU Ascend org on its platform transport.
+    Ascend(ascend::config::Settings),
 }
 
 /// Builds the connector of a system. Makes no call.
@@ -17,5 +19,6 @@ pub enum SystemKind {
 pub fn connect(kind: SystemKind) -> Result<Arc<dyn Connector>, Fault> {
     Ok(match kind {
         SystemKind::Salesforce(settings) => Arc::new(salesforce::Salesforce::new(settings)?),
+        SystemKind::Ascend(settings) => Arc::new(ascend::Ascend::new(settings)?),
     })
 }

@@ -2,6 +2,7 @@
 //!
 //! The numbers (C…) are those of `docs/connector-spec.md`.
 
+mod ascend;
 mod bench;
 mod changes;
 mod reads;

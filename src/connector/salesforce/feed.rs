@@ -321,7 +321,7 @@ fn loose_all(rows: &[HistoryRow], except: &HashSet<String>) -> Vec<Reading> {
 }
 
 /// Reads all pages of a small query.
-async fn all_pages(
+pub(in crate::connector) async fn all_pages(
     org: &Org,
     text: &str,
     all: bool,
