@@ -4,6 +4,7 @@
 
 mod ascend;
 mod bench;
+mod bulk;
 mod changes;
 mod reads;
 mod transport;

@@ -8,6 +8,7 @@
 //! Sources: REST guide (query, queryAll, getUpdated, getDeleted), object reference (system fields,
 //! contact history), app limits cheat sheet (cursors).
 
+mod bulk;
 mod load;
 mod net;
 mod window;
@@ -60,7 +61,7 @@ enum Phase {
         next: Option<String>,
     },
     /// All contacts by a bulk job.
-    Bulk(load::Bulk),
+    Bulk(bulk::Bulk),
     /// All field history, oldest first.
     History { started: i64, after: Option<Saved> },
     /// Nothing under way; changes before `until` are read.
