@@ -1,6 +1,6 @@
 //! From checked settings to connectors. The one place that knows every kind of system.
 
-use super::{Connector, Fault, FaultClass, salesforce};
+use super::{Connector, Fault, ascend, salesforce};
 use crate::config::SystemKind;
 use std::sync::Arc;
 
@@ -13,12 +13,6 @@ pub fn connect(kind: &SystemKind) -> Result<Arc<dyn Connector>, Fault> {
         SystemKind::Salesforce(settings) => {
             Arc::new(salesforce::Salesforce::new((**settings).clone())?)
         }
-        SystemKind::Ascend(_) => {
-            return Err(Fault::new(
-                FaultClass::Rejected,
-                "no-connector",
-                "the CU Ascend connector is not in this build",
-            ));
-        }
+        SystemKind::Ascend(settings) => Arc::new(ascend::Ascend::new((**settings).clone())?),
     })
 }

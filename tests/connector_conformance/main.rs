@@ -2,7 +2,9 @@
 //!
 //! The numbers (C…) are those of `docs/connector-spec.md`.
 
+mod ascend;
 mod bench;
+mod bulk;
 mod changes;
 mod reads;
 mod transport;
