@@ -4,11 +4,11 @@
 use crate::world::{
     ASCEND, CRM, MARKETING, NEWS, OURSELVES, PERSON, RECORDS, decided, row, rules, t, told, value,
 };
-use consentd::consent::plan::{agrees, desired};
+use consentd::consent::plan::{Change, agrees, desired};
 use consentd::consent::time::{MINUTE, SECOND};
 use consentd::consent::{
     At, Contact, Evidence, Precision, PurposeId, Reading, Rules, Shown, Status, SystemId, Told,
-    Viewpoint, observe, plan,
+    Verdict, Viewpoint, observe, plan,
 };
 use proptest::prelude::*;
 
@@ -194,16 +194,12 @@ impl World {
     /// Sends what the plan says. How many values were written.
     fn emit(&mut self, seen: bool) -> usize {
         let resolution = decided(&self.contacts, &self.rules);
-        let writes: Vec<(usize, Vec<(PurposeId, Option<Shown>, Shown)>)> =
+        let writes: Vec<(usize, Vec<Change>)> =
             plan(&resolution, &self.contacts, &self.rules, &|_| Vec::new())
                 .iter()
                 .filter_map(|write| {
                     let which = SYSTEMS.iter().position(|id| *id == write.contact.system)?;
-                    let changes = write
-                        .changes
-                        .iter()
-                        .map(|change| (change.purpose, change.from.clone(), change.to.clone()));
-                    Some((which, changes.collect()))
+                    Some((which, write.changes.clone()))
                 })
                 .collect();
         let mut written = 0;
@@ -213,14 +209,14 @@ impl World {
             let fake = &self.fakes[which];
             let current = changes
                 .iter()
-                .all(|(purpose, from, _)| fake.shows(*purpose) == from.as_ref())
+                .all(|change| fake.shows(change.purpose) == change.from.as_ref())
                 && (fake.modified_by == OURSELVES
                     || self.polled[which].is_some_and(|polled| fake.modified <= polled));
             if !current {
                 continue;
             }
             let mut under_way = Vec::new();
-            for (purpose, _, to) in changes {
+            for Change { purpose, to, .. } in changes {
                 self.tick();
                 self.fakes[which].save(purpose, &to, OURSELVES, self.now);
                 under_way.push((purpose, to));
@@ -239,7 +235,7 @@ impl World {
     /// What holds at every moment.
     fn holds(&self) {
         let resolution = decided(&self.contacts, &self.rules);
-        let status = |purpose| resolution.verdict(purpose).map(|verdict| verdict.status());
+        let status = |purpose| resolution.verdict(purpose).map(Verdict::status);
         if status(MARKETING) == Some(Status::Withdrawn) {
             assert_ne!(
                 status(NEWS),
@@ -311,7 +307,7 @@ proptest! {
         world.at_parity();
         let resolution = decided(&world.contacts, &world.rules);
         let verdict = resolution.verdict(MARKETING);
-        let status = verdict.map(|verdict| verdict.status());
+        let status = verdict.map(Verdict::status);
         match world.last {
             Some((_, Status::Withdrawn, _)) => {
                 prop_assert_eq!(status, Some(Status::Withdrawn), "a last opt-out always wins");
