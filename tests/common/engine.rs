@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Keeps the faults it hears of.
 #[derive(Default)]
-pub struct Ear(pub Mutex<Vec<Fault>>);
+pub(crate) struct Ear(pub(crate) Mutex<Vec<Fault>>);
 
 impl Listener for Ear {
     fn hear(&self, _system: &str, event: Event) {
@@ -28,18 +28,18 @@ impl Listener for Ear {
 }
 
 /// See the module's documentation.
-pub struct Rig {
-    pub sandbox: Sandbox,
-    pub folder: tempfile::TempDir,
-    pub checked: Checked,
-    pub store: Arc<dyn Store>,
-    pub members: Vec<Arc<Member>>,
-    pub rules: Vec<SystemRules>,
-    pub ear: Arc<Ear>,
+pub(crate) struct Rig {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) checked: Checked,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) members: Vec<Arc<Member>>,
+    pub(crate) rules: Vec<SystemRules>,
+    pub(crate) ear: Arc<Ear>,
 }
 
 /// The configuration of the rig.
-pub fn config_text(sandbox: &Sandbox, folder: &Path) -> String {
+pub(crate) fn config_text(sandbox: &Sandbox, folder: &Path) -> String {
     use std::os::unix::fs::PermissionsExt;
     let secret = |name: &str, content: &str| {
         let path = folder.join(name);
@@ -107,7 +107,7 @@ system_field = "Ascend_ID__c"
 
 impl Rig {
     /// Starts two orgs with so many contacts each, and an engine that has read nothing yet.
-    pub async fn start(contacts: usize) -> Self {
+    pub(crate) async fn start(contacts: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let sandbox = Sandbox::start(Options {
             contacts,
@@ -133,7 +133,7 @@ impl Rig {
     }
 
     /// Reads every feed until it is drained.
-    pub async fn poll(&self) {
+    pub(crate) async fn poll(&self) {
         for (member, rules) in self.members.iter().zip(&self.rules) {
             poll::poll(member, rules, &CancellationToken::new())
                 .await
@@ -142,7 +142,7 @@ impl Rig {
     }
 
     /// Reads the feed of one system until it is drained.
-    pub async fn poll_one(&self, name: &str) -> Result<(), String> {
+    pub(crate) async fn poll_one(&self, name: &str) -> Result<(), String> {
         let index = self
             .members
             .iter()
@@ -155,12 +155,12 @@ impl Rig {
     }
 
     /// Our clock.
-    pub fn now(&self) -> At {
+    pub(crate) fn now(&self) -> At {
         clock::Clock::now(&clock::System)
     }
 
     /// Sends every due write once.
-    pub async fn emit(&self) -> usize {
+    pub(crate) async fn emit(&self) -> usize {
         let mut claimed = 0;
         for member in &self.members {
             // A fault of the whole call is what some tests want; the next round tries again.
@@ -173,7 +173,7 @@ impl Rig {
 
     /// Polls and emits until nothing has been left to do for longer than any change needs to show
     /// in the feeds. Dead letters and held writes do not count.
-    pub async fn settle(&self) {
+    pub(crate) async fn settle(&self) {
         let mut quiet = 0;
         for _ in 0..100 {
             self.poll().await;
@@ -198,21 +198,21 @@ impl Rig {
     }
 
     /// Long enough for a change of now to show in the next poll.
-    pub async fn until_visible() {
+    pub(crate) async fn until_visible() {
         tokio::time::sleep(Duration::from_millis(3_500)).await;
     }
 
     /// Builds the engine anew on the same store, as a restart does.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         let (members, rules) = build(&self.checked, &self.store, &self.ear).await;
         self.members = members;
         self.rules = rules;
     }
 
     /// A person in both orgs: one new contact in each, linked by the Ascend id. Not read yet.
-    pub fn person(&self, name: &str) -> Pair {
+    pub(crate) fn person(&self, name: &str) -> Pair {
         let address = format!("{name}@rig.example");
-        let donor = format!("77{:08}", name.bytes().map(u64::from).sum::<u64>());
+        let donor = format!("D-{name}");
         let create = |org: &Org, fields: Value| {
             org.create("Contact", &object(fields), SPECIALIST, None)
                 .unwrap()
@@ -230,13 +230,13 @@ impl Rig {
     }
 
     /// Sets or clears Email Opt Out as that user.
-    pub fn opt(&self, org: &Org, id: &str, out: bool, by: &str) {
+    pub(crate) fn opt(&self, org: &Org, id: &str, out: bool, by: &str) {
         org.edit(id, &object(json!({ "HasOptedOutOfEmail": out })), by)
             .unwrap();
     }
 
     /// Whether the person is opted out in Salesforce and in Ascend.
-    pub fn shown(&self, pair: &Pair) -> (bool, bool) {
+    pub(crate) fn shown(&self, pair: &Pair) -> (bool, bool) {
         let out = |org: &Org, id: &str| org.contact(id).is_some_and(|contact| contact.opted_out);
         (
             out(self.sandbox.salesforce(), &pair.salesforce),
@@ -246,7 +246,7 @@ impl Rig {
 
     /// Both orgs agree on everybody who is linked, but for younger duplicates that withdrew: those
     /// are protected and reported, and the oldest speaks (R6).
-    pub fn assert_parity(&self) {
+    pub(crate) fn assert_parity(&self) {
         let younger = |org: &Org, id: &str| {
             let contact = org.contact(id).unwrap();
             let address = contact.address.clone().unwrap_or_default();
@@ -281,18 +281,18 @@ impl Rig {
 
 /// A person's contact in each org.
 #[derive(Clone)]
-pub struct Pair {
-    pub salesforce: String,
-    pub ascend: String,
+pub(crate) struct Pair {
+    pub(crate) salesforce: String,
+    pub(crate) ascend: String,
 }
 
 /// The fields of a record.
-pub fn object(fields: Value) -> Map<String, Value> {
+pub(crate) fn object(fields: Value) -> Map<String, Value> {
     serde_json::from_value(fields).unwrap()
 }
 
 /// The orgs keep whole seconds: two acts within one would tie.
-pub async fn next_second() {
+pub(crate) async fn next_second() {
     tokio::time::sleep(Duration::from_millis(1_050)).await;
 }
 
