@@ -1,6 +1,7 @@
 //! A simulated org with a connector to it.
 
-use consentd::connector::registry::{SystemKind, connect};
+use consentd::config::SystemKind;
+use consentd::connector::registry::connect;
 use consentd::connector::salesforce::config::{Field, Grant, PlatformSettings, Settings};
 use consentd::connector::{Connector, Cursor, Fault, Outcome, Page, WriteRequest};
 use consentd::consent::{At, Polarity, PurposeId, Reading, Shown};
@@ -40,7 +41,7 @@ impl Bench {
         .unwrap();
         let mut settings = settings(&sandbox, sandbox.salesforce());
         change(&mut settings);
-        let connector = connect(SystemKind::Salesforce(settings)).unwrap();
+        let connector = connect(&SystemKind::Salesforce(Box::new(settings))).unwrap();
         Self { sandbox, connector }
     }
 

@@ -1,6 +1,8 @@
 //! Windows of changes.
 
 use crate::bench::*;
+use consentd::config::SystemKind;
+use consentd::connector::registry::connect;
 use consentd::consent::{At, Life, Shown};
 use consentd_sandbox::{CallKind, Fault, Rule};
 use std::collections::BTreeSet;
@@ -195,14 +197,9 @@ async fn c27_a_window_resumed_after_a_restart_tells_its_history_again() {
     bench.wait(60);
     let first = bench.connector.read(Some(&start.cursor)).await.unwrap();
     assert!(first.more);
-    let restarted = consentd::connector::registry::connect(
-        consentd::connector::registry::SystemKind::Salesforce({
-            let mut settings = settings(&bench.sandbox, bench.org());
-            settings.platform.page_rows = 200;
-            settings
-        }),
-    )
-    .unwrap();
+    let mut settings = settings(&bench.sandbox, bench.org());
+    settings.platform.page_rows = 200;
+    let restarted = connect(&SystemKind::Salesforce(Box::new(settings))).unwrap();
     let rest = drain(&*restarted, Some(first.next.clone())).await.unwrap();
     for id in &ids {
         let told = first
