@@ -124,7 +124,7 @@ async fn c71_a_pause_that_is_asked_for_is_passed_on() {
         })
         .unwrap();
     let fault = bench.connector.read(None).await.unwrap_err();
-    assert_eq!(fault.retry_after, Some(Duration::from_secs(120)));
+    assert_eq!(fault.retry_after, Some(Duration::from_mins(2)));
 }
 
 #[tokio::test]
