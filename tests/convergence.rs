@@ -193,11 +193,11 @@ async fn g17_a_queued_opt_in_that_an_opt_out_overtakes_is_never_sent() {
     rig.sandbox.ascend().reset_calls();
     next_second().await;
     rig.opt(rig.sandbox.salesforce(), &ann.salesforce, IN, SPECIALIST);
-    tokio::time::sleep(std::time::Duration::from_millis(2_200)).await;
+    Rig::until_visible().await;
     rig.poll().await;
     // The opt-in is in the outbox and waits for `grant_settle`; before it goes out:
     rig.opt(rig.sandbox.salesforce(), &ann.salesforce, OUT, AGENT);
-    tokio::time::sleep(std::time::Duration::from_millis(2_200)).await;
+    Rig::until_visible().await;
     rig.poll().await;
     rig.settle().await;
     assert_eq!(rig.shown(&ann), (OUT, OUT));
@@ -349,7 +349,7 @@ async fn r40_a_poison_record_is_set_aside_and_the_page_goes_on() {
         .unwrap();
     rig.opt(rig.sandbox.salesforce(), &ann.salesforce, OUT, AGENT);
     rig.opt(rig.sandbox.salesforce(), &bob.salesforce, OUT, AGENT);
-    tokio::time::sleep(std::time::Duration::from_millis(2_200)).await;
+    Rig::until_visible().await;
     rig.poll().await;
     let set_aside = rig.store.quarantined(None, 10).await.unwrap();
     assert_eq!(
@@ -399,7 +399,7 @@ async fn r36_one_systems_outage_delays_no_other() {
         .set_fault(Fault::UnavailableHtml)
         .unwrap();
     rig.opt(rig.sandbox.salesforce(), &ann.salesforce, OUT, AGENT);
-    tokio::time::sleep(std::time::Duration::from_millis(2_200)).await;
+    Rig::until_visible().await;
     rig.poll_one("salesforce").await.unwrap();
     let refused = rig.poll_one("ascend").await.unwrap_err();
     assert!(refused.contains("503"), "{refused}");

@@ -346,7 +346,7 @@ impl<'a> Workbench<'a> {
         }
         let mut homes: Vec<(usize, Option<i64>)> = Vec::new();
         for (index, item) in self.items.iter().enumerate() {
-            let home = self.followed(item, &shared).or(item.own_subject);
+            let home = self.linked(item, &shared).or(item.own_subject);
             if home != item.subject {
                 homes.push((index, home));
             }
@@ -357,28 +357,36 @@ impl<'a> Workbench<'a> {
         Ok(())
     }
 
-    /// R58: the subject of the contact this one is linked to, where exactly one subject answers.
-    fn followed(&self, item: &Item, shared: &HashMap<(SystemId, &str), Vec<usize>>) -> Option<i64> {
+    /// R58: where a link makes this contact belong; none where its own address decides.
+    ///
+    /// The followers' home is the one subject that the anchors' addresses name. An anchor without a
+    /// usable address of its own belongs where its follower belongs.
+    fn linked(&self, item: &Item, shared: &HashMap<(SystemId, &str), Vec<usize>>) -> Option<i64> {
         let id = item.link.as_deref()?;
+        let system = item.contact.system;
         let link = self
             .frame
             .links
             .iter()
-            .find(|link| link.follower == item.contact.system)?;
-        // Two followers with one id: the anchor's link points at several, so neither is meant.
-        if shared
-            .get(&(link.follower, id))
-            .is_some_and(|twins| twins.len() > 1)
-        {
+            .find(|link| link.follower == system || link.anchor == system)?;
+        if link.anchor == system && item.own_subject.is_some() {
             return None;
         }
-        let anchors = shared.get(&(link.anchor, id))?;
-        let mut homes = anchors
-            .iter()
-            .filter_map(|index| self.items.get(*index))
-            .map(|item| item.own_subject);
-        let first = homes.next()??;
-        homes.all(|home| home == Some(first)).then_some(first)
+        let live = |system: SystemId| {
+            let found = shared.get(&(system, id)).map_or(&[][..], Vec::as_slice);
+            found.iter().filter_map(|index| self.items.get(*index))
+        };
+        // Two followers with one id: the anchor's link points at several, so neither is meant.
+        let mut followers = live(link.follower);
+        let follower = followers.next()?;
+        if followers.next().is_some() {
+            return None;
+        }
+        let mut homes = live(link.anchor).filter_map(|anchor| anchor.own_subject);
+        match homes.next() {
+            Some(home) => homes.all(|other| other == home).then_some(home),
+            None => follower.own_subject,
+        }
     }
 
     /// R3, R14: a contact leaves one subject, where its withdrawals are remembered, and joins

@@ -5,7 +5,7 @@ use consentd::config::{self, Checked, Disk};
 use consentd::connector::Fault;
 use consentd::consent::{At, SystemRules};
 use consentd::runtime::clock;
-use consentd::store::{self, Access, Store};
+use consentd::store::{self, Access, CLAIMED, OutboxRow, PENDING, Store};
 use consentd::sync::engine::{Event, Listener, Member, Parts, assemble};
 use consentd::sync::{emit, poll};
 use consentd_sandbox::{Options, Org, RECORDS, SPECIALIST, Sandbox};
@@ -171,21 +171,35 @@ impl Rig {
         claimed
     }
 
-    /// Polls and emits until four rounds in a row have nothing to do.
+    /// Polls and emits until nothing has been left to do for longer than any change needs to show
+    /// in the feeds. Dead letters and held writes do not count.
     pub async fn settle(&self) {
         let mut quiet = 0;
-        for _ in 0..60 {
+        for _ in 0..100 {
             self.poll().await;
-            quiet = if self.emit().await == 0 { quiet + 1 } else { 0 };
-            if quiet >= 5 {
+            let idle = self.emit().await == 0 && self.waiting().await == 0;
+            quiet = if idle { quiet + 1 } else { 0 };
+            if quiet >= 8 {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(600)).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
         }
         panic!(
             "the systems do not come to rest; faults: {:?}",
             self.ear.0.lock().unwrap()
         );
+    }
+
+    /// Writes that are still to be sent.
+    async fn waiting(&self) -> usize {
+        let outbox = self.store.outbox(0, 10_000).await.unwrap();
+        let waits = |row: &&OutboxRow| row.state == PENDING || row.state == CLAIMED;
+        outbox.iter().filter(waits).count()
+    }
+
+    /// Long enough for a change of now to show in the next poll.
+    pub async fn until_visible() {
+        tokio::time::sleep(Duration::from_millis(3_500)).await;
     }
 
     /// Builds the engine anew on the same store, as a restart does.
@@ -230,22 +244,56 @@ impl Rig {
         )
     }
 
-    /// Both orgs agree on everybody who is linked.
+    /// Both orgs agree on everybody who is linked, but for younger duplicates that withdrew: those
+    /// are protected and reported, and the oldest speaks (R6).
     pub fn assert_parity(&self) {
+        let younger = |org: &Org, id: &str| {
+            let contact = org.contact(id).unwrap();
+            let address = contact.address.clone().unwrap_or_default();
+            org.contacts_by_address(&address).iter().any(|other| {
+                !other.deleted && (other.created, &other.id) < (contact.created, &contact.id)
+            })
+        };
         let parity = self.sandbox.parity();
-        let shown: Vec<_> = parity
+        let unexplained: Vec<_> = parity
             .differences
             .iter()
-            .take(20)
-            .map(|row| {
-                (
-                    self.sandbox.salesforce().contact(&row.salesforce),
-                    self.sandbox.ascend().contact(&row.ascend),
-                )
-            })
+            .filter(
+                |row| match (row.salesforce_opted_out, row.ascend_opted_out) {
+                    (true, _) => !younger(self.sandbox.salesforce(), &row.salesforce),
+                    _ => !younger(self.sandbox.ascend(), &row.ascend),
+                },
+            )
             .collect();
-        assert_eq!(parity.different, 0, "of {} pairs; {shown:#?}", parity.equal);
+        assert!(
+            unexplained.is_empty(),
+            "of {} pairs: {unexplained:#?}",
+            parity.equal
+        );
+        assert!(
+            parity.different < 10,
+            "{} of {} pairs differ",
+            parity.different,
+            parity.equal
+        );
     }
+}
+
+/// A person's contact in each org.
+#[derive(Clone)]
+pub struct Pair {
+    pub salesforce: String,
+    pub ascend: String,
+}
+
+/// The fields of a record.
+pub fn object(fields: Value) -> Map<String, Value> {
+    serde_json::from_value(fields).unwrap()
+}
+
+/// The orgs keep whole seconds: two acts within one would tie.
+pub async fn next_second() {
+    tokio::time::sleep(Duration::from_millis(1_050)).await;
 }
 
 async fn build(

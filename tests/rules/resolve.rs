@@ -753,6 +753,18 @@ fn r20_a_void_tick_is_explained() {
 }
 
 #[test]
+fn r20_a_box_ticked_before_the_opt_out_was_not_void() {
+    let resolution = decided(
+        &[sf("a")
+            .says(NEWS, granted(5))
+            .says(MARKETING, withdrawn(10))
+            .says(MARKETING, granted(20))],
+        &rules(),
+    );
+    assert_eq!(why_lost(&resolution, NEWS, "a"), Some(Loss::Earlier));
+}
+
+#[test]
 fn r20_purposes_beside_the_tree_are_left_alone() {
     let rules = rules();
     let resolution = decided(

@@ -1,0 +1,447 @@
+//! The guarantees of the core as properties. `PROPTEST_CASES` raises the number of cases.
+
+mod model;
+mod world;
+
+use consentd::consent::resolve::Finding;
+use consentd::consent::{
+    At, Contact, Evidence, Life, PurposeId, Reading, Resolution, Shown, Statement, Status, Told,
+    observe, plan,
+};
+use proptest::prelude::*;
+use world::{
+    ASCEND, CRM, LOADER, MARKETING, NEWS, OURSELVES, PERSON, RECORDS, decided, rules, statement,
+    statements, t, view,
+};
+
+type Said = (usize, PurposeId, Statement);
+
+/// One contact a system, and a younger duplicate in the first.
+fn contacts() -> Vec<Contact> {
+    [
+        (CRM, "a", 0),
+        (CRM, "b", 1),
+        (ASCEND, "x", 0),
+        (RECORDS, "1", 0),
+    ]
+    .into_iter()
+    .map(|(system, id, created)| Contact {
+        created: Some(t(created)),
+        ..Contact::unseen(system, id.to_owned())
+    })
+    .collect()
+}
+
+fn add(contacts: &mut [Contact], (who, purpose, statement): &Said) {
+    if let Some(contact) = contacts.get_mut(*who) {
+        contact.record.entry(*purpose).add(statement.clone());
+    }
+}
+
+fn all(said: &[Said]) -> Vec<Contact> {
+    let mut contacts = contacts();
+    for one in said {
+        add(&mut contacts, one);
+    }
+    contacts
+}
+
+/// G1: a granted verdict ranks above every withdrawal that counts, its own purpose's and the
+/// parent's.
+fn no_withdrawal_is_reversed(contacts: &[Contact], resolution: &Resolution) {
+    for verdict in &resolution.verdicts {
+        if verdict.status() != Status::Granted {
+            continue;
+        }
+        let voices = contacts
+            .iter()
+            .filter(|contact| contact.id != "b" || !contact.life.is_live());
+        for contact in voices {
+            for purpose in [verdict.purpose, MARKETING] {
+                let last = contact
+                    .record
+                    .get(purpose)
+                    .and_then(|holding| holding.last_withdrawal());
+                if let Some(withdrawal) = last {
+                    assert!(
+                        verdict.statement.rank() > withdrawal.rank(),
+                        "{verdict:?} reversed {withdrawal:?}"
+                    );
+                    assert!(!verdict.statement.is_weak());
+                }
+            }
+        }
+        assert_ne!(
+            verdict.statement.actor.as_deref(),
+            Some(LOADER),
+            "a load never grants"
+        );
+    }
+}
+
+fn shuffled(said: Vec<Said>) -> impl Strategy<Value = (Vec<Said>, Vec<Said>)> {
+    let repeated = proptest::sample::subsequence(said.clone(), 0..=said.len());
+    (Just(said), repeated).prop_flat_map(|(said, again)| {
+        let mut more = said.clone();
+        more.extend(again);
+        (Just(said), Just(more).prop_shuffle())
+    })
+}
+
+/// A change of one purpose of one contact: when, what, who.
+type Event = (i64, PurposeId, bool, &'static str);
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let who = prop::sample::select(vec![PERSON, PERSON, "bob", LOADER, OURSELVES]);
+    proptest::collection::vec((1_i64..4, prop::bool::ANY, who), 1..8).prop_map(|steps| {
+        let mut now = 0;
+        let mut set = [false, false];
+        steps
+            .into_iter()
+            .map(|(wait, first, who)| {
+                now += wait;
+                let which = usize::from(!first);
+                set[which] = !set[which];
+                let purpose = if first { MARKETING } else { NEWS };
+                (now, purpose, set[which], who)
+            })
+            .collect()
+    })
+}
+
+fn flag(set: bool) -> Shown {
+    if set { Shown::Set } else { Shown::Default }
+}
+
+fn row_of(&(minute, purpose, set, who): &Event) -> Told {
+    world::told(purpose, flag(set), t(minute), Evidence::History, Some(who))
+}
+
+/// The contact's own row after all events.
+fn whole(events: &[Event]) -> Reading {
+    let now = |purpose| {
+        flag(
+            events
+                .iter()
+                .rev()
+                .find(|event| event.1 == purpose)
+                .is_some_and(|event| event.2),
+        )
+    };
+    let last = events.last();
+    let mut reading = world::row("a", t(last.map_or(-5, |event| event.0)));
+    reading.values = vec![(MARKETING, now(MARKETING)), (NEWS, now(NEWS))];
+    reading.modified_by = last.map(|event| event.3.to_owned());
+    reading
+}
+
+/// Reads in the given batches. What our own user set last is a write of ours that is known.
+fn told_in(events: &[Event], before: bool, readings: &[Reading]) -> Resolution {
+    let rules = rules();
+    let ours: Vec<(PurposeId, Shown)> = [MARKETING, NEWS]
+        .into_iter()
+        .filter_map(|purpose| events.iter().rev().find(|event| event.1 == purpose))
+        .filter(|event| event.3 == OURSELVES)
+        .map(|event| (event.1, flag(event.2)))
+        .collect();
+    let mut contact = before.then(|| observe(None, &whole(&[]), &view(&rules, CRM, t(0), &[])));
+    for (minute, reading) in (100..).zip(readings) {
+        contact = Some(observe(
+            contact.as_ref(),
+            reading,
+            &view(&rules, CRM, t(minute), &ours),
+        ));
+    }
+    decided(&Vec::from_iter(contact), &rules)
+}
+
+proptest! {
+    #[test]
+    fn g01_an_opt_out_is_never_reversed_by_an_older_or_equal_grant(said in statements(0..40)) {
+        let rules = rules();
+        let mut contacts = contacts();
+        for one in &said {
+            add(&mut contacts, one);
+            no_withdrawal_is_reversed(&contacts, &decided(&contacts, &rules));
+        }
+    }
+
+    #[test]
+    fn g02_the_order_is_total_antisymmetric_and_transitive(
+        said in proptest::array::uniform3(statement(Evidence::Observed))
+    ) {
+        let rules = rules();
+        let one = |which: usize| {
+            let mut contact = contacts().swap_remove([0, 2, 3][which]);
+            contact.record.entry(MARKETING).add(Statement { actor: None, ..said[which].clone() });
+            contact
+        };
+        let winner = |which: &[usize]| {
+            let contacts: Vec<Contact> = which.iter().map(|which| one(*which)).collect();
+            let resolution = decided(&contacts, &rules);
+            let id = resolution.verdict(MARKETING).map(|verdict| verdict.source.contact.clone());
+            ["a", "x", "1"].into_iter().position(|name| id.as_deref() == Some(name))
+        };
+        for (a, b) in [(0, 1), (1, 2), (0, 2)] {
+            let wins = winner(&[a, b]);
+            prop_assert!(wins == Some(a) || wins == Some(b), "one of them wins");
+            prop_assert_eq!(wins, winner(&[b, a]), "whoever comes first");
+            if said[a].rank() == said[b].rank() && said[a].status != said[b].status {
+                let restrictive = if said[a].status == Status::Withdrawn { a } else { b };
+                prop_assert_eq!(wins, Some(restrictive), "ties are restrictive");
+            }
+        }
+        let best = winner(&[0, 1, 2]);
+        for other in 0..3 {
+            if Some(other) != best {
+                prop_assert_eq!(winner(&[best.unwrap(), other]), best, "the best beats each");
+            }
+        }
+    }
+
+    #[test]
+    fn g02_silence_never_counts(said in statements(0..12)) {
+        let rules = rules();
+        let contacts = all(&said);
+        let before = decided(&contacts, &rules);
+        let mut more = contacts.clone();
+        for (n, contact) in contacts.iter().enumerate() {
+            let mut silent = Contact::unseen(contact.system, format!("silent-{n}"));
+            silent.record.entry(MARKETING).shown = Some(Shown::Default);
+            more.push(silent);
+        }
+        prop_assert_eq!(decided(&more, &rules), before);
+    }
+
+    #[test]
+    fn g03_any_order_and_repetition_of_statements_decides_the_same(
+        (told, turned) in statements(0..60).prop_flat_map(shuffled)
+    ) {
+        let rules = rules();
+        let (contacts, other) = (all(&told), all(&turned));
+        prop_assert_eq!(&contacts, &other);
+        let mut reversed = other.clone();
+        reversed.reverse();
+        prop_assert_eq!(decided(&contacts, &rules), decided(&reversed, &rules));
+    }
+
+    #[test]
+    fn g03_more_statements_than_are_kept_are_kept_the_same(
+        (told, turned) in proptest::collection::vec(
+            statement(Evidence::Baseline).prop_map(|said| (0, MARKETING, said)), 30..90
+        ).prop_flat_map(shuffled)
+    ) {
+        prop_assert_eq!(all(&told), all(&turned));
+    }
+
+    #[test]
+    fn g03_a_history_decides_the_same_however_it_is_told(
+        (events, order, cuts, known) in events().prop_flat_map(|events| {
+            let places: Vec<usize> = (0..events.len()).chain(0..events.len() / 2).collect();
+            let cuts = proptest::collection::vec(prop::bool::ANY, places.len());
+            (Just(events), Just(places).prop_shuffle(), cuts, prop::bool::ANY)
+        })
+    ) {
+        let rows: Vec<Told> = events.iter().map(row_of).collect();
+        let end = whole(&events);
+        let alone = |told: Vec<Told>| Reading { contact: "a".to_owned(), told, ..Reading::default() };
+        let mut batches: Vec<Reading> = Vec::new();
+        for (place, cut) in order.iter().zip(&cuts) {
+            let told = rows[*place].clone();
+            match batches.last_mut() {
+                Some(batch) if !cut => batch.told.push(told),
+                _ => batches.push(alone(vec![told])),
+            }
+        }
+        let together = told_in(&events, known, &[Reading { told: rows.clone(), ..end.clone() }]);
+        let mut rows_first = batches.clone();
+        rows_first.push(end.clone());
+        let mut rows_last = vec![end.clone()];
+        rows_last.extend(batches);
+        let mut again = rows_first.clone();
+        again.push(alone(rows));
+        again.push(end);
+        prop_assert_eq!(&told_in(&events, known, &rows_first), &together, "rows first");
+        prop_assert_eq!(&told_in(&events, known, &rows_last), &together, "rows last");
+        prop_assert_eq!(&told_in(&events, known, &again), &together, "told again");
+    }
+
+    #[test]
+    fn g05_an_echo_never_advances_and_a_true_change_before_it_wins(
+        gaps in proptest::array::uniform3(1_i64..30), opted_out: bool, target in 0..3_usize,
+        seen_under_way: bool
+    ) {
+        let rules = rules();
+        let origin = gaps[0];
+        let (change, echo) = (origin + gaps[1], origin + gaps[1] + gaps[2]);
+        let crm = |events: &[Event]| {
+            let mut contact = observe(None, &whole(&[]), &view(&rules, CRM, t(0), &[]));
+            for event in events {
+                let told = Reading { contact: "a".to_owned(), told: vec![row_of(event)], ..Reading::default() };
+                contact = observe(Some(&contact), &told, &view(&rules, CRM, t(500), &[]));
+            }
+            contact
+        };
+        let first = (origin, MARKETING, opted_out, PERSON);
+        let second = (change, MARKETING, !opted_out, PERSON);
+        // The target showed the contrary, was written, and stamps our value with its own clock.
+        let system = [CRM, ASCEND, RECORDS][target];
+        let reading = |minute, set, who: Option<&str>| world::showing(system, "z", t(minute), set, who);
+        let mut told = observe(None, &reading(-5, !opted_out, None), &view(&rules, system, t(0), &[]));
+        let value = world::value(system, opted_out);
+        if seen_under_way {
+            let under_way = [(MARKETING, value.clone())];
+            told = observe(Some(&told), &reading(echo, opted_out, Some(OURSELVES)), &view(&rules, system, t(600), &under_way));
+        }
+        let before = told.record.get(MARKETING).map(|holding| holding.statements.clone());
+        told.record.entry(MARKETING).shown = Some(value);
+        told = observe(Some(&told), &reading(echo, opted_out, Some(OURSELVES)), &view(&rules, system, t(700), &[]));
+        prop_assert_eq!(told.record.get(MARKETING).map(|holding| holding.statements.clone()), before);
+        let mut origin_contact = crm(&[first, second]);
+        origin_contact.created = Some(t(-9_000));
+        let resolution = decided(&[origin_contact, told], &rules);
+        let verdict = resolution.verdict(MARKETING).unwrap();
+        let expected = if opted_out { Status::Granted } else { Status::Withdrawn };
+        prop_assert_eq!(verdict.status(), expected);
+        prop_assert_eq!(verdict.statement.rank(), t(change));
+    }
+
+    #[test]
+    fn g06_an_opt_out_switches_every_category_off_and_an_opt_in_switches_none_on(
+        said in statements(0..25), shows in proptest::collection::vec(prop::bool::ANY, 8)
+    ) {
+        let rules = rules();
+        let mut contacts = all(&said);
+        for (contact, pair) in contacts.iter_mut().zip(shows.chunks(2)) {
+            contact.record.entry(MARKETING).shown = Some(world::value(contact.system, pair[0]));
+            contact.record.entry(NEWS).shown = Some(flag(pair[1]));
+        }
+        let resolution = decided(&contacts, &rules);
+        let writes = plan(&resolution, &contacts, &rules, &|_| Vec::new());
+        let opted_out = resolution.verdict(MARKETING).is_some_and(|verdict| verdict.status() == Status::Withdrawn);
+        for contact in contacts.iter().filter(|contact| contact.system == CRM) {
+            let changes: Vec<_> = writes.iter()
+                .filter(|write| write.contact.id == contact.id)
+                .flat_map(|write| &write.changes)
+                .filter(|change| change.purpose == NEWS)
+                .collect();
+            let now = changes.first().map_or(contact.record.shown(NEWS), |change| Some(&change.to));
+            if opted_out {
+                prop_assert_eq!(now, Some(&Shown::Default), "a global opt-out implies all categories off");
+            }
+            if changes.iter().any(|change| change.to == Shown::Set) {
+                let verdict = resolution.verdict(NEWS).unwrap();
+                prop_assert_eq!(verdict.said_of, NEWS, "a box is ticked by its own statement alone");
+                prop_assert_eq!(verdict.status(), Status::Granted);
+            }
+        }
+        // Another opt-in, later than everything, grants no category that was not granted before.
+        let opt_in = Statement { status: Status::Granted, basis: None, stamp: world::exact(900),
+            evidence: Evidence::History, actor: Some(PERSON.to_owned()) };
+        add(&mut contacts, &(0, MARKETING, opt_in));
+        let after = decided(&contacts, &rules);
+        let granted = |of: &Resolution| of.verdict(NEWS).is_some_and(|verdict| verdict.status() == Status::Granted);
+        prop_assert!(granted(&resolution) || !granted(&after) || !opted_out, "opting in never ticks");
+    }
+
+    #[test]
+    fn g07_the_oldest_is_chosen_from_what_is_there(
+        (changes, turned) in proptest::collection::vec((0..5_usize, 0..4_u8), 0..20).prop_flat_map(|changes| {
+            // The last word on each contact stays the last, in whatever order contacts are read.
+            let mut by_contact: Vec<Vec<(usize, u8)>> = vec![Vec::new(); 5];
+            for change in &changes {
+                by_contact[change.0].push(*change);
+            }
+            (Just(changes), Just(by_contact).prop_shuffle())
+        }),
+        births in proptest::array::uniform5(0_i64..3)
+    ) {
+        let rules = rules();
+        let apply = |changes: &mut dyn Iterator<Item = (usize, u8)>| {
+            let mut contacts: Vec<Contact> = Vec::new();
+            for (minute, (who, what)) in (10..).zip(changes) {
+                let id = format!("c{who}");
+                let mut reading = world::showing(CRM, &id, t(5), who % 2 == 0, None);
+                reading.created = Some(t(births[who]));
+                reading.life = match what {
+                    0 => Life::Deleted,
+                    1 => Life::Merged { into: "c0".to_owned() },
+                    _ => Life::Live,
+                };
+                let place = contacts.iter().position(|contact| contact.id == id);
+                let before = place.map(|place| contacts.swap_remove(place));
+                let mut after = observe(before.as_ref(), &reading, &view(&rules, CRM, t(minute), &[]));
+                after.read_at = None;
+                contacts.push(after);
+            }
+            contacts.sort_by(|a, b| a.id.cmp(&b.id));
+            contacts
+        };
+        let one = apply(&mut changes.iter().copied());
+        let other = apply(&mut turned.into_iter().flatten());
+        prop_assert_eq!(decided(&one, &rules), decided(&other, &rules));
+        let voice = consentd::consent::duplicates::representative(&one, CRM).map(|contact| contact.id.clone());
+        let oldest = one.iter().filter(|contact| contact.life.is_live())
+            .map(|contact| (contact.created, contact.id.clone())).min().map(|(_, id)| id);
+        prop_assert_eq!(voice, oldest);
+    }
+
+    #[test]
+    fn g07_a_younger_duplicates_later_opt_out_is_surfaced_and_kept(said in statements(0..30)) {
+        let rules = rules();
+        let mut contacts = all(&said);
+        for contact in &mut contacts {
+            contact.record.entry(MARKETING).shown = Some(Shown::Set);
+        }
+        let resolution = decided(&contacts, &rules);
+        let younger = &contacts[1];
+        let Some(withdrawal) = younger.record.get(MARKETING).and_then(|holding| holding.last_withdrawal()) else {
+            return Ok(());
+        };
+        let is_last_word = younger.record.get(MARKETING).unwrap().said()
+            .all(|other| other.status == Status::Withdrawn || other.rank() <= withdrawal.rank());
+        let passes = resolution.verdict(MARKETING).is_none_or(|verdict| {
+            verdict.status() == Status::Granted && verdict.statement.rank() <= withdrawal.rank()
+        });
+        if is_last_word && passes {
+            let conflict = resolution.findings.iter().any(|finding| matches!(finding,
+                Finding::Conflict { purpose, source } if *purpose == MARKETING && source.contact == "b"));
+            prop_assert!(conflict, "surfaced");
+            let touched = plan(&resolution, &contacts, &rules, &|_| Vec::new()).iter()
+                .any(|write| write.contact.id == "b");
+            prop_assert!(!touched, "and not overwritten");
+        }
+    }
+
+    #[test]
+    fn g08_a_deleted_contacts_withdrawals_survive_and_its_grants_end(
+        said in statements(0..30), who in 0..4_usize, merged: bool
+    ) {
+        let rules = rules();
+        let mut contacts = all(&said);
+        contacts[who].life = if merged { Life::Merged { into: "z".to_owned() } } else { Life::Deleted };
+        let resolution = decided(&contacts, &rules);
+        let gone = &contacts[who];
+        for verdict in &resolution.verdicts {
+            if verdict.status() == Status::Granted {
+                prop_assert_ne!(&verdict.source.contact, &gone.id, "its grants end");
+            }
+        }
+        for purpose in [MARKETING, NEWS] {
+            let carried = rules.system(gone.system).unwrap().polarity(purpose).is_some();
+            let last = gone.record.get(purpose).and_then(|holding| holding.last_withdrawal()).filter(|_| carried);
+            if let Some(withdrawal) = last {
+                let verdict = resolution.verdict(purpose).unwrap();
+                prop_assert!(
+                    verdict.status() == Status::Withdrawn || verdict.statement.rank() > withdrawal.rank(),
+                    "it is withdrawn, or granted again later"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn g02_the_ends_of_time_are_ordered_too() {
+    assert!(At::from_micros(i64::MIN) < At::from_micros(i64::MAX));
+}
