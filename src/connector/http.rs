@@ -24,7 +24,7 @@ pub use reqwest::Method;
 /// The shortest pause that a vendor's `Retry-After` leads to.
 pub const LEAST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest.
-pub const MOST_PAUSE: Duration = Duration::from_secs(3_600);
+pub const MOST_PAUSE: Duration = Duration::from_hours(1);
 
 /// Bounds of one system's calls.
 #[derive(Debug, Clone)]

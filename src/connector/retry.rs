@@ -14,7 +14,7 @@ const FIRST: Duration = Duration::from_secs(1);
 /// The bound of the first pause when the vendor asked to slow down without saying for how long.
 const FIRST_LIMITED: Duration = Duration::from_secs(30);
 /// No pause without a vendor's request is longer.
-const LONGEST: Duration = Duration::from_secs(900);
+const LONGEST: Duration = Duration::from_mins(15);
 /// After so many attempts the bound has long reached [`LONGEST`].
 const MOST_DOUBLINGS: u32 = 12;
 

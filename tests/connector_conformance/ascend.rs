@@ -1,8 +1,9 @@
 //! CU Ascend: flags and service indicators.
 
 use crate::bench::*;
+use consentd::config::SystemKind;
 use consentd::connector::ascend::config::{Mode, ServiceIndicator, Settings};
-use consentd::connector::registry::{SystemKind, connect};
+use consentd::connector::registry::connect;
 use consentd::connector::{Connector, Current, FaultClass, Outcome};
 use consentd::consent::{At, Evidence, Polarity, Shown};
 use consentd_sandbox::{CallKind, Fault, Options, Org, RECORDS, Rule, Sandbox};
@@ -50,7 +51,7 @@ impl Ascend {
         })
         .await
         .unwrap();
-        let connector = connect(SystemKind::Ascend(Settings {
+        let connector = connect(&SystemKind::Ascend(Box::new(Settings {
             platform: platform(&sandbox, sandbox.ascend()),
             object: "Contact".to_owned(),
             id_field: "ucinn_ascendv2__Donor_ID__c".to_owned(),
@@ -58,7 +59,7 @@ impl Ascend {
             purpose: MARKETING,
             mode,
             time_zone: chrono_tz::America::Denver,
-        }))
+        })))
         .unwrap();
         Self { sandbox, connector }
     }
@@ -345,7 +346,7 @@ async fn c69_a_catalogue_without_the_code_is_named_by_the_probe() {
             code: "ZZ".to_owned(),
             ..names
         }),
-        other => other,
+        flag @ Mode::ContactFlag { .. } => flag,
     })
     .await;
     let missing = ascend.connector.probe().await.unwrap().missing;

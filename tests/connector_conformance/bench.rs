@@ -1,6 +1,7 @@
 //! A simulated org with a connector to it.
 
-use consentd::connector::registry::{SystemKind, connect};
+use consentd::config::SystemKind;
+use consentd::connector::registry::connect;
 use consentd::connector::salesforce::config::{Field, Grant, PlatformSettings, Settings};
 use consentd::connector::{Connector, Cursor, Fault, Outcome, Page, WriteRequest};
 use consentd::consent::{At, Polarity, PurposeId, Reading, Shown};
@@ -40,7 +41,7 @@ impl Bench {
         .unwrap();
         let mut settings = settings(&sandbox, sandbox.salesforce());
         change(&mut settings);
-        let connector = connect(SystemKind::Salesforce(settings)).unwrap();
+        let connector = connect(&SystemKind::Salesforce(Box::new(settings))).unwrap();
         Self { sandbox, connector }
     }
 
@@ -184,12 +185,12 @@ pub(crate) fn platform(sandbox: &Sandbox, org: &Org) -> PlatformSettings {
         max_calls_per_sec: 1_000,
         quota_reserve_percent: 80,
         page_rows: 2_000,
-        overlap: Duration::from_secs(600),
+        overlap: Duration::from_mins(10),
         lag: Duration::from_secs(5),
-        safety_net_interval: Duration::from_secs(86_400),
+        safety_net_interval: Duration::from_hours(24),
         bulk_query_above: 1_000_000,
         bulk_ingest_above: 10_000,
-        bulk_deadline: Duration::from_secs(600),
+        bulk_deadline: Duration::from_mins(10),
     }
 }
 

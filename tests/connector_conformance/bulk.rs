@@ -138,7 +138,7 @@ async fn c54_a_job_that_failed_halfway_tells_which_rows_were_saved() {
         match outcome {
             Outcome::Applied => assert!(saved),
             Outcome::Failed(fault) => {
-                assert!(!saved && fault.class == FaultClass::Retryable, "{fault:?}")
+                assert!(!saved && fault.class == FaultClass::Retryable, "{fault:?}");
             }
             Outcome::Unknown(_) => {}
         }

@@ -1,6 +1,8 @@
 //! Windows of changes.
 
 use crate::bench::*;
+use consentd::config::SystemKind;
+use consentd::connector::registry::connect;
 use consentd::consent::{At, Life, Shown};
 use consentd_sandbox::{CallKind, Fault, Rule};
 use std::collections::BTreeSet;
@@ -195,14 +197,9 @@ async fn c27_a_window_resumed_after_a_restart_tells_its_history_again() {
     bench.wait(60);
     let first = bench.connector.read(Some(&start.cursor)).await.unwrap();
     assert!(first.more);
-    let restarted = consentd::connector::registry::connect(
-        consentd::connector::registry::SystemKind::Salesforce({
-            let mut settings = settings(&bench.sandbox, bench.org());
-            settings.platform.page_rows = 200;
-            settings
-        }),
-    )
-    .unwrap();
+    let mut settings = settings(&bench.sandbox, bench.org());
+    settings.platform.page_rows = 200;
+    let restarted = connect(&SystemKind::Salesforce(Box::new(settings))).unwrap();
     let rest = drain(&*restarted, Some(first.next.clone())).await.unwrap();
     for id in &ids {
         let told = first
@@ -219,7 +216,7 @@ async fn c27_a_window_resumed_after_a_restart_tells_its_history_again() {
 #[tokio::test]
 async fn c28_the_safety_net_finds_what_no_window_showed() {
     let bench = Bench::with(0, |settings| {
-        settings.platform.safety_net_interval = std::time::Duration::from_secs(3_600)
+        settings.platform.safety_net_interval = std::time::Duration::from_hours(1);
     })
     .await;
     let ids: Vec<String> = (0..3)
@@ -243,7 +240,6 @@ async fn c28_the_safety_net_finds_what_no_window_showed() {
     bench.wait(1_000);
     let drained = bench.drain(Some(drained.cursor)).await;
     assert!(drained.last(&ids[0]).is_none(), "no window shows it");
-    bench.org().hard_delete(&ids[1]).unwrap();
     bench.wait(3_600);
     let drained = bench.drain(Some(drained.cursor)).await;
     let reading = drained.last(&ids[0]).unwrap();
@@ -255,7 +251,7 @@ async fn c28_the_safety_net_finds_what_no_window_showed() {
 async fn c29_lists_that_cannot_be_had_start_a_sweep() {
     for refusal in ["INVALID_REPLICATION_DATE", "EXCEEDED_ID_LIMIT"] {
         let bench = Bench::with(0, |settings| {
-            settings.platform.safety_net_interval = std::time::Duration::from_secs(600)
+            settings.platform.safety_net_interval = std::time::Duration::from_mins(10);
         })
         .await;
         let id = bench.create("ann@example.org");
@@ -311,4 +307,36 @@ async fn c31_an_idle_poll_costs_two_calls_of_the_allowance() {
     let idle = bench.drain(Some(idle.cursor)).await;
     assert!(idle.readings().is_empty());
     assert_eq!(bench.org().calls().counted, 2, "history and contacts");
+}
+
+#[tokio::test]
+async fn c32_a_safety_net_in_trouble_does_not_hold_up_the_changes() {
+    let bench = Bench::with(0, |settings| {
+        settings.platform.safety_net_interval = std::time::Duration::from_mins(10);
+    })
+    .await;
+    let id = bench.create("ann@example.org");
+    bench.wait(60);
+    let start = bench.drain(None).await;
+    bench.wait(700);
+    bench.opt_out(&id, true);
+    bench.wait(60);
+    bench
+        .org()
+        .set_fault(Rule::from(Fault::UnavailableJson).calls(&[CallKind::Updated]))
+        .unwrap();
+    let drained = bench.drain(Some(start.cursor)).await;
+    assert_eq!(
+        value(drained.last(&id).unwrap(), MARKETING),
+        Some(&Shown::Set)
+    );
+    bench.org().clear_faults(None);
+    bench.org().reset_calls();
+    bench.wait(60);
+    bench.drain(Some(drained.cursor)).await;
+    assert_eq!(
+        bench.org().calls().of(CallKind::Updated),
+        1,
+        "it is made up for at the next poll"
+    );
 }

@@ -124,7 +124,7 @@ async fn c71_a_pause_that_is_asked_for_is_passed_on() {
         })
         .unwrap();
     let fault = bench.connector.read(None).await.unwrap_err();
-    assert_eq!(fault.retry_after, Some(Duration::from_secs(120)));
+    assert_eq!(fault.retry_after, Some(Duration::from_mins(2)));
 }
 
 #[tokio::test]
@@ -298,7 +298,7 @@ async fn c80_a_dry_run_reads_and_never_writes() {
 async fn c81_calls_and_the_allowance_are_told() {
     let bench = Bench::new(5).await;
     bench.org().change_settings(|settings| {
-        settings.limit_info_extra = Some("; per-app-api-usage=17/250(appName=sync)".to_owned())
+        settings.limit_info_extra = Some("; per-app-api-usage=17/250(appName=sync)".to_owned());
     });
     assert_eq!(bench.connector.quota(), None);
     bench.connector.read(None).await.unwrap();

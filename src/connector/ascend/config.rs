@@ -5,6 +5,10 @@ use crate::consent::{Polarity, PurposeId};
 
 /// How the org holds "no e-mail".
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each system, and it is never moved"
+)]
 pub enum Mode {
     /// A field of the contact.
     ContactFlag {

@@ -203,7 +203,7 @@ impl Feed {
                 ..Query::default()
             };
             all_pages(org, &query.text(), true, |raw| {
-                self.shape.read_one(raw, read)
+                self.shape.read_one(raw, read);
             })
             .await?;
         }

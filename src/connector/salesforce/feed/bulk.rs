@@ -63,9 +63,9 @@ impl Step<'_> {
                     let at = bulk.at_start();
                     return state.page(Phase::Bulk(bulk), at);
                 }
-                Ok(Progress::Ended) => return self.another(state, bulk),
+                Ok(Progress::Ended) => return another(state, &bulk),
                 Err(fault) if fault.class == FaultClass::Rejected => {
-                    return self.another(state, bulk);
+                    return another(state, &bulk);
                 }
                 Err(fault) => return Err(fault),
             }
@@ -117,21 +117,6 @@ impl Step<'_> {
         Ok(Progress::Running)
     }
 
-    /// A new job instead of one that came to nothing; after some of them, queries.
-    fn another(&self, state: State, bulk: Bulk) -> Result<Page, Fault> {
-        let at = bulk.at_start();
-        let failed = bulk.failed + 1;
-        let phase = if failed < MOST_JOBS {
-            Phase::Bulk(Bulk {
-                failed,
-                ..Bulk::new(bulk.started)
-            })
-        } else {
-            rest(&bulk)
-        };
-        state.page(phase, at)
-    }
-
     async fn part(&self, state: State, bulk: Bulk, job: &str) -> Result<Page, Fault> {
         let shape = &self.feed.shape;
         let most = self.org.settings().page_rows * PAGES_PER_PART;
@@ -142,7 +127,7 @@ impl Step<'_> {
         let part = match found {
             Ok(part) => part,
             // The result is gone, or was made for another API version.
-            Err(fault) if fault.class == FaultClass::Rejected => return self.another(state, bulk),
+            Err(fault) if fault.class == FaultClass::Rejected => return another(state, &bulk),
             Err(fault) => return Err(fault),
         };
         let rows = bulk.rows + part.rows.len() as u64;
@@ -155,26 +140,40 @@ impl Step<'_> {
         }
         self.complete(&mut read).await?;
         let read_at = part.asked_at.unwrap_or_else(|| bulk.at_start());
-        let phase = match part.next {
-            Some(next) => Phase::Bulk(Bulk {
+        let phase = if let Some(next) = part.next {
+            Phase::Bulk(Bulk {
                 locator: Some(next),
                 rows,
                 ..bulk
-            }),
-            None => {
-                let (job, _) = self.org.job(Kind::Query, job).await?;
-                // A result that is short is not believed to be everything.
-                if job.processed.is_some_and(|processed| processed != rows) {
-                    rest(&bulk)
-                } else {
-                    self.after_load(bulk.started).await?
-                }
+            })
+        } else {
+            let (job, _) = self.org.job(Kind::Query, job).await?;
+            // A result that is short is not believed to be everything.
+            if job.processed.is_some_and(|processed| processed != rows) {
+                rest(&bulk)
+            } else {
+                self.after_load(bulk.started).await?
             }
         };
         // The rows show what was there when the job ran, which is not before it was created.
         let created = bulk_created(&state).unwrap_or(read_at);
         Ok(fill(state.page(phase, created.min(read_at))?, read))
     }
+}
+
+/// A new job instead of one that came to nothing; after some of them, queries.
+fn another(state: State, bulk: &Bulk) -> Result<Page, Fault> {
+    let at = bulk.at_start();
+    let failed = bulk.failed + 1;
+    let phase = if failed < MOST_JOBS {
+        Phase::Bulk(Bulk {
+            failed,
+            ..Bulk::new(bulk.started)
+        })
+    } else {
+        rest(bulk)
+    };
+    state.page(phase, at)
 }
 
 fn bulk_created(state: &State) -> Option<At> {

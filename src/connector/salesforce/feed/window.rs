@@ -65,7 +65,11 @@ impl Step<'_> {
             return self.begin().await;
         }
         if state.net.due <= now.micros() {
-            return self.start_net(state, before, now).await;
+            match self.start_net(state.clone(), before, now).await {
+                // Passing trouble of the lists does not hold up the changes; the round stays due.
+                Err(fault) if fault.class == FaultClass::Retryable => {}
+                other => return other,
+            }
         }
         if until <= from {
             let phase = state.phase.clone();

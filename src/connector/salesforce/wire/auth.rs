@@ -10,19 +10,21 @@ use super::session_host;
 use crate::connector::http::{Answer, Body, Call, Http, Method};
 use crate::connector::{Fault, FaultClass};
 use crate::consent::At;
+use crate::consent::time::SECOND;
+use crate::runtime::clock::{Clock as _, System};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use url::Url;
 
 /// The vendor tells no end of a session; after this time a new one is taken (its default is two
 /// idle hours).
-const SESSION_AGE: Duration = Duration::from_secs(1_800);
+const SESSION_AGE: Duration = Duration::from_mins(30);
 /// How far ahead a JWT assertion ends, in seconds (help: JWT bearer flow).
 const ASSERTION_SECS: i64 = 180;
 /// A clock that is off by more than this many seconds may be why an assertion was refused.
@@ -274,15 +276,11 @@ fn user_of(identity: &str) -> Option<String> {
 
 fn clock_difference(answer: &Answer) -> Option<i64> {
     let theirs = answer.asked_at?;
-    Some(theirs.since(At::from_micros(0)) / 1_000_000 - unix_now())
+    Some(theirs.since(At::from_micros(0)).div_euclid(SECOND) - unix_now())
 }
 
 fn unix_now() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .ok()
-        .and_then(|age| i64::try_from(age.as_secs()).ok())
-        .unwrap_or(0)
+    System.now().micros().div_euclid(SECOND)
 }
 
 fn load(file: &Path) -> Result<SecretString, Fault> {
@@ -362,8 +360,8 @@ mod tests {
 
     #[test]
     fn the_user_is_read_from_the_identity_url() {
-        let url = "https://login.salesforce.com/id/00D5e000000ABCDEAA/0055e000001XYZaAAG";
-        assert_eq!(user_of(url).as_deref(), Some("0055e000001XYZaAAG"));
+        let url = "https://login.salesforce.com/id/00D5e000000ABCDEAA/0055e000001XYZaAAO";
+        assert_eq!(user_of(url).as_deref(), Some("0055e000001XYZaAAO"));
         assert_eq!(user_of("nonsense"), None);
     }
 }

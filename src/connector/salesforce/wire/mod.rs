@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod bulk;
 pub mod faults;
+mod records;
 pub mod rows;
 pub mod soql;
 pub mod time;
@@ -16,9 +17,9 @@ use crate::connector::{Fault, FaultClass, Quota};
 use crate::consent::At;
 use auth::{Login, Session};
 use faults::Refusal;
+use records::{Collection, Replicated, Retrieve, Version};
+pub use records::{Describe, FieldInfo, FieldValue, QueryPage, Record, RowResult};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OnceCell;
 use url::Url;
@@ -42,147 +43,6 @@ pub struct Org {
     login: Login,
     version: OnceCell<String>,
     quota: Mutex<Option<Quota>>,
-}
-
-/// One page of a query.
-#[derive(Debug, Deserialize)]
-pub struct QueryPage<'a> {
-    /// Rows of the whole query.
-    #[serde(rename = "totalSize")]
-    pub total: u64,
-    /// Whether this is the last page.
-    pub done: bool,
-    /// Where the next page is, when there is one.
-    #[serde(rename = "nextRecordsUrl", borrow, default)]
-    pub next: Option<Cow<'a, str>>,
-    /// The rows, each still as text, so that one bad row spoils no other.
-    #[serde(borrow)]
-    pub records: Vec<&'a RawValue>,
-}
-
-/// What `describe` says of an object.
-#[derive(Debug, Deserialize)]
-pub struct Describe {
-    /// Its fields, without those hidden from the user.
-    pub fields: Vec<FieldInfo>,
-}
-
-/// What `describe` says of a field.
-#[derive(Debug, Deserialize)]
-pub struct FieldInfo {
-    /// API name.
-    pub name: String,
-    /// `boolean`, `string`, …
-    #[serde(rename = "type", default)]
-    pub kind: String,
-    /// Whether the user may change it.
-    #[serde(default)]
-    pub updateable: bool,
-    /// Whether the user may set it on a new record.
-    #[serde(default)]
-    pub createable: bool,
-}
-
-impl Describe {
-    /// The field of that name, in any case.
-    pub fn field(&self, name: &str) -> Option<&FieldInfo> {
-        self.fields
-            .iter()
-            .find(|field| field.name.eq_ignore_ascii_case(name))
-    }
-}
-
-/// What became of one row of a collections call.
-#[derive(Debug, Deserialize)]
-pub struct RowResult {
-    /// The only truth.
-    pub success: bool,
-    /// Id of the record, for rows that were created.
-    #[serde(default)]
-    pub id: Option<String>,
-    /// Why not.
-    #[serde(default)]
-    pub errors: Vec<Refusal>,
-}
-
-#[derive(Deserialize)]
-struct Version {
-    version: String,
-}
-
-#[derive(Serialize)]
-struct Retrieve<'a> {
-    ids: &'a [String],
-    fields: &'a [String],
-}
-
-/// One record of a collections call.
-#[derive(Debug, Clone, Serialize)]
-pub struct Record<'a> {
-    attributes: Attributes<'a>,
-    /// Id, absent for a new record.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<String>,
-    #[serde(flatten)]
-    fields: std::collections::BTreeMap<&'a str, FieldValue>,
-}
-
-#[derive(Debug, Clone, Serialize)]
-struct Attributes<'a> {
-    #[serde(rename = "type")]
-    kind: &'a str,
-}
-
-/// A value to write.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum FieldValue {
-    /// Of a check box.
-    Flag(bool),
-    /// Of any other field.
-    Text(String),
-}
-
-impl<'a> Record<'a> {
-    /// A record of `object`; without an id it is a new one.
-    pub fn new(object: &'a str, id: Option<&str>) -> Self {
-        Self {
-            attributes: Attributes { kind: object },
-            id: id.map(str::to_owned),
-            fields: std::collections::BTreeMap::new(),
-        }
-    }
-
-    /// With one field set.
-    #[must_use]
-    pub fn with(mut self, field: &'a str, value: FieldValue) -> Self {
-        self.fields.insert(field, value);
-        self
-    }
-}
-
-#[derive(Serialize)]
-struct Collection<'a> {
-    #[serde(rename = "allOrNone")]
-    all_or_none: bool,
-    records: &'a [Record<'a>],
-}
-
-/// The ids changed or deleted in a window.
-#[derive(Debug, Deserialize)]
-pub struct Replicated {
-    /// Ids of changed records.
-    #[serde(default)]
-    ids: Vec<String>,
-    #[serde(rename = "deletedRecords", default)]
-    deleted: Vec<DeletedRow>,
-    #[serde(rename = "latestDateCovered")]
-    covered: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct DeletedRow {
-    id: String,
 }
 
 impl Org {

@@ -21,7 +21,7 @@ pub fn text(value: &str) -> String {
             '\r' => literal.push_str("\\r"),
             '\t' => literal.push_str("\\t"),
             other if other.is_control() => {
-                literal.extend(format!("\\u{:04X}", u32::from(other)).chars())
+                write!(literal, "\\u{:04X}", u32::from(other)).ok();
             }
             other => literal.push(other),
         }
