@@ -2,6 +2,8 @@
 
 #[path = "store_conformance/bench.rs"]
 mod bench;
+#[path = "store_conformance/opening.rs"]
+mod opening;
 #[path = "common/postgres.rs"]
 mod postgres_server;
 #[path = "store_conformance/queue.rs"]
@@ -59,4 +61,8 @@ on_both_databases! {
         quarantined_records_stay_until_they_heal,
         subjects_are_paged_by_number,
         the_store_proves_that_it_can_be_written;
+    opening:
+        a_newer_or_broken_schema_is_refused,
+        a_tool_works_beside_the_daemon,
+        two_that_store_the_same_page_store_it_once;
 }

@@ -1,20 +1,25 @@
 //! An empty store of either database, and rows to put in it.
 
+use crate::postgres_server::Database;
 use consentd::consent::At;
+use consentd::store::ledger::{BlockRow, Digest};
 use consentd::store::{
     Access, Applied, Changes, Claim, ContactRow, FeedChange, FeedRow, Flip, Known, LANE_GRANT,
-    LANE_WITHDRAWAL, LIVE, LedgerDraft, LoadKey, OutboxChange, OutboxRow, PENDING, PgStore,
-    QuarantineRow, Scope, SqliteStore, Store, StoreError, SubjectRef, SubjectRow, WriteKey,
+    LANE_WITHDRAWAL, LIVE, LedgerDraft, LedgerRow, LoadKey, OutboxChange, OutboxRow, PENDING,
+    PgStore, QuarantineRow, Scope, SqliteStore, Store, StoreError, SubjectRef, SubjectRow,
+    WriteKey,
 };
+use sqlx::sqlite::SqliteConnectOptions;
 use std::ops::Deref;
+use std::sync::Arc;
 use tempfile::TempDir;
 
 /// A store of its own for one test.
 pub(crate) enum Bench {
     /// In a file.
-    Sqlite(SqliteStore, TempDir),
+    Sqlite(SqliteStore, Arc<TempDir>),
     /// In a database of its own.
-    Postgres(PgStore, crate::postgres_server::Database),
+    Postgres(PgStore, Arc<Database>),
 }
 
 impl Deref for Bench {
@@ -31,7 +36,7 @@ impl Deref for Bench {
 impl Bench {
     /// An empty SQLite store with three systems.
     pub(crate) async fn sqlite() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Arc::new(tempfile::tempdir().unwrap());
         let store = SqliteStore::open(&folder.path().join("state.db"), Access::Daemon)
             .await
             .unwrap();
@@ -40,7 +45,7 @@ impl Bench {
 
     /// An empty Postgres store with three systems.
     pub(crate) async fn postgres() -> Self {
-        let database = crate::postgres_server::Database::create().await;
+        let database = Arc::new(Database::create().await);
         let store = PgStore::connect(&database.url, None, Access::Daemon)
             .await
             .unwrap();
@@ -82,13 +87,98 @@ impl Bench {
         }
     }
 
+    /// The same store, opened by a tool or another daemon beside this one.
+    pub(crate) async fn beside(&self) -> Self {
+        match self {
+            Self::Sqlite(_, folder) => {
+                let path = folder.path().join("state.db");
+                let store = SqliteStore::open(&path, Access::Tool).await.unwrap();
+                Self::Sqlite(store, Arc::clone(folder))
+            }
+            Self::Postgres(_, database) => {
+                let store = PgStore::connect(&database.url, None, Access::Tool)
+                    .await
+                    .unwrap();
+                Self::Postgres(store, Arc::clone(database))
+            }
+        }
+    }
+
+    /// Why the store, which is closed, cannot be opened any more.
+    pub(crate) async fn refusal(&self, access: Access) -> String {
+        let opened = match self {
+            Self::Sqlite(_, folder) => {
+                let copy = folder.path().join("copy.db");
+                std::fs::copy(folder.path().join("state.db"), &copy).unwrap();
+                SqliteStore::open(&copy, access).await.map(drop)
+            }
+            Self::Postgres(_, database) => PgStore::connect(&database.url, None, access)
+                .await
+                .map(drop),
+        };
+        match opened {
+            Err(StoreError::Unusable(why)) => why,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    /// The blocks of the ledger, each with its entries and their digests.
+    pub(crate) async fn chain(&self) -> Vec<(BlockRow, Vec<(LedgerRow, Digest)>)> {
+        let blocks = "SELECT first, last, digest, at FROM ledger_blocks ORDER BY last";
+        let entries = "SELECT seq, at, kind, system, body, digest FROM ledger ORDER BY seq";
+        macro_rules! read {
+            ($pool:expr) => {{
+                let pool = $pool;
+                let blocks: Vec<(i64, i64, Vec<u8>, i64)> =
+                    sqlx::query_as(blocks).fetch_all(&pool).await.unwrap();
+                let entries: Vec<(i64, i64, String, Option<i16>, String, Vec<u8>)> =
+                    sqlx::query_as(entries).fetch_all(&pool).await.unwrap();
+                pool.close().await;
+                (blocks, entries)
+            }};
+        }
+        let (blocks, entries) = match self {
+            Self::Sqlite(_, folder) => read!(file(folder).await),
+            Self::Postgres(_, database) => {
+                read!(sqlx::PgPool::connect(database.url.as_str()).await.unwrap())
+            }
+        };
+        let entries: Vec<(LedgerRow, Digest)> = entries
+            .into_iter()
+            .map(|(seq, at, kind, system, body, digest)| {
+                (
+                    LedgerRow {
+                        seq,
+                        at,
+                        kind,
+                        system,
+                        body,
+                    },
+                    digest.try_into().unwrap(),
+                )
+            })
+            .collect();
+        let blocks = blocks.into_iter().map(|(first, last, digest, at)| {
+            let digest = digest.try_into().unwrap();
+            let rows = entries[first as usize - 1..last as usize].to_vec();
+            (
+                BlockRow {
+                    first,
+                    last,
+                    digest,
+                    at,
+                },
+                rows,
+            )
+        });
+        blocks.collect()
+    }
+
     /// Runs SQL that no store would.
     pub(crate) async fn tamper(&self, sql: &'static str) {
         match self {
             Self::Sqlite(_, folder) => {
-                let options = sqlx::sqlite::SqliteConnectOptions::new()
-                    .filename(folder.path().join("state.db"));
-                let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+                let pool = file(folder).await;
                 sqlx::query(sql).execute(&pool).await.unwrap();
                 pool.close().await;
             }
@@ -165,6 +255,11 @@ impl Bench {
         };
         assert_eq!(self.put(changes).await, 2 * count as u64);
     }
+}
+
+async fn file(folder: &TempDir) -> sqlx::SqlitePool {
+    let options = SqliteConnectOptions::new().filename(folder.path().join("state.db"));
+    sqlx::SqlitePool::connect_with(options).await.unwrap()
 }
 
 /// A scope of contacts.

@@ -119,8 +119,11 @@ fn claim_file(path: &Path) -> Result<File, StoreError> {
             ));
         }
     }
-    // Its log and its index of the log get the permissions of the file itself from SQLite.
-    private(path).map_err(|error| unusable(path, "the file cannot be opened", &error))?;
+    // Its log and its index of the log get the permissions of the file itself from SQLite. A file
+    // that is there is not opened: closing it would drop the locks SQLite has on it.
+    if !path.exists() {
+        private(path).map_err(|error| unusable(path, "the file cannot be made", &error))?;
+    }
     check_private(path)?;
     Ok(lock)
 }
