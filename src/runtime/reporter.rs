@@ -40,10 +40,17 @@ impl Listener for Reporter {
                 board.polled(system, self.clock.now(), None);
                 board.store_written(self.clock.now());
             }
-            Event::Drained { at, took } => {
+            // How far the feed has got is told without the overlap that every poll reads again:
+            // what was there when the poll began has been read. The rest is in `drained`.
+            Event::Drained {
+                at,
+                took,
+                drained: _,
+            } => {
                 metrics::histogram!("consentd_poll_duration_seconds", &[label()])
                     .record(took.as_secs_f64());
-                board.polled(system, at, Some(at));
+                let took = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
+                board.polled(system, at, Some(at.minus(took)));
             }
             Event::Emitted {
                 applied,
