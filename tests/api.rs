@@ -175,7 +175,7 @@ impl Surface {
             metrics: METRICS.clone(),
         };
         #[expect(clippy::disallowed_methods, reason = "the test's own server")]
-        tokio::spawn(serve(listener, app, stop.clone()));
+        tokio::spawn(serve(&listener, app, stop.clone()));
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(Duration::from_secs(10))

@@ -1,6 +1,6 @@
 //! From checked settings to connectors. The one place that knows every kind of system.
 
-use super::{Connector, Fault, salesforce};
+use super::{Connector, Fault, ascend, salesforce};
 use crate::config::SystemKind;
 use std::sync::Arc;
 
@@ -10,7 +10,9 @@ use std::sync::Arc;
 /// When the HTTP client cannot be built, e.g. because the machine has no usable trust store.
 pub fn connect(kind: &SystemKind) -> Result<Arc<dyn Connector>, Fault> {
     Ok(match kind {
-        SystemKind::Salesforce(settings) => Arc::new(salesforce::Salesforce::new((**settings).clone())?),
-        SystemKind::Ascend(_) => return Err(Fault::new(super::FaultClass::Rejected, "x", "later")),
+        SystemKind::Salesforce(settings) => {
+            Arc::new(salesforce::Salesforce::new((**settings).clone())?)
+        }
+        SystemKind::Ascend(settings) => Arc::new(ascend::Ascend::new((**settings).clone())?),
     })
 }

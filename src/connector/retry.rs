@@ -5,8 +5,8 @@
 
 use super::fault::{Fault, FaultClass};
 use super::http::{LEAST_PAUSE, MOST_PAUSE};
-use backoff::backoff::Backoff;
 use backoff::ExponentialBackoff;
+use backoff::backoff::Backoff;
 use std::time::Duration;
 
 /// The bound of the first pause after passing trouble.

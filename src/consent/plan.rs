@@ -55,7 +55,12 @@ pub struct Intended<'a> {
 
 /// What a system shows when it agrees with a verdict.
 pub fn desired(polarity: Polarity, verdict: &Verdict) -> Shown {
-    match (polarity, verdict.status()) {
+    desired_value(polarity, verdict.status(), verdict.basis.as_ref())
+}
+
+/// What a field of that polarity shows for a status and legal basis.
+pub fn desired_value(polarity: Polarity, status: Status, basis: Option<&Basis>) -> Shown {
+    match (polarity, status) {
         (Polarity::OptOut, Status::Withdrawn) | (Polarity::Permission, Status::Granted) => {
             Shown::Set
         }
@@ -66,10 +71,9 @@ pub fn desired(polarity: Polarity, verdict: &Verdict) -> Shown {
         // none never overwrites a value, so each keeps what it has (R21).
         (Polarity::Recorded, status) => Shown::Record {
             status,
-            basis: verdict
-                .basis
-                .clone()
-                .filter(|basis| !matches!(basis, Basis::Other(_))),
+            basis: basis
+                .filter(|basis| !matches!(basis, Basis::Other(_)))
+                .cloned(),
         },
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing here knows about consent or vendors; [`reporter`] alone knows the engine.
 
 pub mod clock;
+pub mod daemon;
 pub mod health;
 pub mod lifecycle;
 pub mod reporter;

@@ -306,7 +306,129 @@ macro_rules! row_readers {
     };
 }
 
-pub(super) use {contact_columns, outbox_columns, row_readers, subject_columns};
+/// [`super::Store`] for one of the two databases: the loop that repeats a transaction, and the use
+/// cases under the names they have inside.
+macro_rules! implement_store {
+    ($store:ty) => {
+        impl $store {
+            async fn attempt(
+                &self,
+                scope: &Scope,
+                decide: Decide<'_>,
+            ) -> Result<Applied, StoreError> {
+                let mut session = self.session().await?;
+                let outcome = transact(&mut session, scope, decide).await;
+                let transaction = session.into_transaction();
+                if let Ok(Outcome::Commit { applied, sequence }) = outcome {
+                    self.commit(transaction).await?;
+                    self.sequence.fetch_max(sequence, Ordering::AcqRel);
+                    return Ok(applied);
+                }
+                // Where the rollback fails as well, the connection ends, and the transaction with it.
+                if let Err(error) = transaction.rollback().await {
+                    tracing::debug!(%error, "a transaction could not be rolled back");
+                }
+                outcome.map(|_| Applied::Overtaken)
+            }
+        }
+
+        #[async_trait]
+        impl Store for $store {
+            async fn transact(&self, scope: &Scope, decide: Decide<'_>) -> Result<Applied, StoreError> {
+                let mut attempt = 0;
+                loop {
+                    attempt += 1;
+                    match self.attempt(scope, &mut *decide).await {
+                        Err(error) => match again_after(&error, attempt) {
+                            Some(wait) => tokio::time::sleep(wait).await,
+                            None => return Err(error),
+                        },
+                        applied => return applied,
+                    }
+                }
+            }
+
+            async fn register_systems(&self, names: &[String]) -> Result<Vec<i16>, StoreError> {
+                self.register(names).await
+            }
+
+            async fn feed(&self, system: i16) -> Result<FeedRow, StoreError> {
+                self.feed_row(system).await
+            }
+
+            async fn set_feed_switch(
+                &self,
+                system: i16,
+                switch: FeedSwitch,
+                now: At,
+            ) -> Result<(), StoreError> {
+                self.switch_feed(system, switch, now).await
+            }
+
+            async fn claim_writes(&self, claim: &Claim) -> Result<Vec<OutboxRow>, StoreError> {
+                self.claim(claim).await
+            }
+
+            async fn still_current(&self, claims: &[(WriteKey, i64)]) -> Result<Vec<WriteKey>, StoreError> {
+                self.current(claims).await
+            }
+
+            async fn release_claims(&self, system: i16) -> Result<u64, StoreError> {
+                self.release(system).await
+            }
+
+            async fn postpone(&self, postponed: &[Postponed]) -> Result<(), StoreError> {
+                self.put_back(postponed).await
+            }
+
+            async fn redrive(&self, system: Option<i16>, now: At) -> Result<u64, StoreError> {
+                self.revive(system, now).await
+            }
+
+            async fn next_due(&self, system: i16) -> Result<Option<At>, StoreError> {
+                self.due(system).await
+            }
+
+            async fn figures(&self, _now: At) -> Result<Figures, StoreError> {
+                self.count().await
+            }
+
+            async fn dossier(&self, subject: SubjectRef) -> Result<Option<Dossier>, StoreError> {
+                self.file_of(subject).await
+            }
+
+            async fn subjects_after(&self, after: i64, limit: usize) -> Result<Known, StoreError> {
+                self.known_after(after, limit).await
+            }
+
+            async fn quarantined(
+                &self,
+                system: Option<i16>,
+                limit: usize,
+            ) -> Result<Vec<QuarantineRow>, StoreError> {
+                self.quarantine(system, limit).await
+            }
+
+            async fn outbox(&self, skip: usize, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
+                self.writes(skip, limit).await
+            }
+
+            fn sequence(&self) -> i64 {
+                self.sequence.load(Ordering::Acquire)
+            }
+
+            async fn probe_writable(&self, now: At) -> Result<(), StoreError> {
+                self.probe(now).await
+            }
+
+            async fn close(&self) {
+                self.shut().await;
+            }
+        }
+    };
+}
+
+pub(super) use {contact_columns, implement_store, outbox_columns, row_readers, subject_columns};
 
 /// Bytes of a fixed length, as a digest or a keyed hash has.
 pub(super) fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N], sqlx::Error> {

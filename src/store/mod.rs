@@ -7,11 +7,13 @@
 
 mod common;
 pub mod ledger;
+pub mod postgres;
 mod report;
 pub mod rows;
 mod session;
 pub mod sqlite;
 
+pub use postgres::PgStore;
 pub use rows::*;
 pub use sqlite::SqliteStore;
 

@@ -1,8 +1,9 @@
-//! What both databases share of the reports.
+//! What both databases share of the queue and the reports.
 
 use super::session::{Key, Reads, Standing};
-use super::{Known, StoreError, SystemFigures};
-use std::collections::BTreeMap;
+use super::{Known, OutboxRow, StoreError, SystemFigures, WriteKey};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
 
 /// A dossier shows at most so many entries of the ledger, the newest.
 pub(super) const MOST_LEDGER_ROWS: i64 = 10_000;
@@ -74,4 +75,31 @@ pub(super) async fn page_of_subjects<S: Reads + ?Sized>(
         known.outbox.sort_unstable_by(|a, b| a.key.cmp(&b.key));
     }
     Ok(known)
+}
+
+/// Withdrawals first, then by age (R34).
+pub(super) fn sort_by_urgency(rows: &mut [OutboxRow]) {
+    rows.sort_unstable_by(|a, b| {
+        let order = (a.key.lane, a.decided_at).cmp(&(b.key.lane, b.decided_at));
+        order.then_with(|| a.key.external.cmp(&b.key.external))
+    });
+}
+
+/// The keys of the claims at these places, in the order of the claims.
+pub(super) fn still_standing(claims: &[(WriteKey, i64)], places: Vec<i64>) -> Vec<WriteKey> {
+    let places: HashSet<i64> = places.into_iter().collect();
+    let standing = claims
+        .iter()
+        .zip(0..)
+        .filter(|(_, place)| places.contains(place));
+    standing.map(|((key, _), _)| key.clone()).collect()
+}
+
+/// A vendor's words without the character NUL, which no text in the store may hold.
+pub(super) fn storable_error(words: &str) -> Cow<'_, str> {
+    if words.contains('\0') {
+        Cow::Owned(words.replace('\0', "\u{fffd}"))
+    } else {
+        Cow::Borrowed(words)
+    }
 }

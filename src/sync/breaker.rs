@@ -69,7 +69,10 @@ mod tests {
             assert_eq!(breaker.open_until(NOW), None);
         }
         breaker.failed(&fault, NOW, || 0.5);
-        assert!(breaker.open_until(NOW).is_some(), "the third fault in a row");
+        assert!(
+            breaker.open_until(NOW).is_some(),
+            "the third fault in a row"
+        );
         breaker.succeeded();
         assert_eq!(breaker.open_until(NOW), None, "one success closes it");
     }
@@ -77,7 +80,8 @@ mod tests {
     #[test]
     fn r35_a_vendors_pause_is_kept_from_the_first_time() {
         let breaker = Breaker::default();
-        let fault = Fault::new(FaultClass::RateLimited, "http-429", "slow down").after(Some(Duration::from_secs(40)));
+        let fault = Fault::new(FaultClass::RateLimited, "http-429", "slow down")
+            .after(Some(Duration::from_secs(40)));
         let pause = breaker.failed(&fault, NOW, || 0.0);
         assert_eq!(pause, 40_000_000);
         assert_eq!(breaker.open_until(NOW), Some(NOW.plus(40_000_000)));

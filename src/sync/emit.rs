@@ -49,7 +49,11 @@ pub async fn run(member: &Member, stop: &CancellationToken) {
 }
 
 /// Sends everything that is due, and gives the time until more may be.
-async fn round(member: &Member, stop: &CancellationToken, last_round: &mut At) -> Result<Duration, SyncError> {
+async fn round(
+    member: &Member,
+    stop: &CancellationToken,
+    last_round: &mut At,
+) -> Result<Duration, SyncError> {
     let now = member.shared.clock.now();
     let until = |later: At| Duration::from_micros(later.since(now).max(0).unsigned_abs());
     let feed = member.shared.store.feed(member.id.0).await?;
@@ -73,7 +77,9 @@ async fn round(member: &Member, stop: &CancellationToken, last_round: &mut At) -
     let now = member.shared.clock.now();
     *last_round = now;
     let due = member.shared.store.next_due(member.id.0).await?;
-    let wait = due.map_or(LOOK_INTERVAL, |due| Duration::from_micros(due.since(now).max(0).unsigned_abs()));
+    let wait = due.map_or(LOOK_INTERVAL, |due| {
+        Duration::from_micros(due.since(now).max(0).unsigned_abs())
+    });
     Ok(wait.clamp(Duration::from_millis(50), LOOK_INTERVAL))
 }
 
@@ -109,13 +115,20 @@ pub async fn emit_batch(member: &Member) -> Result<usize, SyncError> {
         return Ok(0);
     }
     let total = claimed.len();
-    let contacts: Vec<String> = claimed.iter().map(|claimed| claimed.row.key.external.clone()).collect();
+    let contacts: Vec<String> = claimed
+        .iter()
+        .map(|claimed| claimed.row.key.external.clone())
+        .collect();
     // R32, R33: look at the contacts as they are now. This also settles what an earlier attempt
     // with unknown outcome did.
     let current = match member.connector.current(&contacts).await {
         Ok(current) if current.len() == contacts.len() => current,
         Ok(_) => {
-            let fault = Fault::new(FaultClass::ContractBroken, "re-read", "the re-read before the write gave another number of contacts than asked for");
+            let fault = Fault::new(
+                FaultClass::ContractBroken,
+                "re-read",
+                "the re-read before the write gave another number of contacts than asked for",
+            );
             return give_back(member, &claimed, fault).await;
         }
         Err(fault) => return give_back(member, &claimed, fault).await,
@@ -132,23 +145,36 @@ pub async fn emit_batch(member: &Member) -> Result<usize, SyncError> {
             Look::Wait => {
                 member.wake_poller.notify_one();
                 let later = shared.clock.now().plus(FEED_PAUSE).micros();
-                postponed.push(unclaim(&claimed.row, later, Some("the contact has changed; waiting for the feed")));
+                postponed.push(unclaim(
+                    &claimed.row,
+                    later,
+                    Some("the contact has changed; waiting for the feed"),
+                ));
             }
             Look::Gone => {
                 member.wake_poller.notify_one();
-                let fault = Fault::new(FaultClass::Rejected, "gone", "the contact is not there any more; the feed will say so");
+                let fault = Fault::new(
+                    FaultClass::Rejected,
+                    "gone",
+                    "the contact is not there any more; the feed will say so",
+                );
                 postponed.push(failed(member, &claimed.row, &fault, true));
             }
         }
     }
     let mut whole = None;
     if !sent.is_empty() {
-        let requests: Vec<WriteRequest> =
-            sent.iter().filter_map(|index| claimed.get(*index)).map(|claimed| request(claimed)).collect();
+        let requests: Vec<WriteRequest> = sent
+            .iter()
+            .filter_map(|index| claimed.get(*index))
+            .map(|claimed| request(claimed))
+            .collect();
         match member.connector.write(&requests).await {
             Ok(outcomes) if outcomes.len() == requests.len() => {
                 for (index, outcome) in sent.iter().zip(outcomes) {
-                    let Some(claimed) = claimed.get(*index) else { continue };
+                    let Some(claimed) = claimed.get(*index) else {
+                        continue;
+                    };
                     match outcome {
                         Outcome::Applied => settled.push((*index, "applied")),
                         Outcome::Unknown(fault) => {
@@ -166,12 +192,24 @@ pub async fn emit_batch(member: &Member) -> Result<usize, SyncError> {
                 member.breaker.succeeded();
             }
             Ok(_) => {
-                let fault = Fault::new(FaultClass::ContractBroken, "write", "the vendor answered for another number of contacts than written");
-                postponed.extend(sent.iter().filter_map(|i| claimed.get(*i)).map(|c| failed(member, &c.row, &fault, false)));
+                let fault = Fault::new(
+                    FaultClass::ContractBroken,
+                    "write",
+                    "the vendor answered for another number of contacts than written",
+                );
+                postponed.extend(
+                    sent.iter()
+                        .filter_map(|i| claimed.get(*i))
+                        .map(|c| failed(member, &c.row, &fault, false)),
+                );
                 whole = Some(fault);
             }
             Err(fault) => {
-                postponed.extend(sent.iter().filter_map(|i| claimed.get(*i)).map(|c| postpone_whole(member, &c.row, &fault)));
+                postponed.extend(
+                    sent.iter()
+                        .filter_map(|i| claimed.get(*i))
+                        .map(|c| postpone_whole(member, &c.row, &fault)),
+                );
                 whole = Some(fault);
             }
         }
@@ -181,7 +219,11 @@ pub async fn emit_batch(member: &Member) -> Result<usize, SyncError> {
     if !postponed.is_empty() {
         shared.store.postpone(&postponed).await?;
     }
-    member.tell(Event::Emitted { applied, confirmed: settled.len() - applied, postponed: postponed.len() });
+    member.tell(Event::Emitted {
+        applied,
+        confirmed: settled.len() - applied,
+        postponed: postponed.len(),
+    });
     match whole {
         Some(fault) => Err(fault.into()),
         None => Ok(total),
@@ -194,7 +236,10 @@ async fn claim(member: &Member, packer: &Packer<'_>) -> Result<Vec<Claimed>, Syn
     let now = shared.clock.now();
     let batching = member.connector.batching();
     let low = member.connector.quota().is_some_and(|quota| {
-        quota.used.saturating_mul(100) >= quota.allowed.saturating_mul(u64::from(member.pace.quota_reserve_percent))
+        quota.used.saturating_mul(100)
+            >= quota
+                .allowed
+                .saturating_mul(u64::from(member.pace.quota_reserve_percent))
     });
     let mut claim = Claim {
         system: member.id.0,
@@ -208,7 +253,13 @@ async fn claim(member: &Member, packer: &Packer<'_>) -> Result<Vec<Claimed>, Syn
     if rows.len() == batching.rows && batching.bulk_above > batching.rows {
         claim.limit = batching.bulk_rows.saturating_sub(rows.len());
         let queue = shared.store.figures(now).await?;
-        let waiting = queue.systems.iter().find(|system| system.system == member.id.0).map_or(0, |system| system.pending_withdrawals + system.pending_grants);
+        let waiting = queue
+            .systems
+            .iter()
+            .find(|system| system.system == member.id.0)
+            .map_or(0, |system| {
+                system.pending_withdrawals + system.pending_grants
+            });
         if usize::try_from(waiting).is_ok_and(|waiting| waiting > batching.bulk_above) {
             rows.extend(shared.store.claim_writes(&claim).await?);
         }
@@ -217,13 +268,24 @@ async fn claim(member: &Member, packer: &Packer<'_>) -> Result<Vec<Claimed>, Syn
     for row in rows {
         match packer.unpack_changes(&row.changes) {
             Ok(write) => claimed.push(Claimed { row, write }),
-            Err(error) => return Err(StoreError::Corrupt { what: "outbox row", detail: error.to_string() }.into()),
+            Err(error) => {
+                return Err(StoreError::Corrupt {
+                    what: "outbox row",
+                    detail: error.to_string(),
+                }
+                .into());
+            }
         }
     }
     // One contact may stand in both lanes; a batch holds it once, the withdrawal first.
     let mut once = std::collections::BTreeSet::new();
-    let (first, again): (Vec<_>, Vec<_>) = claimed.into_iter().partition(|claimed| once.insert(claimed.row.key.external.clone()));
-    let back: Vec<Postponed> = again.iter().map(|claimed| unclaim(&claimed.row, claimed.row.not_before, None)).collect();
+    let (first, again): (Vec<_>, Vec<_>) = claimed
+        .into_iter()
+        .partition(|claimed| once.insert(claimed.row.key.external.clone()));
+    let back: Vec<Postponed> = again
+        .iter()
+        .map(|claimed| unclaim(&claimed.row, claimed.row.not_before, None))
+        .collect();
     if !back.is_empty() {
         shared.store.postpone(&back).await?;
     }
@@ -231,9 +293,17 @@ async fn claim(member: &Member, packer: &Packer<'_>) -> Result<Vec<Claimed>, Syn
 }
 
 /// R32: compares each claimed write with the present decision and with the contact as it is now.
-async fn look(member: &Member, packer: &Packer<'_>, claimed: &[Claimed], current: &[Current]) -> Result<Vec<Look>, SyncError> {
+async fn look(
+    member: &Member,
+    packer: &Packer<'_>,
+    claimed: &[Claimed],
+    current: &[Current],
+) -> Result<Vec<Look>, SyncError> {
     let scope = Scope {
-        contacts: claimed.iter().map(|claimed| (claimed.row.key.system, claimed.row.key.external.clone())).collect(),
+        contacts: claimed
+            .iter()
+            .map(|claimed| (claimed.row.key.system, claimed.row.key.external.clone()))
+            .collect(),
         ..Scope::default()
     };
     let mut known = Known::default();
@@ -245,12 +315,20 @@ async fn look(member: &Member, packer: &Packer<'_>, claimed: &[Claimed], current
             Changes::default()
         })
         .await?;
-    let outbox: BTreeMap<&WriteKey, &OutboxRow> = known.outbox.iter().map(|row| (&row.key, row)).collect();
+    let outbox: BTreeMap<&WriteKey, &OutboxRow> =
+        known.outbox.iter().map(|row| (&row.key, row)).collect();
     let mut records = BTreeMap::new();
-    for row in known.contacts.iter().filter(|row| row.system == member.id.0) {
+    for row in known
+        .contacts
+        .iter()
+        .filter(|row| row.system == member.id.0)
+    {
         let record = packer
             .unpack_record(&member.rules, &row.record)
-            .map_err(|error| StoreError::Corrupt { what: "contact", detail: error.to_string() })?;
+            .map_err(|error| StoreError::Corrupt {
+                what: "contact",
+                detail: error.to_string(),
+            })?;
         records.insert(row.external.as_str(), record);
     }
     let now = member.shared.clock.now();
@@ -266,33 +344,63 @@ async fn look(member: &Member, packer: &Packer<'_>, claimed: &[Claimed], current
             Current::Unknown => return Look::Send,
             Current::Live(values) => values,
         };
-        let value = |purpose: PurposeId| values.iter().find(|(id, _)| *id == purpose).map(|(_, shown)| shown);
-        let done = claimed.write.changes.iter().all(|change| value(change.purpose).is_some_and(|shown| agrees(shown, &change.to)));
+        let value = |purpose: PurposeId| {
+            values
+                .iter()
+                .find(|(id, _)| *id == purpose)
+                .map(|(_, shown)| shown)
+        };
+        let done = claimed
+            .write
+            .changes
+            .iter()
+            .all(|change| value(change.purpose).is_some_and(|shown| agrees(shown, &change.to)));
         if done {
             return Look::Confirmed;
         }
         // A value that is neither what we last read nor what we are about to write was set by
         // somebody we have not heard of yet. Ours may be the older word.
         let unheard = values.iter().any(|(purpose, shown)| {
-            let last_read = records.get(claimed.row.key.external.as_str()).and_then(|record| record.shown(*purpose));
-            let ours = claimed.write.changes.iter().any(|change| change.purpose == *purpose && agrees(shown, &change.to));
+            let last_read = records
+                .get(claimed.row.key.external.as_str())
+                .and_then(|record| record.shown(*purpose));
+            let ours = claimed
+                .write
+                .changes
+                .iter()
+                .any(|change| change.purpose == *purpose && agrees(shown, &change.to));
             !ours && last_read.is_some_and(|last: &Shown| last != shown)
         });
-        let patient = claimed.row.key.lane != LANE_WITHDRAWAL || now.micros() < claimed.row.decided_at.saturating_add(FEED_PATIENCE);
-        if unheard && patient { Look::Wait } else { Look::Send }
+        let patient = claimed.row.key.lane != LANE_WITHDRAWAL
+            || now.micros() < claimed.row.decided_at.saturating_add(FEED_PATIENCE);
+        if unheard && patient {
+            Look::Wait
+        } else {
+            Look::Send
+        }
     });
     Ok(looks.collect())
 }
 
 /// Stores what took effect: the contacts show it, the writes are done (R31).
-async fn settle(member: &Member, packer: &Packer<'_>, claimed: &[Claimed], settled: &[(usize, &'static str)]) -> Result<(), SyncError> {
+async fn settle(
+    member: &Member,
+    packer: &Packer<'_>,
+    claimed: &[Claimed],
+    settled: &[(usize, &'static str)],
+) -> Result<(), SyncError> {
     if settled.is_empty() {
         return Ok(());
     }
-    let done: Vec<(&Claimed, &'static str)> =
-        settled.iter().filter_map(|(index, how)| Some((claimed.get(*index)?, *how))).collect();
+    let done: Vec<(&Claimed, &'static str)> = settled
+        .iter()
+        .filter_map(|(index, how)| Some((claimed.get(*index)?, *how)))
+        .collect();
     let scope = Scope {
-        contacts: done.iter().map(|(claimed, _)| (claimed.row.key.system, claimed.row.key.external.clone())).collect(),
+        contacts: done
+            .iter()
+            .map(|(claimed, _)| (claimed.row.key.system, claimed.row.key.external.clone()))
+            .collect(),
         ..Scope::default()
     };
     let frame = member.shared.frame(false);
@@ -304,7 +412,12 @@ async fn settle(member: &Member, packer: &Packer<'_>, claimed: &[Claimed], settl
             unreadable = None;
             let changes = Workbench::new(known, frame, packer).and_then(|mut bench| {
                 for (claimed, how) in &done {
-                    bench.acknowledge(&claimed.row.key, claimed.row.version, &claimed.row.changes, how)?;
+                    bench.acknowledge(
+                        &claimed.row.key,
+                        claimed.row.version,
+                        &claimed.row.changes,
+                        how,
+                    )?;
                 }
                 bench.finish()
             });
@@ -315,7 +428,11 @@ async fn settle(member: &Member, packer: &Packer<'_>, claimed: &[Claimed], settl
         })
         .await?;
     match unreadable {
-        Some(error) => Err(StoreError::Corrupt { what: "packed column", detail: error.to_string() }.into()),
+        Some(error) => Err(StoreError::Corrupt {
+            what: "packed column",
+            detail: error.to_string(),
+        }
+        .into()),
         None => Ok(()),
     }
 }
@@ -323,7 +440,12 @@ async fn settle(member: &Member, packer: &Packer<'_>, claimed: &[Claimed], settl
 fn request(claimed: &Claimed) -> WriteRequest {
     WriteRequest {
         contact: claimed.row.key.external.clone(),
-        changes: claimed.write.changes.iter().map(|change| (change.purpose, change.to.clone())).collect(),
+        changes: claimed
+            .write
+            .changes
+            .iter()
+            .map(|change| (change.purpose, change.to.clone()))
+            .collect(),
         said_at: claimed.write.said_at,
         said_in: claimed.write.said_in.clone(),
     }
@@ -370,7 +492,10 @@ fn failed(member: &Member, row: &OutboxRow, fault: &Fault, not_sent: bool) -> Po
     let attempts = row.attempts.saturating_add(1);
     let final_word = match fault.class {
         FaultClass::Rejected => fault.retry_after.is_none(),
-        FaultClass::Retryable | FaultClass::RateLimited | FaultClass::Auth | FaultClass::ContractBroken => attempts >= MAX_ATTEMPTS,
+        FaultClass::Retryable
+        | FaultClass::RateLimited
+        | FaultClass::Auth
+        | FaultClass::ContractBroken => attempts >= MAX_ATTEMPTS,
     };
     let pause = retry::pause(attempts.unsigned_abs(), fault, rand::random::<f64>);
     let pause = i64::try_from(pause.as_micros()).unwrap_or(i64::MAX);

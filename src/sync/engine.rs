@@ -65,8 +65,13 @@ pub enum Event {
     Store(String),
     /// Calls pause until then (breaker), or go on.
     Breaker(Option<At>),
-    /// The feed does not run: paused by an operator, or halted by a guard.
-    Standing(Option<String>),
+    /// Whether the feed is paused by an operator, or halted by a guard.
+    Standing {
+        /// R50.
+        paused: bool,
+        /// R27.
+        halted: bool,
+    },
 }
 
 /// Hears what happens.
@@ -173,7 +178,11 @@ impl Member {
             Ok(rules)
         } else {
             // Nothing is read or written until the organisation has mended it.
-            Err(Fault::new(crate::connector::FaultClass::Auth, "missing-permission", first))
+            Err(Fault::new(
+                crate::connector::FaultClass::Auth,
+                "missing-permission",
+                first,
+            ))
         }
     }
 
@@ -195,7 +204,9 @@ impl Member {
                 Duration::from_micros(pause.unsigned_abs())
             }
             SyncError::Store(error) => {
-                let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+                let cause = std::error::Error::source(error)
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
                 tracing::error!(system = %self.name, %cause, "{}: {error}: {cause}", self.name);
                 self.tell(Event::Store(error.to_string()));
                 STORE_PAUSE
@@ -242,16 +253,29 @@ pub struct Parts {
 /// When the store fails, or a connector cannot be built from its settings.
 pub async fn assemble(checked: &Checked, parts: Parts) -> Result<Vec<Arc<Member>>, SyncError> {
     let rules = Arc::new(rules(checked, &*parts.store).await?);
-    let id_of = |name: &str| rules.systems.iter().find(|system| system.name == name).map(|system| system.id);
+    let id_of = |name: &str| {
+        rules
+            .systems
+            .iter()
+            .find(|system| system.name == name)
+            .map(|system| system.id)
+    };
     let links = checked
         .systems
         .iter()
         .filter_map(|system| {
             let link = system.link.as_ref()?;
-            Some(Link { follower: id_of(&system.name)?, anchor: id_of(&link.system)? })
+            Some(Link {
+                follower: id_of(&system.name)?,
+                anchor: id_of(&link.system)?,
+            })
         })
         .collect();
-    let enabled: Vec<_> = checked.systems.iter().filter(|system| system.enabled).collect();
+    let enabled: Vec<_> = checked
+        .systems
+        .iter()
+        .filter(|system| system.enabled)
+        .collect();
     let wake_emitters: Vec<Arc<Notify>> = enabled.iter().map(|_| Arc::new(Notify::new())).collect();
     let shared = Arc::new(Shared {
         store: parts.store,
@@ -266,9 +290,15 @@ pub async fn assemble(checked: &Checked, parts: Parts) -> Result<Vec<Arc<Member>
     });
     let mut members = Vec::new();
     for (system, wake_emitter) in enabled.into_iter().zip(wake_emitters) {
-        let Some(rules) = rules.systems.iter().find(|rules| rules.name == system.name) else { continue };
+        let Some(rules) = rules.systems.iter().find(|rules| rules.name == system.name) else {
+            continue;
+        };
         let connector = registry::connect(&system.kind)?;
-        let connector = if parts.read_only { Arc::new(ReadOnly::new(connector)) } else { connector };
+        let connector = if parts.read_only {
+            Arc::new(ReadOnly::new(connector))
+        } else {
+            connector
+        };
         // The claims of an earlier life: their outcome is unknown, and a re-read will show it.
         shared.store.release_claims(rules.id.0).await?;
         members.push(Arc::new(Member {
@@ -295,7 +325,11 @@ pub async fn assemble(checked: &Checked, parts: Parts) -> Result<Vec<Arc<Member>
 /// # Errors
 /// When the store fails.
 pub async fn rules(checked: &Checked, store: &dyn Store) -> Result<Rules, StoreError> {
-    let names: Vec<String> = checked.systems.iter().map(|system| system.name.clone()).collect();
+    let names: Vec<String> = checked
+        .systems
+        .iter()
+        .map(|system| system.name.clone())
+        .collect();
     let ids = store.register_systems(&names).await?;
     let systems = checked
         .systems
@@ -311,7 +345,11 @@ pub async fn rules(checked: &Checked, store: &dyn Store) -> Result<Rules, StoreE
             bulk_actors: system.bulk_actors.clone(),
         })
         .collect();
-    Ok(Rules { purposes: checked.purposes.clone(), systems, policy: checked.policy.rules.clone() })
+    Ok(Rules {
+        purposes: checked.purposes.clone(),
+        systems,
+        policy: checked.policy.rules.clone(),
+    })
 }
 
 fn micros(duration: Duration) -> i64 {

@@ -8,6 +8,7 @@ pub mod engine;
 pub mod identity;
 pub mod ingest;
 pub mod pack;
+pub mod parity;
 pub mod poll;
 pub mod schedule;
 pub mod workbench;

@@ -496,7 +496,7 @@ pub struct PackedVerdict<'a> {
     status: PackedStatus,
     /// Legal basis (R21).
     #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
-    pub basis: Option<Cow<'a, str>>,
+    basis: Option<Cow<'a, str>>,
     #[serde(rename = "t")]
     statement: PackedStatement<'a>,
     /// System of the winner; none for an operator.
@@ -523,6 +523,11 @@ impl PackedVerdict<'_> {
     /// Granted or withdrawn.
     pub fn status(&self) -> Status {
         self.status.into()
+    }
+
+    /// Legal basis (R21).
+    pub fn basis(&self) -> Option<Basis> {
+        self.basis.as_deref().map(Basis::from_word)
     }
 
     /// The winning statement.

@@ -39,7 +39,10 @@ pub async fn run(member: &Member, stop: &CancellationToken) {
         };
         let go_on = match done {
             Ok(()) => {
-                let interval = member.pace.poll_interval.max(member.connector.least_poll_interval());
+                let interval = member
+                    .pace
+                    .poll_interval
+                    .max(member.connector.least_poll_interval());
                 member.rest(interval, &member.wake_poller, stop).await
             }
             Err(error) => member.pause(member.failed(&error), stop).await,
@@ -54,16 +57,21 @@ pub async fn run(member: &Member, stop: &CancellationToken) {
 ///
 /// # Errors
 /// When a call or the store fails. Every page stored before that stays stored, with its cursor.
-pub async fn poll(member: &Member, rules: &SystemRules, stop: &CancellationToken) -> Result<(), SyncError> {
+pub async fn poll(
+    member: &Member,
+    rules: &SystemRules,
+    stop: &CancellationToken,
+) -> Result<(), SyncError> {
     let store = &member.shared.store;
     let begun = Instant::now();
     let mut feed = store.feed(member.id.0).await?;
+    member.tell(Event::Standing {
+        paused: feed.paused,
+        halted: feed.halted.is_some(),
+    });
     if feed.paused || feed.halted.is_some() {
-        let why = feed.halted.unwrap_or_else(|| "paused by an operator".to_owned());
-        member.tell(Event::Standing(Some(why)));
         return Ok(());
     }
-    member.tell(Event::Standing(None));
     let packer = Packer::new(&member.shared.rules);
     let mut sweep = Sweep::default();
     let mut batch = ask(member, feed.cursor.clone().map(Cursor)).await?;
@@ -77,15 +85,16 @@ pub async fn poll(member: &Member, rules: &SystemRules, stop: &CancellationToken
         }
         let following = batch.following.take();
         let more = batch.page.more || following.is_some();
-        let (stored, next) = tokio::join!(store_batch(member, rules, &packer, &feed, &batch), async {
-            match following {
-                Some(following) => Ok(Some(*following)),
-                None if batch.page.more && !stop.is_cancelled() => {
-                    ask(member, Some(batch.page.next.clone())).await.map(Some)
+        let (stored, next) =
+            tokio::join!(store_batch(member, rules, &packer, &feed, &batch), async {
+                match following {
+                    Some(following) => Ok(Some(*following)),
+                    None if batch.page.more && !stop.is_cancelled() => {
+                        ask(member, Some(batch.page.next.clone())).await.map(Some)
+                    }
+                    None => Ok(None),
                 }
-                None => Ok(None),
-            }
-        });
+            });
         feed = stored?;
         if let Some(reason) = sweep.judge(member, feed.loaded, &batch.page).await? {
             halt(member, &reason).await?;
@@ -135,7 +144,11 @@ impl Batch {
 async fn ask(member: &Member, cursor: Option<Cursor>) -> Result<Batch, SyncError> {
     let asked_at = member.shared.store.sequence();
     let page = member.connector.read(cursor.as_ref()).await?;
-    Ok(Batch { page, asked_at, following: None })
+    Ok(Batch {
+        page,
+        asked_at,
+        following: None,
+    })
 }
 
 async fn store_batch(
@@ -154,10 +167,22 @@ async fn store_batch(
         may_heal: feed.loaded,
     };
     let frame = shared.frame(batch.page.load);
-    let (applied, after) = ingest_page(&*shared.store, &shared.pseudonyms, packer, frame, origin, &batch.page).await?;
+    let (applied, after) = ingest_page(
+        &*shared.store,
+        &shared.pseudonyms,
+        packer,
+        frame,
+        origin,
+        &batch.page,
+    )
+    .await?;
     match applied {
         Applied::Stored { rows } => {
-            member.tell(Event::Stored { contacts: batch.page.readings.len(), poison: batch.page.poison.len(), rows });
+            member.tell(Event::Stored {
+                contacts: batch.page.readings.len(),
+                poison: batch.page.poison.len(),
+                rows,
+            });
             if rows > 0 {
                 shared.wake_all_emitters();
             }
@@ -179,18 +204,34 @@ struct Sweep {
 
 impl Sweep {
     /// The reason to halt, once a sweep has ended with too few contacts.
-    async fn judge(&mut self, member: &Member, loaded: bool, page: &Page) -> Result<Option<String>, SyncError> {
+    async fn judge(
+        &mut self,
+        member: &Member,
+        loaded: bool,
+        page: &Page,
+    ) -> Result<Option<String>, SyncError> {
         if !page.load {
             self.changes_came_first = true;
-            let Some(known) = self.known.take() else { return Ok(None) };
+            let Some(known) = self.known.take() else {
+                return Ok(None);
+            };
             let seen = std::mem::take(&mut self.seen);
             let empty = guard::is_suddenly_empty(seen, known);
-            return Ok(empty.then(|| format!("a full scan found {seen} of {known} known contacts; nothing was deleted")));
+            return Ok(empty.then(|| {
+                format!("a full scan found {seen} of {known} known contacts; nothing was deleted")
+            }));
         }
         if loaded && self.changes_came_first {
             if self.known.is_none() {
-                let figures = member.shared.store.figures(member.shared.clock.now()).await?;
-                let system = figures.systems.iter().find(|system| system.system == member.id.0);
+                let figures = member
+                    .shared
+                    .store
+                    .figures(member.shared.clock.now())
+                    .await?;
+                let system = figures
+                    .systems
+                    .iter()
+                    .find(|system| system.system == member.id.0);
                 self.known = Some(system.map_or(0, |system| system.live.unsigned_abs()));
             }
             self.seen += page.readings.iter().filter(|reading| reading.whole).count() as u64;
@@ -201,8 +242,19 @@ impl Sweep {
 
 async fn halt(member: &Member, reason: &str) -> Result<(), SyncError> {
     let now: At = member.shared.clock.now();
-    member.shared.store.set_feed_switch(member.id.0, FeedSwitch::Halted(Some(reason.to_owned())), now).await?;
+    member
+        .shared
+        .store
+        .set_feed_switch(
+            member.id.0,
+            FeedSwitch::Halted(Some(reason.to_owned())),
+            now,
+        )
+        .await?;
     tracing::error!(system = %member.name, reason, "{}: the feed is halted: {reason}", member.name);
-    member.tell(Event::Standing(Some(reason.to_owned())));
+    member.tell(Event::Standing {
+        paused: false,
+        halted: true,
+    });
     Ok(())
 }

@@ -69,14 +69,14 @@ pub fn router(app: App) -> Router {
 ///
 /// # Errors
 /// Never by itself: a connection that cannot be accepted is logged, and the next one is waited for.
-pub async fn serve(listener: TcpListener, app: App, stop: CancellationToken) -> io::Result<()> {
+pub async fn serve(listener: &TcpListener, app: App, stop: CancellationToken) -> io::Result<()> {
     let service = TowerToHyperService::new(router(app));
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(listener, &places) => accepted,
         };
         match accepted {
             Ok((stream, place)) => {

@@ -8,6 +8,7 @@
 //! Sources: REST guide (query, queryAll, getUpdated, getDeleted), object reference (system fields,
 //! contact history), app limits cheat sheet (cursors).
 
+mod bulk;
 mod load;
 mod net;
 mod window;
@@ -60,7 +61,7 @@ enum Phase {
         next: Option<String>,
     },
     /// All contacts by a bulk job.
-    Bulk(load::Bulk),
+    Bulk(bulk::Bulk),
     /// All field history, oldest first.
     History { started: i64, after: Option<Saved> },
     /// Nothing under way; changes before `until` are read.
@@ -159,7 +160,7 @@ impl Feed {
                 last,
                 next,
             } => step.load(state, started, last, next).await,
-            Phase::Bulk(_) => Err(Fault::new(FaultClass::Rejected, "x", "x")),
+            Phase::Bulk(bulk) => step.bulk(state, bulk).await,
             Phase::History { started, after } => step.all_history(state, started, after).await,
             Phase::Idle { until } => step.poll(state, until).await,
             Phase::Window(window) => step.window(state, window).await,
@@ -321,7 +322,7 @@ fn loose_all(rows: &[HistoryRow], except: &HashSet<String>) -> Vec<Reading> {
 }
 
 /// Reads all pages of a small query.
-async fn all_pages(
+pub(in crate::connector) async fn all_pages(
     org: &Org,
     text: &str,
     all: bool,

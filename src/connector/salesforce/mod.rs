@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod feed;
+pub mod ingest;
 pub mod map;
 pub mod probe;
 pub mod wire;

@@ -2,7 +2,7 @@
 
 use super::map::Shape;
 use super::wire::rows::{self, Cell};
-use super::wire::{COLLECTION_ROWS, Org, RETRIEVE_ROWS, Record, faults, parse, soql};
+use super::wire::{COLLECTION_ROWS, FieldValue, Org, RETRIEVE_ROWS, Record, faults, parse, soql};
 use crate::connector::{Batching, Current, Fault, FaultClass, Outcome, WriteRequest};
 use serde_json::value::RawValue;
 
@@ -87,6 +87,9 @@ fn one(raw: &RawValue, shape: &Shape, columns: &[String]) -> Result<Current, Str
     Ok(Current::Live(values.collect::<Result<_, String>>()?))
 }
 
+/// A write that can be sent: its place in the request, the contact, its fields.
+pub type Ready<'a> = (usize, String, Vec<(&'a str, FieldValue)>);
+
 /// Sets fields: row by row what became of it, in order.
 pub async fn write(
     org: &Org,
@@ -94,7 +97,7 @@ pub async fn write(
     writes: &[WriteRequest],
 ) -> Result<Vec<Outcome>, Fault> {
     let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(writes.len());
-    let mut ready = Vec::new();
+    let mut ready: Vec<Ready<'_>> = Vec::new();
     for (place, write) in writes.iter().enumerate() {
         let prepared = soql::full_id(&write.contact)
             .ok_or_else(|| {
@@ -112,6 +115,13 @@ pub async fn write(
             }
             Err(fault) => outcomes.push(Some(Outcome::Failed(fault))),
         }
+    }
+    if ready.len() > org.settings().bulk_ingest_above.max(COLLECTION_ROWS) {
+        let found = super::ingest::ingest(org, shape, &ready).await?;
+        for ((place, ..), outcome) in ready.iter().zip(found) {
+            outcomes[*place] = Some(outcome);
+        }
+        ready.clear();
     }
     let mut sent = false;
     for chunk in ready.chunks(COLLECTION_ROWS) {

@@ -4,13 +4,13 @@ use super::session::{Query, Rows};
 use super::{SqliteStore, read_all};
 use crate::consent::At;
 use crate::store::common::{failed, outbox_columns, unregistered};
+use crate::store::report::{sort_by_urgency, still_standing, storable_error};
 use crate::store::session::json;
 use crate::store::{
     CLAIMED, Claim, DEAD, FeedRow, FeedSwitch, LANE_GRANT, LANE_WITHDRAWAL, OutboxRow, PENDING,
     Postponed, StoreError, WriteKey,
 };
 use sqlx::Row as _;
-use std::collections::HashSet;
 
 impl SqliteStore {
     async fn write(&self, what: &'static str, query: Query) -> Result<u64, StoreError> {
@@ -134,14 +134,10 @@ impl SqliteStore {
             .bind(json(&asked)?)
             .bind(CLAIMED)
             .fetch_all(&self.readers);
-        let standing: HashSet<i64> = read_all("claimed writes", rows.await, |row| row.try_get(0))?
-            .into_iter()
-            .collect();
-        let claims = claims
-            .iter()
-            .zip(0..)
-            .filter(|(_, place)| standing.contains(place));
-        Ok(claims.map(|((key, _), _)| key.clone()).collect())
+        Ok(still_standing(
+            claims,
+            read_all("claimed writes", rows.await, |row| row.try_get(0))?,
+        ))
     }
 
     pub(super) async fn release(&self, system: i16) -> Result<u64, StoreError> {
@@ -178,7 +174,7 @@ impl SqliteStore {
         let rows: Vec<_> = postponed
             .iter()
             .map(|row| {
-                let error = row.error.replace('\0', "\u{fffd}");
+                let error = storable_error(&row.error);
                 (
                     row.key.system,
                     &row.key.external,
@@ -222,15 +218,4 @@ impl SqliteStore {
             .map_err(failed("the next due write"))?;
         Ok(due.map(At::from_micros))
     }
-}
-
-/// Withdrawals first, then by age (R34).
-fn sort_by_urgency(rows: &mut [OutboxRow]) {
-    rows.sort_unstable_by(|a, b| {
-        (a.key.lane, a.decided_at, &a.key.external).cmp(&(
-            b.key.lane,
-            b.decided_at,
-            &b.key.external,
-        ))
-    });
 }

@@ -1,5 +1,6 @@
 //! All contacts and all their history.
 
+use super::bulk::Bulk;
 use super::{
     MOST_EMPTY_PAGES, Net, Phase, Saved, State, Step, VERSION, all_pages, attach, dated, loose_all,
     mark, micros, next_link,
@@ -10,22 +11,7 @@ use crate::connector::salesforce::wire::soql::{self, Query, Walk};
 use crate::connector::salesforce::wire::{QueryPage, parse};
 use crate::connector::{Fault, FaultClass, Page};
 use crate::consent::{At, Shown};
-use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
-
-/// A load by a bulk job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Bulk {
-    pub(super) started: i64,
-    /// The job and when it was created; none yet at the start.
-    pub(super) job: Option<(String, i64)>,
-    /// Where the next part of the result begins.
-    pub(super) locator: Option<String>,
-    /// Rows read so far.
-    pub(super) rows: u64,
-    /// Jobs that came to nothing.
-    pub(super) failed: u8,
-}
 
 impl Step<'_> {
     /// The first page of a load of everything.
@@ -55,7 +41,16 @@ impl Step<'_> {
             },
         };
         if total > settings.bulk_query_above as u64 {
-            return Err(Fault::new(FaultClass::Rejected, "x", "x"));
+            let bulk = Bulk::new(started);
+            return self
+                .bulk(
+                    State {
+                        phase: Phase::Bulk(bulk.clone()),
+                        ..state
+                    },
+                    bulk,
+                )
+                .await;
         }
         self.load(state, started, None, None).await
     }
@@ -116,7 +111,7 @@ impl Step<'_> {
                     "query: the same page came twice",
                 ));
             }
-            self.complete(&mut read, started).await?;
+            self.complete(&mut read).await?;
             let phase = match next {
                 Some(next) => Phase::Load {
                     started,
@@ -125,7 +120,7 @@ impl Step<'_> {
                 },
                 None => self.after_load(started).await?,
             };
-            return fill(state.page(phase, read_at)?, read);
+            return Ok(fill(state.page(phase, read_at)?, read));
         }
     }
 
@@ -160,7 +155,7 @@ impl Step<'_> {
 
     /// Adds to contacts read by a load what their own row does not say: the belongings kept
     /// elsewhere, and when a set flag was set by the creation of a contact modified since.
-    pub(super) async fn complete(&self, read: &mut Read, _started: i64) -> Result<(), Fault> {
+    pub(super) async fn complete(&self, read: &mut Read) -> Result<(), Fault> {
         if let Some(companion) = self.companion {
             companion.complete(self.org, &mut read.seen).await?;
         }
@@ -306,8 +301,8 @@ impl Step<'_> {
 }
 
 /// A page with what was read.
-pub(super) fn fill(mut page: Page, read: Read) -> Result<Page, Fault> {
+pub(super) fn fill(mut page: Page, read: Read) -> Page {
     page.readings = read.seen.into_iter().map(|seen| seen.reading).collect();
     page.poison = read.poison;
-    Ok(page)
+    page
 }

@@ -117,17 +117,17 @@ struct Retrieve<'a> {
 }
 
 /// One record of a collections call.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Record<'a> {
     attributes: Attributes<'a>,
     /// Id, absent for a new record.
     #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a str>,
+    id: Option<String>,
     #[serde(flatten)]
     fields: std::collections::BTreeMap<&'a str, FieldValue>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 struct Attributes<'a> {
     #[serde(rename = "type")]
     kind: &'a str,
@@ -145,10 +145,10 @@ pub enum FieldValue {
 
 impl<'a> Record<'a> {
     /// A record of `object`; without an id it is a new one.
-    pub fn new(object: &'a str, id: Option<&'a str>) -> Self {
+    pub fn new(object: &'a str, id: Option<&str>) -> Self {
         Self {
             attributes: Attributes { kind: object },
-            id,
+            id: id.map(str::to_owned),
             fields: std::collections::BTreeMap::new(),
         }
     }

@@ -1,0 +1,150 @@
+-- The state store. Times are UTC microseconds; packed columns are JSON text, stored byte for byte.
+-- Keys that are texts are compared byte by byte, as in SQLite.
+
+-- The one row that every transaction locks first, so that several daemons take turns.
+CREATE TABLE counters (
+    only_row      SMALLINT PRIMARY KEY CHECK (only_row = 1),
+    next_subject  BIGINT NOT NULL,
+    next_sequence BIGINT NOT NULL
+);
+
+INSERT INTO counters (only_row, next_subject, next_sequence) VALUES (1, 1, 1);
+
+-- Written to prove that the store can be written; apart, so that it waits for no transaction.
+CREATE TABLE probes (
+    only_row  SMALLINT PRIMARY KEY CHECK (only_row = 1),
+    probed_at BIGINT NOT NULL
+);
+
+INSERT INTO probes (only_row, probed_at) VALUES (1, 0);
+
+-- A system's number, and where its feed stands.
+CREATE TABLE systems (
+    id          SMALLINT PRIMARY KEY CHECK (id > 0),
+    name        TEXT COLLATE "C" NOT NULL UNIQUE,
+    cursor      TEXT,
+    drained     BIGINT,
+    polled_at   BIGINT,
+    loaded      BOOLEAN NOT NULL DEFAULT FALSE,
+    paused      BOOLEAN NOT NULL DEFAULT FALSE,
+    halted      TEXT,
+    switched_at BIGINT
+);
+
+-- The only table that holds addresses (R55).
+CREATE TABLE subjects (
+    id         BIGINT PRIMARY KEY,
+    ref        BYTEA NOT NULL CHECK (length(ref) = 16),
+    address    TEXT NOT NULL,
+    verdicts   TEXT NOT NULL,
+    remembered TEXT NOT NULL,
+    findings   TEXT NOT NULL
+) WITH (fillfactor = 80);
+
+CREATE UNIQUE INDEX subjects_ref ON subjects (ref);
+CREATE INDEX subjects_findings ON subjects (id) WHERE findings <> '';
+
+CREATE TABLE contacts (
+    system      SMALLINT NOT NULL REFERENCES systems (id),
+    external    TEXT COLLATE "C" NOT NULL,
+    subject     BIGINT REFERENCES subjects (id),
+    own_subject BIGINT,
+    link        TEXT COLLATE "C",
+    created     BIGINT,
+    modified    BIGINT,
+    read_at     BIGINT,
+    life        SMALLINT NOT NULL CHECK (life IN (0, 1, 2)),
+    merged_into TEXT,
+    written_seq BIGINT NOT NULL,
+    record      TEXT NOT NULL,
+    PRIMARY KEY (system, external)
+) WITH (fillfactor = 80);
+
+-- With the system, this index also answers the counts per system.
+CREATE INDEX contacts_subject ON contacts (subject, life, system);
+CREATE INDEX contacts_link ON contacts (link) WHERE link IS NOT NULL;
+
+-- At most one live write per contact and lane (R32).
+CREATE TABLE outbox (
+    system        SMALLINT NOT NULL,
+    external      TEXT COLLATE "C" NOT NULL,
+    lane          SMALLINT NOT NULL CHECK (lane IN (0, 1)),
+    subject       BIGINT NOT NULL REFERENCES subjects (id),
+    version       BIGINT NOT NULL,
+    changes       TEXT NOT NULL,
+    state         SMALLINT NOT NULL CHECK (state IN (0, 1, 2, 3)),
+    in_flight     TEXT NOT NULL,
+    decided_at    BIGINT NOT NULL,
+    not_before    BIGINT NOT NULL,
+    attempts      INTEGER NOT NULL,
+    claimed_until BIGINT NOT NULL,
+    last_error    TEXT,
+    PRIMARY KEY (system, external, lane),
+    FOREIGN KEY (system, external) REFERENCES contacts (system, external)
+);
+
+-- In the order of claiming: withdrawals first, then by age (R34). The two times let a claim, the
+-- next due instant and the figures be read from the index alone.
+CREATE INDEX outbox_queue
+    ON outbox (system, state, lane, decided_at, external, not_before, claimed_until);
+
+-- Grants of one actor in one minute (R25), and the contacts they were given to.
+CREATE TABLE loads (
+    id       BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    system   SMALLINT NOT NULL,
+    actor    TEXT COLLATE "C" NOT NULL,
+    minute   BIGINT NOT NULL,
+    contacts BIGINT NOT NULL
+);
+
+CREATE UNIQUE INDEX loads_key ON loads (system, minute, actor);
+
+CREATE TABLE load_members (
+    load     BIGINT NOT NULL,
+    external TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (load, external)
+);
+
+-- Changes of status, for the guards (R26, R28).
+CREATE TABLE flips (
+    id        BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    subject   BIGINT NOT NULL,
+    purpose   TEXT COLLATE "C" NOT NULL,
+    withdrawn BOOLEAN NOT NULL,
+    system    SMALLINT NOT NULL,
+    at        BIGINT NOT NULL
+);
+
+CREATE INDEX flips_subject ON flips (subject, at);
+
+-- Records that could not be understood (R40).
+CREATE TABLE quarantine (
+    system   SMALLINT NOT NULL REFERENCES systems (id),
+    external TEXT COLLATE "C" NOT NULL,
+    reason   TEXT NOT NULL,
+    raw      BYTEA NOT NULL,
+    seen_at  BIGINT NOT NULL
+);
+
+CREATE UNIQUE INDEX quarantine_key ON quarantine (system, external);
+
+-- Append-only, numbered from 1 without gaps (R52). It names subjects by number and keyed hash only.
+CREATE TABLE ledger (
+    seq     BIGINT PRIMARY KEY,
+    at      BIGINT NOT NULL,
+    kind    TEXT NOT NULL,
+    subject BIGINT,
+    system  SMALLINT,
+    body    TEXT NOT NULL,
+    digest  BYTEA NOT NULL CHECK (length(digest) = 32)
+);
+
+CREATE INDEX ledger_subject ON ledger (subject, seq) WHERE subject IS NOT NULL;
+
+-- One block a transaction; each digest covers the block before it.
+CREATE TABLE ledger_blocks (
+    last   BIGINT PRIMARY KEY,
+    first  BIGINT NOT NULL UNIQUE,
+    digest BYTEA NOT NULL CHECK (length(digest) = 32),
+    at     BIGINT NOT NULL
+);

@@ -1,0 +1,216 @@
+//! The outbox as a queue, and the feeds' switches: what happens beside the transactions.
+
+use super::session::{Query, Rows, column};
+use super::{PgStore, read_all};
+use crate::consent::At;
+use crate::store::common::{failed, outbox_columns, unregistered};
+use crate::store::report::{sort_by_urgency, still_standing, storable_error};
+use crate::store::{
+    CLAIMED, Claim, DEAD, FeedRow, FeedSwitch, LANE_GRANT, LANE_WITHDRAWAL, OutboxRow, PENDING,
+    Postponed, StoreError, WriteKey,
+};
+use sqlx::Row as _;
+
+/// What changes many rows of the outbox at once takes its turn with the deciding transactions.
+const TURN: &str = "SELECT 1 FROM counters FOR UPDATE";
+
+impl PgStore {
+    async fn write(&self, what: &'static str, query: Query<'_>) -> Result<u64, StoreError> {
+        let done = query.execute(&self.pool).await.map_err(failed(what))?;
+        Ok(done.rows_affected())
+    }
+
+    async fn write_in_turn(&self, what: &'static str, query: Query<'_>) -> Result<u64, StoreError> {
+        let mut transaction = self.begin().await?;
+        sqlx::query(TURN)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed(what))?;
+        let done = query
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed(what))?;
+        self.commit(transaction).await?;
+        Ok(done.rows_affected())
+    }
+
+    pub(super) async fn register(&self, names: &[String]) -> Result<Vec<i16>, StoreError> {
+        let what = "the systems";
+        let add = "INSERT INTO systems (id, name) \
+                   SELECT ((SELECT coalesce(max(id), 0) FROM systems) \
+                     + row_number() OVER (ORDER BY min(n.place)))::SMALLINT, n.name \
+                   FROM UNNEST($1::TEXT[]) WITH ORDINALITY AS n (name, place) \
+                   WHERE n.name NOT IN (SELECT name FROM systems) GROUP BY n.name";
+        self.write_in_turn(what, sqlx::query(add).bind(names))
+            .await?;
+        let numbers = "SELECT s.id FROM UNNEST($1::TEXT[]) WITH ORDINALITY AS n (name, place) \
+                       JOIN systems s ON s.name = n.name ORDER BY n.place";
+        let rows = sqlx::query(numbers).bind(names).fetch_all(&self.pool).await;
+        read_all(what, rows, |row| row.try_get(0))
+    }
+
+    pub(super) async fn feed_row(&self, system: i16) -> Result<FeedRow, StoreError> {
+        let sql = "SELECT cursor, drained, polled_at, loaded, paused, halted FROM systems \
+                   WHERE id = $1";
+        let rows = sqlx::query(sql).bind(system).fetch_all(&self.pool).await;
+        Ok(read_all("the feed", rows, Rows::feed)?
+            .pop()
+            .unwrap_or_default())
+    }
+
+    pub(super) async fn switch_feed(
+        &self,
+        system: i16,
+        switch: FeedSwitch,
+        now: At,
+    ) -> Result<(), StoreError> {
+        let query = match switch {
+            FeedSwitch::Paused(paused) => {
+                sqlx::query("UPDATE systems SET paused = $1, switched_at = $2 WHERE id = $3")
+                    .bind(paused)
+            }
+            FeedSwitch::Halted(reason) => {
+                sqlx::query("UPDATE systems SET halted = $1, switched_at = $2 WHERE id = $3")
+                    .bind(reason)
+            }
+        };
+        match self
+            .write("the feed", query.bind(now.micros()).bind(system))
+            .await?
+        {
+            0 => Err(unregistered(system)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn claim(&self, claim: &Claim) -> Result<Vec<OutboxRow>, StoreError> {
+        let sql = concat!(
+            "WITH pending AS MATERIALIZED ( \
+               SELECT external, lane, decided_at FROM outbox \
+               WHERE system = $2 AND state = 0 AND lane BETWEEN $3 AND $4 AND not_before <= $5 \
+               ORDER BY lane, decided_at, external LIMIT $6 FOR UPDATE SKIP LOCKED), \
+             lapsed AS MATERIALIZED ( \
+               SELECT external, lane, decided_at FROM outbox \
+               WHERE system = $2 AND state = 1 AND lane BETWEEN $3 AND $4 \
+                 AND claimed_until <= $5 AND not_before <= $5 \
+               ORDER BY lane, decided_at, external LIMIT $6 FOR UPDATE SKIP LOCKED), \
+             due AS MATERIALIZED ( \
+               SELECT external AS of_contact, lane AS of_lane FROM \
+                 (SELECT * FROM pending UNION ALL SELECT * FROM lapsed) d \
+               ORDER BY lane, decided_at, external LIMIT $6) \
+             UPDATE outbox SET state = 1, claimed_until = $1, in_flight = changes FROM due \
+             WHERE system = $2 AND external = of_contact AND lane = of_lane \
+             RETURNING ",
+            outbox_columns!()
+        );
+        let (first, last) = match claim.lane {
+            Some(lane) => (lane, lane),
+            None => (LANE_WITHDRAWAL, LANE_GRANT),
+        };
+        let rows = sqlx::query(sql)
+            .bind(claim.until)
+            .bind(claim.system)
+            .bind(first)
+            .bind(last)
+            .bind(claim.now)
+            .bind(claim.limit as i64)
+            .fetch_all(&self.pool)
+            .await;
+        let mut claimed = read_all("claimed writes", rows, Rows::outbox)?;
+        sort_by_urgency(&mut claimed);
+        Ok(claimed)
+    }
+
+    pub(super) async fn current(
+        &self,
+        claims: &[(WriteKey, i64)],
+    ) -> Result<Vec<WriteKey>, StoreError> {
+        let sql = "SELECT k.place - 1 FROM UNNEST($1::SMALLINT[], $2::TEXT[], $3::SMALLINT[], \
+                     $4::BIGINT[]) WITH ORDINALITY AS k (system, external, lane, version, place) \
+                   JOIN outbox o \
+                   ON o.system = k.system AND o.external = k.external AND o.lane = k.lane \
+                   WHERE o.version = k.version AND o.state = $5";
+        let rows = sqlx::query(sql)
+            .bind(column(claims, |(key, _)| key.system))
+            .bind(column(claims, |(key, _)| key.external.as_str()))
+            .bind(column(claims, |(key, _)| key.lane))
+            .bind(column(claims, |(_, version)| *version))
+            .bind(CLAIMED)
+            .fetch_all(&self.pool)
+            .await;
+        Ok(still_standing(
+            claims,
+            read_all("claimed writes", rows, |row| row.try_get(0))?,
+        ))
+    }
+
+    pub(super) async fn release(&self, system: i16) -> Result<u64, StoreError> {
+        let sql =
+            "UPDATE outbox SET state = $1, claimed_until = 0 WHERE system = $2 AND state = $3";
+        let query = sqlx::query(sql).bind(PENDING).bind(system).bind(CLAIMED);
+        self.write_in_turn("claimed writes", query).await
+    }
+
+    pub(super) async fn put_back(&self, postponed: &[Postponed]) -> Result<(), StoreError> {
+        if postponed.is_empty() {
+            return Ok(());
+        }
+        // A write that was decided anew meanwhile is only unclaimed; one that is held or dead by
+        // now stays so. The rows are locked in the order of their keys first.
+        let sql = "WITH p AS MATERIALIZED ( \
+                     SELECT p.* FROM UNNEST($1::SMALLINT[], $2::TEXT[], $3::SMALLINT[], \
+                       $4::BIGINT[], $5::BIGINT[], $6::SMALLINT[], $7::INTEGER[], $8::TEXT[], \
+                       $9::BOOLEAN[]) AS p (system, external, lane, version, not_before, state, \
+                       attempts, error, not_sent) JOIN outbox o \
+                     ON o.system = p.system AND o.external = p.external AND o.lane = p.lane \
+                     ORDER BY o.system, o.external, o.lane FOR UPDATE OF o) \
+                   UPDATE outbox AS o SET claimed_until = 0, \
+                     state = CASE WHEN p.version = o.version THEN p.state ELSE 0 END, \
+                     not_before = CASE WHEN p.version = o.version THEN p.not_before \
+                       ELSE o.not_before END, \
+                     attempts = CASE WHEN p.version = o.version THEN p.attempts \
+                       ELSE o.attempts END, \
+                     last_error = CASE WHEN p.version = o.version THEN p.error \
+                       ELSE o.last_error END, \
+                     in_flight = CASE WHEN p.not_sent THEN '' ELSE o.in_flight END \
+                   FROM p \
+                   WHERE o.system = p.system AND o.external = p.external AND o.lane = p.lane \
+                     AND (o.state = 1 OR (o.state = 0 AND o.version = p.version))";
+        let query = sqlx::query(sql)
+            .bind(column(postponed, |row| row.key.system))
+            .bind(column(postponed, |row| row.key.external.as_str()))
+            .bind(column(postponed, |row| row.key.lane))
+            .bind(column(postponed, |row| row.version))
+            .bind(column(postponed, |row| row.not_before))
+            .bind(column(postponed, |row| row.state))
+            .bind(column(postponed, |row| row.attempts))
+            .bind(column(postponed, |row| storable_error(&row.error)))
+            .bind(column(postponed, |row| row.not_sent));
+        self.write("postponed writes", query).await?;
+        Ok(())
+    }
+
+    pub(super) async fn revive(&self, system: Option<i16>, now: At) -> Result<u64, StoreError> {
+        let sql = "UPDATE outbox SET state = $1, attempts = 0, not_before = $2, claimed_until = 0 \
+                   WHERE state = $3 AND ($4 IS NULL OR system = $4)";
+        let query = sqlx::query(sql)
+            .bind(PENDING)
+            .bind(now.micros())
+            .bind(DEAD)
+            .bind(system);
+        self.write_in_turn("dead letters", query).await
+    }
+
+    pub(super) async fn due(&self, system: i16) -> Result<Option<At>, StoreError> {
+        let sql = "SELECT least( \
+                     (SELECT min(not_before) FROM outbox WHERE system = $1 AND state = 0), \
+                     (SELECT min(greatest(not_before, claimed_until)) FROM outbox \
+                      WHERE system = $1 AND state = 1))";
+        let due: Option<i64> = sqlx::query_scalar(sql)
+            .bind(system)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(failed("the next due write"))?;
+        Ok(due.map(At::from_micros))
+    }
+}

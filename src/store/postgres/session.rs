@@ -1,0 +1,508 @@
+//! The statements of a transaction.
+
+use super::read_all;
+use crate::store::common::{
+    contact_columns, corrupt, failed, fixed, outbox_columns, row_readers, subject_columns,
+};
+use crate::store::ledger::{Digest, Sealed};
+use crate::store::session::{Key, Reads, Standing, StoredLoad, Writes};
+use crate::store::{
+    ContactRow, FeedChange, FeedRow, Flip, LedgerRow, LoadKey, OutboxRow, QuarantineRow,
+    StoreError, SubjectRef, SubjectRow, WriteKey,
+};
+use async_trait::async_trait;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{Postgres, Row as _, Transaction};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub(super) type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
+
+/// The readers of rows, by position.
+pub(super) struct Rows;
+
+impl Rows {
+    row_readers!(PgRow);
+}
+
+/// One transaction.
+pub(super) struct Session<'a> {
+    transaction: Transaction<'static, Postgres>,
+    statements: &'a AtomicU64,
+    decides: bool,
+}
+
+impl<'a> Session<'a> {
+    /// One that decides, and so locks what it reads.
+    pub(super) fn deciding(
+        transaction: Transaction<'static, Postgres>,
+        statements: &'a AtomicU64,
+    ) -> Self {
+        Self {
+            transaction,
+            statements,
+            decides: true,
+        }
+    }
+
+    /// One that only looks.
+    pub(super) fn viewing(
+        transaction: Transaction<'static, Postgres>,
+        statements: &'a AtomicU64,
+    ) -> Self {
+        Self {
+            transaction,
+            statements,
+            decides: false,
+        }
+    }
+
+    pub(super) fn into_transaction(self) -> Transaction<'static, Postgres> {
+        self.transaction
+    }
+
+    pub(super) async fn read<T>(
+        &mut self,
+        what: &'static str,
+        query: Query<'_>,
+        read: impl Fn(&PgRow) -> Result<T, sqlx::Error>,
+    ) -> Result<Vec<T>, StoreError> {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        read_all(what, query.fetch_all(&mut *self.transaction).await, read)
+    }
+
+    pub(super) async fn write(
+        &mut self,
+        what: &'static str,
+        query: Query<'_>,
+    ) -> Result<u64, StoreError> {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        let done = query
+            .execute(&mut *self.transaction)
+            .await
+            .map_err(failed(what))?;
+        Ok(done.rows_affected())
+    }
+}
+
+/// One column of a set, as an array.
+pub(super) fn column<'a, R, T>(rows: &'a [R], cell: impl Fn(&'a R) -> T) -> Vec<T> {
+    rows.iter().map(cell).collect()
+}
+
+#[async_trait]
+impl Reads for Session<'_> {
+    /// Two statements: the second must begin after the lock is held, to see all that went before.
+    async fn standing(&mut self) -> Result<Standing, StoreError> {
+        let what = "the counters";
+        let counters = if self.decides {
+            "SELECT next_subject, next_sequence FROM counters FOR UPDATE"
+        } else {
+            "SELECT next_subject, next_sequence FROM counters"
+        };
+        let read = |row: &PgRow| Ok((row.try_get(0)?, row.try_get(1)?));
+        let counters = self.read(what, sqlx::query(counters), read).await?.pop();
+        let chain = "SELECT (SELECT digest FROM ledger_blocks ORDER BY last DESC LIMIT 1), \
+                       EXISTS (SELECT 1 FROM outbox)";
+        let read = |row: &PgRow| -> Result<(Option<Digest>, bool), sqlx::Error> {
+            let digest: Option<&[u8]> = row.try_get(0)?;
+            Ok((digest.map(fixed).transpose()?, row.try_get(1)?))
+        };
+        let chain = self.read(what, sqlx::query(chain), read).await?.pop();
+        let ((next_subject, next_sequence), (newest_block, any_outbox)) =
+            counters.zip(chain).ok_or_else(|| corrupt(what, "no row"))?;
+        Ok(Standing {
+            next_subject,
+            next_sequence,
+            newest_block,
+            any_outbox,
+        })
+    }
+
+    async fn contacts_by_key(&mut self, keys: &[Key<'_>]) -> Result<Vec<ContactRow>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            contact_columns!(),
+            " FROM UNNEST($1::SMALLINT[], $2::TEXT[]) \
+             AS k (system, external) JOIN contacts c \
+             ON c.system = k.system AND c.external = k.external"
+        );
+        let query = sqlx::query(sql)
+            .bind(column(keys, |key| key.0))
+            .bind(column(keys, |key| key.1));
+        self.read("contacts", query, Rows::contact).await
+    }
+
+    async fn contacts_by_link(&mut self, links: &[&str]) -> Result<Vec<ContactRow>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            contact_columns!(),
+            " FROM UNNEST($1::TEXT[]) AS k (link) \
+             JOIN contacts c ON c.link = k.link"
+        );
+        self.read("contacts", sqlx::query(sql).bind(links), Rows::contact)
+            .await
+    }
+
+    async fn contacts_by_load(
+        &mut self,
+        loads: &[(i64, i16)],
+    ) -> Result<Vec<ContactRow>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            contact_columns!(),
+            " FROM UNNEST($1::BIGINT[], $2::SMALLINT[]) \
+             AS k (load, system) JOIN load_members m ON m.load = k.load \
+             JOIN contacts c ON c.system = k.system AND c.external = m.external"
+        );
+        let query = sqlx::query(sql)
+            .bind(column(loads, |load| load.0))
+            .bind(column(loads, |load| load.1));
+        self.read("contacts", query, Rows::contact).await
+    }
+
+    async fn contacts_by_subject(
+        &mut self,
+        subjects: &[i64],
+    ) -> Result<Vec<ContactRow>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            contact_columns!(),
+            " FROM UNNEST($1::BIGINT[]) AS k (subject) \
+             JOIN contacts c ON c.subject = k.subject"
+        );
+        self.read("contacts", sqlx::query(sql).bind(subjects), Rows::contact)
+            .await
+    }
+
+    async fn subjects_by_ref(
+        &mut self,
+        refs: &[SubjectRef],
+    ) -> Result<Vec<SubjectRow>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            subject_columns!(),
+            " FROM UNNEST($1::BYTEA[]) AS k (ref) \
+             JOIN subjects s ON s.ref = k.ref"
+        );
+        let query = sqlx::query(sql).bind(column(refs, |subject| &subject.0[..]));
+        self.read("subjects", query, Rows::subject).await
+    }
+
+    async fn subjects_by_id(&mut self, ids: &[i64]) -> Result<Vec<SubjectRow>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            subject_columns!(),
+            " FROM UNNEST($1::BIGINT[]) AS k (id) \
+             JOIN subjects s ON s.id = k.id"
+        );
+        self.read("subjects", sqlx::query(sql).bind(ids), Rows::subject)
+            .await
+    }
+
+    async fn outbox_by_contact(&mut self, keys: &[Key<'_>]) -> Result<Vec<OutboxRow>, StoreError> {
+        // Locked in the order of their keys, as everywhere, so that two never wait for each other.
+        const VIEW: &str = concat!(
+            "SELECT ",
+            outbox_columns!(),
+            " FROM UNNEST($1::SMALLINT[], $2::TEXT[]) \
+             AS k (of_system, of_contact) JOIN outbox o \
+             ON o.system = k.of_system AND o.external = k.of_contact"
+        );
+        const LOCK: &str = concat!(
+            "SELECT ",
+            outbox_columns!(),
+            " FROM UNNEST($1::SMALLINT[], $2::TEXT[]) \
+             AS k (of_system, of_contact) JOIN outbox o \
+             ON o.system = k.of_system AND o.external = k.of_contact \
+             ORDER BY system, external, lane FOR UPDATE OF o"
+        );
+        let query = sqlx::query(if self.decides { LOCK } else { VIEW })
+            .bind(column(keys, |key| key.0))
+            .bind(column(keys, |key| key.1));
+        self.read("the outbox", query, Rows::outbox).await
+    }
+
+    async fn loads(&mut self, keys: &[LoadKey]) -> Result<Vec<StoredLoad>, StoreError> {
+        let sql = "SELECT k.place - 1, l.id, l.contacts \
+                   FROM UNNEST($1::SMALLINT[], $2::BIGINT[], $3::TEXT[]) \
+                   WITH ORDINALITY AS k (system, minute, actor, place) JOIN loads l \
+                   ON l.system = k.system AND l.minute = k.minute AND l.actor = k.actor";
+        let query = sqlx::query(sql)
+            .bind(column(keys, |key| key.system))
+            .bind(column(keys, |key| key.minute))
+            .bind(column(keys, |key| key.actor.as_str()));
+        let read = |row: &PgRow| {
+            let position: i64 = row.try_get(0)?;
+            Ok(StoredLoad {
+                position: position as usize,
+                id: row.try_get(1)?,
+                contacts: row.try_get(2)?,
+            })
+        };
+        self.read("loads", query, read).await
+    }
+
+    async fn load_members(
+        &mut self,
+        whole: &[i64],
+        probed: &[i64],
+        externals: &[&str],
+    ) -> Result<Vec<(i64, String)>, StoreError> {
+        let sql = "SELECT m.load, m.external FROM UNNEST($1::BIGINT[]) AS k (load) \
+                   JOIN load_members m ON m.load = k.load \
+                   UNION ALL \
+                   SELECT m.load, m.external FROM UNNEST($2::BIGINT[]) AS k (load) \
+                   CROSS JOIN UNNEST($3::TEXT[]) AS c (external) JOIN load_members m \
+                   ON m.load = k.load AND m.external = c.external";
+        let query = sqlx::query(sql).bind(whole).bind(probed).bind(externals);
+        self.read("loads", query, |row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            .await
+    }
+
+    async fn flips(
+        &mut self,
+        subjects: &[i64],
+        since: i64,
+    ) -> Result<Vec<(i64, String, i64)>, StoreError> {
+        let sql = "SELECT f.subject, f.purpose, count(*) FROM UNNEST($1::BIGINT[]) AS k (subject) \
+                   JOIN flips f ON f.subject = k.subject AND f.at >= $2 \
+                   GROUP BY f.subject, f.purpose";
+        let query = sqlx::query(sql).bind(subjects).bind(since);
+        let read = |row: &PgRow| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+        self.read("flips", query, read).await
+    }
+}
+
+#[async_trait]
+impl Writes for Session<'_> {
+    async fn advance_feed(&mut self, change: &FeedChange) -> Result<u64, StoreError> {
+        let FeedRow {
+            cursor,
+            drained,
+            polled_at,
+            loaded,
+            ..
+        } = &change.row;
+        let sql = "UPDATE systems SET cursor = $1, drained = $2, polled_at = $3, loaded = $4 \
+                   WHERE id = $5 AND cursor IS NOT DISTINCT FROM $6";
+        let query = sqlx::query(sql)
+            .bind(cursor)
+            .bind(drained)
+            .bind(polled_at)
+            .bind(loaded)
+            .bind(change.system)
+            .bind(&change.follows);
+        self.write("the feed", query).await
+    }
+
+    async fn put_subjects(&mut self, rows: &[&SubjectRow]) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO subjects AS s (id, ref, address, verdicts, remembered, findings) \
+                   SELECT * FROM UNNEST($1::BIGINT[], $2::BYTEA[], $3::TEXT[], $4::TEXT[], \
+                     $5::TEXT[], $6::TEXT[]) \
+                   ON CONFLICT (id) DO UPDATE SET address = excluded.address, \
+                     verdicts = excluded.verdicts, remembered = excluded.remembered, \
+                     findings = excluded.findings WHERE s.ref = excluded.ref";
+        let query = sqlx::query(sql)
+            .bind(column(rows, |row| row.id))
+            .bind(column(rows, |row| &row.subject.0[..]))
+            .bind(column(rows, |row| row.address.as_str()))
+            .bind(column(rows, |row| row.verdicts.as_str()))
+            .bind(column(rows, |row| row.remembered.as_str()))
+            .bind(column(rows, |row| row.findings.as_str()));
+        self.write("subjects", query).await
+    }
+
+    async fn put_contacts(&mut self, rows: &[&ContactRow]) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO contacts (system, external, subject, own_subject, link, created, \
+                     modified, read_at, life, merged_into, written_seq, record) \
+                   SELECT * FROM UNNEST($1::SMALLINT[], $2::TEXT[], $3::BIGINT[], $4::BIGINT[], \
+                     $5::TEXT[], $6::BIGINT[], $7::BIGINT[], $8::BIGINT[], $9::SMALLINT[], \
+                     $10::TEXT[], $11::BIGINT[], $12::TEXT[]) \
+                   ON CONFLICT (system, external) DO UPDATE SET subject = excluded.subject, \
+                     own_subject = excluded.own_subject, link = excluded.link, \
+                     created = excluded.created, modified = excluded.modified, \
+                     read_at = excluded.read_at, life = excluded.life, \
+                     merged_into = excluded.merged_into, written_seq = excluded.written_seq, \
+                     record = excluded.record";
+        let query = sqlx::query(sql)
+            .bind(column(rows, |row| row.system))
+            .bind(column(rows, |row| row.external.as_str()))
+            .bind(column(rows, |row| row.subject))
+            .bind(column(rows, |row| row.own_subject))
+            .bind(column(rows, |row| row.link.as_deref()))
+            .bind(column(rows, |row| row.created))
+            .bind(column(rows, |row| row.modified))
+            .bind(column(rows, |row| row.read_at))
+            .bind(column(rows, |row| row.life))
+            .bind(column(rows, |row| row.merged_into.as_deref()))
+            .bind(column(rows, |row| row.written_seq))
+            .bind(column(rows, |row| row.record.as_str()));
+        self.write("contacts", query).await
+    }
+
+    async fn update_contacts(&mut self, rows: &[&ContactRow]) -> Result<u64, StoreError> {
+        let sql = "UPDATE contacts AS c SET own_subject = n.own_subject, created = n.created, \
+                     modified = n.modified, read_at = n.read_at, merged_into = n.merged_into, \
+                     written_seq = n.written_seq, record = n.record \
+                   FROM UNNEST($1::SMALLINT[], $2::TEXT[], $3::BIGINT[], $4::BIGINT[], \
+                     $5::BIGINT[], $6::BIGINT[], $7::TEXT[], $8::BIGINT[], $9::TEXT[]) \
+                     AS n (system, external, own_subject, created, modified, read_at, \
+                     merged_into, written_seq, record) \
+                   WHERE c.system = n.system AND c.external = n.external";
+        let query = sqlx::query(sql)
+            .bind(column(rows, |row| row.system))
+            .bind(column(rows, |row| row.external.as_str()))
+            .bind(column(rows, |row| row.own_subject))
+            .bind(column(rows, |row| row.created))
+            .bind(column(rows, |row| row.modified))
+            .bind(column(rows, |row| row.read_at))
+            .bind(column(rows, |row| row.merged_into.as_deref()))
+            .bind(column(rows, |row| row.written_seq))
+            .bind(column(rows, |row| row.record.as_str()));
+        self.write("contacts", query).await
+    }
+
+    async fn drop_outbox(&mut self, keys: &[&WriteKey]) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM outbox o USING UNNEST($1::SMALLINT[], $2::TEXT[], $3::SMALLINT[]) \
+                     AS k (system, external, lane) \
+                   WHERE o.system = k.system AND o.external = k.external AND o.lane = k.lane";
+        let query = sqlx::query(sql)
+            .bind(column(keys, |key| key.system))
+            .bind(column(keys, |key| key.external.as_str()))
+            .bind(column(keys, |key| key.lane));
+        self.write("the outbox", query).await
+    }
+
+    async fn put_outbox(&mut self, rows: &[&OutboxRow]) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO outbox (system, external, lane, subject, version, changes, state, \
+                     in_flight, decided_at, not_before, attempts, claimed_until, last_error) \
+                   SELECT * FROM UNNEST($1::SMALLINT[], $2::TEXT[], $3::SMALLINT[], $4::BIGINT[], \
+                     $5::BIGINT[], $6::TEXT[], $7::SMALLINT[], $8::TEXT[], $9::BIGINT[], \
+                     $10::BIGINT[], $11::INTEGER[], $12::BIGINT[], $13::TEXT[]) \
+                   ON CONFLICT (system, external, lane) DO UPDATE SET subject = excluded.subject, \
+                     version = excluded.version, changes = excluded.changes, \
+                     state = excluded.state, in_flight = excluded.in_flight, \
+                     decided_at = excluded.decided_at, not_before = excluded.not_before, \
+                     attempts = excluded.attempts, claimed_until = excluded.claimed_until, \
+                     last_error = excluded.last_error";
+        let query = sqlx::query(sql)
+            .bind(column(rows, |row| row.key.system))
+            .bind(column(rows, |row| row.key.external.as_str()))
+            .bind(column(rows, |row| row.key.lane))
+            .bind(column(rows, |row| row.subject))
+            .bind(column(rows, |row| row.version))
+            .bind(column(rows, |row| row.changes.as_str()))
+            .bind(column(rows, |row| row.state))
+            .bind(column(rows, |row| row.in_flight.as_str()))
+            .bind(column(rows, |row| row.decided_at))
+            .bind(column(rows, |row| row.not_before))
+            .bind(column(rows, |row| row.attempts))
+            .bind(column(rows, |row| row.claimed_until))
+            .bind(column(rows, |row| row.last_error.as_deref()));
+        self.write("the outbox", query).await
+    }
+
+    async fn put_load_members(&mut self, members: &[(&LoadKey, &str)]) -> Result<(), StoreError> {
+        const COUNT: &str = "INSERT INTO loads AS l (system, minute, actor, contacts) \
+             SELECT n.system, n.minute, n.actor, count(*) \
+             FROM UNNEST($1::SMALLINT[], $2::BIGINT[], $3::TEXT[], $4::TEXT[]) \
+               AS n (system, minute, actor, external) \
+             WHERE NOT EXISTS (SELECT 1 FROM loads o JOIN load_members m \
+               ON m.load = o.id AND m.external = n.external \
+               WHERE o.system = n.system AND o.minute = n.minute AND o.actor = n.actor) \
+             GROUP BY 1, 2, 3 \
+             ON CONFLICT (system, minute, actor) \
+             DO UPDATE SET contacts = l.contacts + excluded.contacts";
+        const ADD: &str = "INSERT INTO load_members (load, external) SELECT l.id, n.external \
+             FROM UNNEST($1::SMALLINT[], $2::BIGINT[], $3::TEXT[], $4::TEXT[]) \
+               AS n (system, minute, actor, external) JOIN loads l \
+             ON l.system = n.system AND l.minute = n.minute AND l.actor = n.actor \
+             ON CONFLICT DO NOTHING";
+        for sql in [COUNT, ADD] {
+            let query = sqlx::query(sql)
+                .bind(column(members, |(key, _)| key.system))
+                .bind(column(members, |(key, _)| key.minute))
+                .bind(column(members, |(key, _)| key.actor.as_str()))
+                .bind(column(members, |(_, external)| *external));
+            self.write("loads", query).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_flips(&mut self, flips: &[Flip]) -> Result<(), StoreError> {
+        let sql = "INSERT INTO flips (subject, purpose, withdrawn, system, at) \
+                   SELECT * FROM UNNEST($1::BIGINT[], $2::TEXT[], $3::BOOLEAN[], $4::SMALLINT[], \
+                     $5::BIGINT[])";
+        let query = sqlx::query(sql)
+            .bind(column(flips, |flip| flip.subject))
+            .bind(column(flips, |flip| flip.purpose.as_str()))
+            .bind(column(flips, |flip| flip.withdrawn))
+            .bind(column(flips, |flip| flip.system))
+            .bind(column(flips, |flip| flip.at));
+        self.write("flips", query).await?;
+        Ok(())
+    }
+
+    async fn put_quarantine(&mut self, rows: &[&QuarantineRow]) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO quarantine AS q (system, external, reason, raw, seen_at) \
+                   SELECT * FROM UNNEST($1::SMALLINT[], $2::TEXT[], $3::TEXT[], $4::BYTEA[], \
+                     $5::BIGINT[]) \
+                   ON CONFLICT (system, external) \
+                   DO UPDATE SET reason = excluded.reason, raw = excluded.raw \
+                   WHERE q.reason <> excluded.reason OR q.raw <> excluded.raw";
+        let query = sqlx::query(sql)
+            .bind(column(rows, |row| row.system))
+            .bind(column(rows, |row| row.external.as_str()))
+            .bind(column(rows, |row| row.reason.as_str()))
+            .bind(column(rows, |row| row.raw.as_slice()))
+            .bind(column(rows, |row| row.seen_at));
+        self.write("the quarantine", query).await
+    }
+
+    async fn heal(&mut self, keys: &[Key<'_>]) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM quarantine q USING UNNEST($1::SMALLINT[], $2::TEXT[]) \
+                     AS k (system, external) \
+                   WHERE q.system = k.system AND q.external = k.external";
+        let query = sqlx::query(sql)
+            .bind(column(keys, |key| key.0))
+            .bind(column(keys, |key| key.1));
+        self.write("the quarantine", query).await
+    }
+
+    async fn append(&mut self, sealed: &Sealed<'_>) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO ledger (seq, at, kind, subject, system, body, digest) \
+                   SELECT $1 + n.place - 1, n.at, n.kind, n.subject, n.system, n.body, n.digest \
+                   FROM UNNEST($2::BIGINT[], $3::TEXT[], $4::BIGINT[], $5::SMALLINT[], \
+                     $6::TEXT[], $7::BYTEA[]) WITH ORDINALITY \
+                     AS n (at, kind, subject, system, body, digest, place)";
+        let drafts = sealed.drafts;
+        let block = &sealed.block;
+        let query = sqlx::query(sql)
+            .bind(block.first)
+            .bind(column(drafts, |draft| draft.at))
+            .bind(column(drafts, |draft| draft.kind))
+            .bind(column(drafts, |draft| draft.subject))
+            .bind(column(drafts, |draft| draft.system))
+            .bind(column(drafts, |draft| draft.body.as_str()))
+            .bind(column(&sealed.digests, |digest| &digest[..]));
+        let written = self.write("the ledger", query).await?;
+        let sql = "INSERT INTO ledger_blocks (first, last, digest, at) VALUES ($1, $2, $3, $4)";
+        let query = sqlx::query(sql)
+            .bind(block.first)
+            .bind(block.last)
+            .bind(&block.digest[..])
+            .bind(block.at);
+        self.write("the ledger", query).await?;
+        Ok(written)
+    }
+
+    async fn advance_counters(&mut self, subject: i64, sequence: i64) -> Result<(), StoreError> {
+        let sql = "UPDATE counters SET next_subject = $1, next_sequence = $2";
+        self.write(
+            "the counters",
+            sqlx::query(sql).bind(subject).bind(sequence),
+        )
+        .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,62 @@
+//! Both databases pass this suite: every case runs on SQLite and on Postgres.
+
+#[path = "store_conformance/bench.rs"]
+mod bench;
+#[path = "common/postgres.rs"]
+mod postgres_server;
+#[path = "store_conformance/queue.rs"]
+mod queue;
+#[path = "store_conformance/reports.rs"]
+mod reports;
+#[path = "store_conformance/transactions.rs"]
+mod transactions;
+
+/// Runs each case as `sqlite::…` and as `postgres::…`.
+macro_rules! on_both_databases {
+    ($($file:ident: $($case:ident),+ $(,)?;)+) => {
+        mod sqlite {
+            $($(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                crate::$file::$case(crate::bench::Bench::sqlite().await).await;
+            })+)+
+        }
+
+        mod postgres {
+            $($(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                crate::$file::$case(crate::bench::Bench::postgres().await).await;
+            })+)+
+        }
+    };
+}
+
+on_both_databases! {
+    transactions:
+        every_row_comes_back_as_it_was_put,
+        rows_are_replaced_whole,
+        of_two_changes_of_one_row_the_last_counts,
+        a_contact_brings_everyone_of_its_subject,
+        links_bring_their_contacts_once_and_no_further,
+        replayed_changes_write_nothing,
+        a_feed_moves_only_from_where_it_stands,
+        a_refused_row_takes_its_whole_transaction_with_it,
+        a_load_counts_each_contact_once,
+        flips_are_counted_in_their_window,
+        the_number_of_statements_does_not_grow_with_the_page;
+    queue:
+        claims_take_withdrawals_first_and_then_the_oldest,
+        a_claim_may_name_its_lane_and_its_system,
+        a_claim_is_current_until_the_decision_changes,
+        a_postponed_write_waits_for_its_time,
+        a_newer_decision_is_only_unclaimed,
+        dead_letters_wait_for_an_operator,
+        two_emitters_never_claim_the_same_write;
+    reports:
+        systems_keep_their_numbers,
+        the_ledger_is_numbered_without_gaps,
+        figures_count_what_is_there,
+        the_figures_of_an_empty_store_are_zero,
+        quarantined_records_stay_until_they_heal,
+        subjects_are_paged_by_number,
+        the_store_proves_that_it_can_be_written;
+}

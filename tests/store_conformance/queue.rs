@@ -1,0 +1,271 @@
+//! The outbox as a queue (R32 to R34).
+
+use crate::bench::{Bench, at, grant, puts, withdrawal};
+use consentd::store::{
+    CLAIMED, Changes, Claim, DEAD, HELD, LANE_GRANT, LANE_WITHDRAWAL, OutboxChange, OutboxRow,
+    PENDING, Postponed,
+};
+
+fn externals(rows: &[OutboxRow]) -> Vec<&str> {
+    rows.iter().map(|row| row.key.external.as_str()).collect()
+}
+
+fn postponed(row: &OutboxRow) -> Postponed {
+    Postponed {
+        key: row.key.clone(),
+        version: row.version,
+        not_before: 500,
+        state: PENDING,
+        attempts: row.attempts + 1,
+        error: "UNABLE_TO_LOCK_ROW".to_owned(),
+        not_sent: false,
+    }
+}
+
+async fn stored(bench: &Bench) -> Vec<OutboxRow> {
+    let mut rows = bench.outbox(0, 100).await.unwrap();
+    rows.sort_by(|a, b| a.key.cmp(&b.key));
+    rows
+}
+
+pub(crate) async fn claims_take_withdrawals_first_and_then_the_oldest(bench: Bench) {
+    bench.populate(6).await;
+    let rows = [
+        grant("c1", 1, 1),
+        withdrawal("c2", 2, 9),
+        withdrawal("c3", 3, 8),
+        withdrawal("c4", 4, 9),
+        OutboxRow {
+            not_before: 51,
+            ..withdrawal("c5", 5, 1)
+        },
+        OutboxRow {
+            state: HELD,
+            ..withdrawal("c6", 6, 1)
+        },
+    ];
+    bench.put(puts(&rows)).await;
+    let listed = bench.outbox(0, 10).await.unwrap();
+    assert_eq!(externals(&listed), ["c5", "c6", "c3", "c2", "c4", "c1"]);
+    assert_eq!(externals(&bench.outbox(4, 1).await.unwrap()), ["c4"]);
+    assert_eq!(bench.next_due(1).await.unwrap(), Some(at(0)));
+    let first = bench.claim(50, 3).await;
+    assert_eq!(externals(&first), ["c3", "c2", "c4"]);
+    let claimed = OutboxRow {
+        state: CLAIMED,
+        claimed_until: 150,
+        in_flight: rows[2].changes.clone(),
+        ..rows[2].clone()
+    };
+    assert_eq!(first[0], claimed);
+    assert_eq!(externals(&bench.claim(50, 3).await), ["c1"]);
+    assert_eq!(externals(&bench.claim(50, 3).await), [""; 0]);
+    assert_eq!(bench.next_due(1).await.unwrap(), Some(at(51)));
+    assert_eq!(externals(&bench.claim(51, 3).await), ["c5"]);
+    assert_eq!(bench.next_due(1).await.unwrap(), Some(at(150)));
+    assert_eq!(bench.next_due(2).await.unwrap(), None);
+    assert_eq!(
+        externals(&bench.claim(149, 9).await),
+        [""; 0],
+        "claims have not lapsed"
+    );
+    assert_eq!(
+        externals(&bench.claim(150, 2).await),
+        ["c3", "c2"],
+        "claims have lapsed"
+    );
+}
+
+pub(crate) async fn a_claim_may_name_its_lane_and_its_system(bench: Bench) {
+    bench.populate(2).await;
+    bench
+        .put(puts(&[withdrawal("c1", 1, 1), grant("c2", 2, 1)]))
+        .await;
+    let claim = |system, lane| Claim {
+        system,
+        lane,
+        limit: 5,
+        now: 9,
+        until: 10,
+    };
+    assert_eq!(bench.claim_writes(&claim(2, None)).await.unwrap(), []);
+    let grants = bench
+        .claim_writes(&claim(1, Some(LANE_GRANT)))
+        .await
+        .unwrap();
+    assert_eq!(externals(&grants), ["c2"]);
+    let withdrawals = bench
+        .claim_writes(&claim(1, Some(LANE_WITHDRAWAL)))
+        .await
+        .unwrap();
+    assert_eq!(externals(&withdrawals), ["c1"]);
+}
+
+pub(crate) async fn a_claim_is_current_until_the_decision_changes(bench: Bench) {
+    bench.populate(3).await;
+    bench
+        .put(puts(&[
+            withdrawal("c1", 1, 1),
+            withdrawal("c2", 2, 2),
+            grant("c3", 3, 3),
+        ]))
+        .await;
+    let claimed = bench.claim(50, 9).await;
+    let claims: Vec<_> = claimed
+        .iter()
+        .rev()
+        .map(|row| (row.key.clone(), row.version))
+        .collect();
+    let keys = |claims: &[(consentd::store::WriteKey, i64)]| -> Vec<_> {
+        claims.iter().map(|(key, _)| key.clone()).collect()
+    };
+    assert_eq!(bench.still_current(&claims).await.unwrap(), keys(&claims));
+    let newer = OutboxRow {
+        version: 2,
+        ..claimed[0].clone()
+    };
+    let outbox = vec![
+        OutboxChange::Put(newer),
+        OutboxChange::Drop(claimed[1].key.clone()),
+    ];
+    bench
+        .put(Changes {
+            outbox,
+            ..Changes::default()
+        })
+        .await;
+    assert_eq!(
+        bench.still_current(&claims).await.unwrap(),
+        keys(&claims[..1])
+    );
+    assert_eq!(bench.release_claims(1).await.unwrap(), 2);
+    assert_eq!(bench.still_current(&claims).await.unwrap(), []);
+    let released = stored(&bench).await;
+    assert!(
+        released
+            .iter()
+            .all(|row| row.state == PENDING && !row.in_flight.is_empty())
+    );
+    assert_eq!(bench.release_claims(1).await.unwrap(), 0);
+}
+
+pub(crate) async fn a_postponed_write_waits_for_its_time(bench: Bench) {
+    bench.populate(2).await;
+    bench
+        .put(puts(&[withdrawal("c1", 1, 1), withdrawal("c2", 2, 2)]))
+        .await;
+    let claimed = bench.claim(50, 9).await;
+    let sent = postponed(&claimed[0]);
+    let unsent = Postponed {
+        not_sent: true,
+        error: "a\0b".to_owned(),
+        ..postponed(&claimed[1])
+    };
+    bench.postpone(&[sent, unsent]).await.unwrap();
+    bench.postpone(&[]).await.unwrap();
+    let back = OutboxRow {
+        state: PENDING,
+        claimed_until: 0,
+        not_before: 500,
+        attempts: 1,
+        last_error: Some("UNABLE_TO_LOCK_ROW".to_owned()),
+        ..claimed[0].clone()
+    };
+    let cleared = OutboxRow {
+        in_flight: String::new(),
+        last_error: Some("a\u{fffd}b".to_owned()),
+        ..OutboxRow {
+            key: claimed[1].key.clone(),
+            subject: 2,
+            decided_at: 2,
+            changes: claimed[1].changes.clone(),
+            ..back.clone()
+        }
+    };
+    assert_eq!(stored(&bench).await, [back, cleared]);
+    assert_eq!(bench.claim(499, 9).await, []);
+    assert_eq!(bench.claim(500, 9).await.len(), 2);
+}
+
+pub(crate) async fn a_newer_decision_is_only_unclaimed(bench: Bench) {
+    bench.populate(3).await;
+    bench
+        .put(puts(&[
+            withdrawal("c1", 1, 1),
+            withdrawal("c2", 2, 2),
+            grant("c3", 3, 3),
+        ]))
+        .await;
+    let claimed = bench.claim(50, 9).await;
+    let newer = |row: &OutboxRow, state| OutboxRow {
+        version: 2,
+        state,
+        changes: "[2]".to_owned(),
+        ..row.clone()
+    };
+    let decided = [
+        newer(&claimed[0], CLAIMED),
+        newer(&claimed[1], PENDING),
+        newer(&claimed[2], HELD),
+    ];
+    bench.put(puts(&decided)).await;
+    let stale: Vec<Postponed> = claimed
+        .iter()
+        .map(|row| Postponed {
+            state: DEAD,
+            ..postponed(row)
+        })
+        .collect();
+    bench.postpone(&stale).await.unwrap();
+    let unclaimed = OutboxRow {
+        state: PENDING,
+        claimed_until: 0,
+        ..decided[0].clone()
+    };
+    assert_eq!(
+        stored(&bench).await,
+        [unclaimed, decided[1].clone(), decided[2].clone()]
+    );
+}
+
+pub(crate) async fn dead_letters_wait_for_an_operator(bench: Bench) {
+    bench.populate(2).await;
+    bench
+        .put(puts(&[withdrawal("c1", 1, 1), withdrawal("c2", 2, 2)]))
+        .await;
+    let claimed = bench.claim(50, 9).await;
+    let dead: Vec<Postponed> = claimed
+        .iter()
+        .map(|row| Postponed {
+            state: DEAD,
+            not_before: 0,
+            ..postponed(row)
+        })
+        .collect();
+    bench.postpone(&dead).await.unwrap();
+    assert_eq!(bench.claim(10_000, 9).await, []);
+    assert_eq!(bench.next_due(1).await.unwrap(), None);
+    assert_eq!(bench.redrive(Some(2), at(60)).await.unwrap(), 0);
+    assert_eq!(bench.redrive(Some(1), at(60)).await.unwrap(), 2);
+    assert_eq!(bench.redrive(None, at(60)).await.unwrap(), 0);
+    assert_eq!(bench.next_due(1).await.unwrap(), Some(at(60)));
+    let again = bench.claim(60, 9).await;
+    assert_eq!(externals(&again), ["c1", "c2"]);
+    assert_eq!(again[0].attempts, 0);
+    assert_eq!(again[0].last_error.as_deref(), Some("UNABLE_TO_LOCK_ROW"));
+}
+
+pub(crate) async fn two_emitters_never_claim_the_same_write(bench: Bench) {
+    bench.populate(40).await;
+    let rows: Vec<OutboxRow> = (1..=40)
+        .map(|id| withdrawal(&format!("c{id}"), id, id))
+        .collect();
+    bench.put(puts(&rows)).await;
+    let taken = futures::future::join_all((0..8).map(|_| bench.claim(50, 7))).await;
+    let mut keys: Vec<_> = taken.into_iter().flatten().map(|row| row.key).collect();
+    let claimed = keys.len();
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), claimed);
+    assert_eq!(claimed + bench.claim(50, 100).await.len(), 40);
+}

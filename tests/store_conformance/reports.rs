@@ -1,0 +1,182 @@
+//! Ledger, figures, lists, and the systems' numbers.
+
+use crate::bench::{
+    Bench, at, contact, entry, grant, puts, quarantined, reference, subject, withdrawal,
+};
+use consentd::store::{
+    Changes, ContactRow, DEAD, DELETED, HELD, LedgerRow, OutboxRow, Scope, SubjectRow,
+    SystemFigures,
+};
+
+pub(crate) async fn systems_keep_their_numbers(bench: Bench) {
+    let bench = bench.reopened().await;
+    let names = ["marketing-cloud", "ascend", "salesforce", "marketing-cloud"].map(str::to_owned);
+    assert_eq!(bench.register_systems(&names).await.unwrap(), [4, 2, 1, 4]);
+    assert_eq!(bench.register_systems(&names[..2]).await.unwrap(), [4, 2]);
+    assert_eq!(bench.register_systems(&[]).await.unwrap(), [0; 0]);
+}
+
+pub(crate) async fn the_ledger_is_numbered_without_gaps(bench: Bench) {
+    bench.populate(2).await;
+    let entries = |count, from: i64| Changes {
+        ledger: (from..from + count)
+            .map(|at| entry("observed", Some(1 + at % 2), at))
+            .collect(),
+        ..Changes::default()
+    };
+    assert_eq!(bench.put(entries(3, 0)).await, 3);
+    assert_eq!(bench.sequence(), 3);
+    let refused = Changes {
+        contacts: vec![contact(99, "x", None)],
+        ..entries(5, 3)
+    };
+    assert!(bench.try_put(&Scope::default(), refused).await.is_err());
+    assert_eq!(bench.put(entries(2, 3)).await, 2);
+    let bench = bench.reopened().await;
+    assert_eq!(bench.sequence(), 5);
+    assert_eq!(bench.known(&Scope::default()).await.next_sequence, 6);
+    let file = bench.dossier(reference(1)).await.unwrap().unwrap();
+    let row = |seq, at| LedgerRow {
+        seq,
+        at,
+        kind: "observed".to_owned(),
+        system: Some(2),
+        body: format!(r#"{{"at":{at}}}"#),
+    };
+    assert_eq!(file.ledger, [row(1, 0), row(3, 2), row(5, 4)]);
+}
+
+pub(crate) async fn figures_count_what_is_there(bench: Bench) {
+    bench.populate(5).await;
+    let changes = Changes {
+        subjects: vec![SubjectRow {
+            findings: "[1]".to_owned(),
+            ..subject(1)
+        }],
+        contacts: vec![
+            contact(1, "unmatched", None),
+            ContactRow {
+                life: DELETED,
+                ..contact(1, "gone", Some(1))
+            },
+            ContactRow {
+                life: DELETED,
+                ..contact(1, "gone-unmatched", None)
+            },
+            contact(2, "a", Some(1)),
+        ],
+        ledger: vec![entry("observed", None, 1)],
+        quarantine: vec![quarantined("p", "bad", 1)],
+        ..Changes::default()
+    };
+    bench.put(changes).await;
+    let rows = [
+        withdrawal("c1", 1, 30),
+        grant("c1", 1, 5),
+        OutboxRow {
+            state: DEAD,
+            ..withdrawal("c2", 2, 20)
+        },
+        OutboxRow {
+            state: HELD,
+            ..withdrawal("c3", 3, 10)
+        },
+        withdrawal("gone", 1, 40),
+        withdrawal("c4", 4, 35),
+    ];
+    bench.put(puts(&rows)).await;
+    assert_eq!(bench.claim(1, 1).await.len(), 1);
+    let figures = bench.figures(at(50)).await.unwrap();
+    let first = SystemFigures {
+        system: 1,
+        live: 6,
+        unmatched: 1,
+        differing: 4,
+        pending_withdrawals: 3,
+        pending_grants: 1,
+        dead: 1,
+        held: 1,
+        quarantined: 1,
+        oldest_withdrawal: Some(20),
+    };
+    let second = SystemFigures {
+        system: 2,
+        live: 1,
+        ..SystemFigures::default()
+    };
+    let third = SystemFigures {
+        system: 3,
+        ..SystemFigures::default()
+    };
+    assert_eq!(figures.systems, [first, second, third]);
+    assert_eq!(
+        (figures.subjects, figures.with_findings, figures.ledger),
+        (5, 1, 1)
+    );
+}
+
+pub(crate) async fn the_figures_of_an_empty_store_are_zero(bench: Bench) {
+    let figures = bench.figures(at(0)).await.unwrap();
+    assert_eq!(
+        (figures.subjects, figures.with_findings, figures.ledger),
+        (0, 0, 0)
+    );
+    assert_eq!(figures.systems.len(), 3);
+}
+
+pub(crate) async fn quarantined_records_stay_until_they_heal(bench: Bench) {
+    let put = |rows| Changes {
+        quarantine: rows,
+        ..Changes::default()
+    };
+    let two = vec![
+        quarantined("late", "bad date", 9),
+        quarantined("early", "bad id", 3),
+    ];
+    assert_eq!(bench.put(put(two.clone())).await, 2);
+    let listed = bench.quarantined(Some(1), 10).await.unwrap();
+    assert_eq!(listed, [two[1].clone(), two[0].clone()]);
+    assert_eq!(bench.quarantined(None, 1).await.unwrap(), [two[1].clone()]);
+    assert_eq!(bench.quarantined(Some(2), 10).await.unwrap(), []);
+    // A record that is seen again in another state keeps the instant it was first seen.
+    assert_eq!(
+        bench
+            .put(put(vec![quarantined("early", "no date", 20)]))
+            .await,
+        1
+    );
+    assert_eq!(
+        bench.quarantined(None, 1).await.unwrap(),
+        [quarantined("early", "no date", 3)]
+    );
+    let healed = vec![(1, "early".to_owned()), (2, "late".to_owned())];
+    assert_eq!(
+        bench
+            .put(Changes {
+                healed,
+                ..Changes::default()
+            })
+            .await,
+        1
+    );
+    assert_eq!(bench.quarantined(None, 10).await.unwrap(), [two[0].clone()]);
+}
+
+pub(crate) async fn subjects_are_paged_by_number(bench: Bench) {
+    bench.populate(5).await;
+    bench.put(puts(&[grant("c4", 4, 1)])).await;
+    let page = bench.subjects_after(0, 3).await.unwrap();
+    assert_eq!(page.subjects, [subject(1), subject(2), subject(3)]);
+    assert_eq!(page.contacts.len(), 3);
+    let page = bench.subjects_after(3, 3).await.unwrap();
+    assert_eq!(page.subjects, [subject(4), subject(5)]);
+    assert_eq!(page.outbox, [grant("c4", 4, 1)]);
+    assert_eq!((page.next_subject, page.next_sequence), (6, 1));
+    assert_eq!(bench.subjects_after(5, 3).await.unwrap().subjects, []);
+}
+
+pub(crate) async fn the_store_proves_that_it_can_be_written(bench: Bench) {
+    bench.probe_writable(at(7)).await.unwrap();
+    bench.close().await;
+    assert!(bench.probe_writable(at(8)).await.is_err());
+}
