@@ -175,7 +175,10 @@ impl Surface {
             metrics: METRICS.clone(),
         };
         #[expect(clippy::disallowed_methods, reason = "the test's own server")]
-        tokio::spawn(serve(&listener, app, stop.clone()));
+        tokio::spawn({
+            let stop = stop.clone();
+            async move { serve(&listener, app, stop).await }
+        });
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(Duration::from_secs(10))
