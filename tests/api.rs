@@ -130,7 +130,7 @@ impl Surface {
         let watched = |name: &str, enabled| Watched {
             name: format!("{prefix}-{name}"),
             enabled,
-            max_lag: Duration::from_secs(900),
+            max_lag: Duration::from_mins(15),
         };
         let board = Arc::new(Board::new([watched("crm", true), watched("spare", false)]));
         let figures = Figures {
