@@ -1,3 +1,7 @@
 //! The `consentd` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    consentd::cli::main()
+}

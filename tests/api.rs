@@ -130,7 +130,7 @@ impl Surface {
         let watched = |name: &str, enabled| Watched {
             name: format!("{prefix}-{name}"),
             enabled,
-            max_lag: Duration::from_secs(900),
+            max_lag: Duration::from_mins(15),
         };
         let board = Arc::new(Board::new([watched("crm", true), watched("spare", false)]));
         let figures = Figures {
@@ -175,7 +175,10 @@ impl Surface {
             metrics: METRICS.clone(),
         };
         #[expect(clippy::disallowed_methods, reason = "the test's own server")]
-        tokio::spawn(serve(&listener, app, stop.clone()));
+        tokio::spawn({
+            let stop = stop.clone();
+            async move { serve(&listener, app, stop).await }
+        });
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(Duration::from_secs(10))

@@ -126,18 +126,15 @@ fn the_example_is_accepted_and_means_what_it_says() {
         StoreSettings::Sqlite { path } if path == Path::new("/var/lib/consentd/consentd.db")
     ));
     assert_eq!(checked.hash_key.expose_secret(), HASH_KEY.as_bytes());
-    assert_eq!(
-        checked.policy.withdrawal_deadline,
-        Duration::from_secs(48 * 3600)
-    );
-    assert_eq!(checked.policy.grant_settle, Duration::from_secs(60));
+    assert_eq!(checked.policy.withdrawal_deadline, Duration::from_hours(48));
+    assert_eq!(checked.policy.grant_settle, Duration::from_mins(1));
     assert_eq!(checked.policy.rules.load_contacts, 25);
     assert_eq!(checked.purposes.len(), 3);
 
     let salesforce = checked.system("salesforce").expect("configured");
     assert!(salesforce.enabled);
     assert!(matches!(salesforce.schedule, Schedule::Immediate));
-    assert_eq!(salesforce.max_lag, Duration::from_secs(900));
+    assert_eq!(salesforce.max_lag, Duration::from_mins(15));
     assert_eq!(salesforce.carries.len(), 3);
     let SystemKind::Salesforce(settings) = &salesforce.kind else {
         panic!("a salesforce system");

@@ -13,7 +13,7 @@ use croner::parser::{CronParser, Seconds, Year};
 use std::time::Duration;
 
 /// The lag bound unless polls are rare.
-const LEAST_DEFAULT_MAX_LAG: Duration = Duration::from_secs(900);
+const LEAST_DEFAULT_MAX_LAG: Duration = Duration::from_mins(15);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {

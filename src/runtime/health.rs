@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A store that has not proved itself for this long counts as not writable.
-pub const STORE_PROOF_LASTS: Duration = Duration::from_secs(60);
+pub const STORE_PROOF_LASTS: Duration = Duration::from_mins(1);
 /// The longest part of a vendor's code that is shown.
 const MAX_CODE: usize = 64;
 
@@ -178,7 +178,8 @@ impl Board {
         }
     }
 
-    /// A page was read and stored. `drained` as told by the page, if it ends a window.
+    /// A page was read and stored. `drained`: everything up to this instant has been read, if that
+    /// is so.
     pub fn polled(&self, name: &str, at: At, drained: Option<At>) {
         self.system(name, |system| {
             system.polled_ok = Some(at);
@@ -187,7 +188,8 @@ impl Board {
         });
     }
 
-    /// What an earlier run left in the store, so that a restart does not begin at nothing.
+    /// What an earlier run left in the store, so that a restart does not begin at nothing. For a feed
+    /// that was loaded once, `drained` is the time of its last stored page.
     pub fn restored(&self, name: &str, drained: Option<At>, paused: bool, halted: bool) {
         self.system(name, |system| {
             system.drained = drained.max(system.drained);

@@ -21,9 +21,9 @@ pub const SOFT_STOP: Duration = Duration::from_secs(30);
 /// The pause before the first restart; it doubles with every crash in a row.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause between two restarts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// A task that ran this long counts as recovered.
-const STEADY: Duration = Duration::from_secs(60);
+const STEADY: Duration = Duration::from_mins(1);
 
 /// Why a task gave up, in words for the log; holds no address and no secret.
 pub type TaskResult = Result<(), String>;

@@ -35,8 +35,11 @@ impl Listener for Reporter {
                 counter!("consentd_records_quarantined_total", &[name()]).increment(poison as u64);
                 counter!("consentd_rows_written_total", &[name()]).increment(rows);
             }
-            Event::Drained { at, drained, took } => {
-                self.board.polled(system, at, drained);
+            // Health counts from the beginning of the last complete poll. `drained` is earlier by the
+            // overlap that every poll reads again, so it would show a lag where there is none.
+            Event::Drained { at, took, .. } => {
+                let took_micros = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
+                self.board.polled(system, at, Some(at.minus(took_micros)));
                 histogram!("consentd_poll_duration_seconds", &[name()]).record(took.as_secs_f64());
             }
             Event::Emitted {

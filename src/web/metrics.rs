@@ -262,8 +262,9 @@ impl Refresher {
 }
 
 fn show_system(name: &str, figures: &SystemFigures, now: At) {
-    let system = ("system", name.to_owned());
-    let set = |metric: &'static str, value: f64| gauge!(metric, &[system.clone()]).set(value);
+    let set = |metric: &'static str, value: f64| {
+        gauge!(metric, "system" => name.to_owned()).set(value);
+    };
     set("consentd_contacts", figures.live as f64);
     set("consentd_contacts_unmatched", figures.unmatched as f64);
     set("consentd_contacts_differing", figures.differing as f64);
@@ -279,8 +280,8 @@ fn show_system(name: &str, figures: &SystemFigures, now: At) {
         ("withdrawal", figures.pending_withdrawals),
         ("grant", figures.pending_grants),
     ] {
-        let labels = [system.clone(), ("lane", lane.to_owned())];
-        gauge!("consentd_outbox_writes", &labels).set(writes as f64);
+        gauge!("consentd_outbox_writes", "system" => name.to_owned(), "lane" => lane)
+            .set(writes as f64);
     }
 }
 

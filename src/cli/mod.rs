@@ -1,0 +1,133 @@
+//! The commands. Each has a file of its own and holds no logic that another surface needs.
+
+pub mod check;
+pub mod completions;
+pub mod demo;
+pub mod explain;
+pub mod healthcheck;
+pub mod migrate;
+pub mod output;
+pub mod parity;
+pub mod plan;
+pub mod run;
+pub mod sandbox;
+pub mod status;
+
+use crate::config::{self, Checked, ConfigFaults};
+use clap::{Parser, Subcommand};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Keeps people's e-mail consent the same in every connected system.
+#[derive(Debug, Parser)]
+#[command(
+    name = "consentd",
+    version,
+    propagate_version = true,
+    after_help = "Exit status: 0 done; 1 an error; 2 the configuration has faults, or the command \
+                  looked for differences (plan, parity, check --live) and found some."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Where the configuration is; shared by the commands that need one.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ConfigArg {
+    /// The configuration file.
+    #[arg(
+        long = "config",
+        value_name = "FILE",
+        env = "CONSENTD_CONFIG",
+        default_value = "/etc/consentd/consentd.toml"
+    )]
+    pub path: PathBuf,
+}
+
+impl ConfigArg {
+    /// Reads and checks it.
+    ///
+    /// # Errors
+    /// All faults at once.
+    pub fn load(&self) -> Result<Checked, ConfigFaults> {
+        config::load(Path::new(&self.path))
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Say everything that is wrong with the configuration; with --live, also with the systems.
+    Check(check::Args),
+    /// Bring the state store to the schema of this version.
+    Migrate(migrate::Args),
+    /// Show how every system stands: feed, contacts, outbox, quarantine.
+    Status(status::Args),
+    /// Ask a running daemon whether it lives; for containers.
+    Healthcheck(healthcheck::Args),
+    /// Write a completion script for a shell.
+    Completions(completions::Args),
+}
+
+/// How a command ended when it did what it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Status 0.
+    Done,
+    /// Status 2: there are differences, or things missing.
+    Differs,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => {
+            let failed = usage.use_stderr();
+            // Nowhere left to complain when even that fails.
+            drop(usage.print());
+            // A wrong command line is an error, not a difference.
+            return if failed {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(fault) => return complain(&fault.into()),
+    };
+    match runtime.block_on(dispatch(cli.command)) {
+        Ok(Exit::Done) => ExitCode::SUCCESS,
+        Ok(Exit::Differs) => ExitCode::from(2),
+        Err(fault) => complain(&fault),
+    }
+}
+
+async fn dispatch(command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Check(args) => check::check(&args).await,
+        Command::Migrate(args) => migrate::migrate(&args).await,
+        Command::Status(args) => status::status(&args).await,
+        Command::Healthcheck(args) => healthcheck::healthcheck(&args).await,
+        Command::Completions(args) => completions::completions(&args),
+    }
+}
+
+/// Says what went wrong, and with which status that ends.
+fn complain(fault: &anyhow::Error) -> ExitCode {
+    // Nowhere left to complain when even that fails.
+    drop(writeln!(std::io::stderr(), "error: {fault:#}"));
+    if fault.downcast_ref::<ConfigFaults>().is_some() {
+        ExitCode::from(2)
+    } else {
+        ExitCode::FAILURE
+    }
+}

@@ -1,0 +1,117 @@
+//! `consentd status`: how every system stands, read from the store, beside a running daemon or
+//! without one.
+
+use super::output::{self, Cell, Format, FormatArg, List};
+use super::{ConfigArg, Exit};
+use crate::consent::At;
+use crate::runtime::clock::{Clock, System};
+use crate::store::{self, Access, FeedRow, Figures, SystemFigures};
+use crate::web::metrics::parity;
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    config: ConfigArg,
+    #[command(flatten)]
+    output: FormatArg,
+}
+
+/// Prints one row per configured system.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn status(args: &Args) -> anyhow::Result<Exit> {
+    let checked = args.config.load()?;
+    let store = store::open(&checked.store, Access::Tool).await?;
+    let now = System.now();
+    let names: Vec<_> = checked
+        .systems
+        .iter()
+        .map(|system| system.name.clone())
+        .collect();
+    let numbers = store.register_systems(&names).await?;
+    let figures = store.figures(now).await?;
+    let mut list = List::new(&[
+        "system",
+        "feed",
+        "lag_secs",
+        "contacts",
+        "unmatched",
+        "parity",
+        "withdrawals_due",
+        "grants_due",
+        "oldest_withdrawal_secs",
+        "held",
+        "dead_letters",
+        "quarantined",
+        "note",
+    ]);
+    let none = SystemFigures::default();
+    for (system, number) in checked.systems.iter().zip(numbers) {
+        let feed = store.feed(number).await?;
+        let found = figures
+            .systems
+            .iter()
+            .find(|figures| figures.system == number);
+        list.push(row(
+            &system.name,
+            system.enabled,
+            &feed,
+            found.unwrap_or(&none),
+            now,
+        ));
+    }
+    store.close().await;
+    let mut text = list.render(args.output.format)?;
+    if args.output.format == Format::Table {
+        text.push_str(&totals(&figures));
+    }
+    output::print(&text)?;
+    Ok(Exit::Done)
+}
+
+fn row(name: &str, enabled: bool, feed: &FeedRow, figures: &SystemFigures, now: At) -> Vec<Cell> {
+    let state = if !enabled {
+        "disabled"
+    } else if feed.halted.is_some() {
+        "halted"
+    } else if feed.paused {
+        "paused"
+    } else if feed.loaded {
+        "following"
+    } else if feed.cursor.is_some() {
+        "loading"
+    } else {
+        "not begun"
+    };
+    let age = |since: Option<i64>| {
+        since.map(|since| now.since(At::from_micros(since)).max(0) / 1_000_000)
+    };
+    vec![
+        name.into(),
+        state.into(),
+        age(feed.polled_at).into(),
+        figures.live.into(),
+        figures.unmatched.into(),
+        if figures.live > 0 {
+            Cell::Share(parity(figures))
+        } else {
+            Cell::Empty
+        },
+        figures.pending_withdrawals.into(),
+        figures.pending_grants.into(),
+        age(figures.oldest_withdrawal).into(),
+        figures.held.into(),
+        figures.dead.into(),
+        figures.quarantined.into(),
+        feed.halted.clone().into(),
+    ]
+}
+
+fn totals(figures: &Figures) -> String {
+    format!(
+        "\n{} people, {} with something to look at; {} ledger entries\n",
+        figures.subjects, figures.with_findings, figures.ledger
+    )
+}
