@@ -1,12 +1,731 @@
-//! `consentd demo`: the daemon against its own simulators, with a story.
+//! `consentd demo`: the University's story, played against the simulators by a daemon in its own
+//! process, each step checked in the simulated systems and never in our own store.
 
-/// Arguments.
+use super::Exit;
+use super::output::{Format, List};
+use super::sandbox::{Rehearsal, write_config};
+use crate::consent::SubjectKey;
+use anyhow::{Context, bail, ensure};
+use consentd_sandbox::{
+    AGENT, CallKind, ContactState, DATA_LOAD, Fault, LoadScope, Options, Org, RECORDS, Rule,
+    SPECIALIST, Sandbox,
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use tokio::process::{Child, Command};
+
+/// A step that takes longer has failed.
+const STEP_LIMIT: Duration = Duration::from_mins(1);
+/// The first load may take this long, and a millisecond more for each contact.
+const LOAD_LIMIT: Duration = Duration::from_mins(2);
+/// How often the simulated systems are looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// Opt-outs that the manual load overwrites.
+const LOADED: usize = 50;
+/// Opt-outs that are on their way when the daemon is killed: more than one call's worth.
+const KILLED: usize = 250;
+/// Fewer contacts do not have enough people for the story.
+const LEAST_CONTACTS: usize = 900;
+
+/// Arguments of `demo`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// End after the story instead of going on; status 0 only if all of it held.
+    /// End after the story, with status 0 only if every step held; otherwise stay up until interrupted
     #[arg(long)]
     pub exit: bool,
-    /// People in the simulated systems.
-    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
-    pub contacts: u32,
+    /// Contacts in each system
+    #[arg(long, default_value_t = 1_000, value_parser = at_least)]
+    pub contacts: usize,
+}
+
+fn at_least(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(contacts) if contacts >= LEAST_CONTACTS => Ok(contacts),
+        Ok(_) => Err(format!(
+            "the story needs at least {LEAST_CONTACTS} contacts"
+        )),
+        Err(_) => Err("not a number".to_owned()),
+    }
+}
+
+/// Plays the story.
+///
+/// # Errors
+/// When the simulators or the daemon do not start, or a step did not hold.
+pub async fn run(args: Args) -> anyhow::Result<Exit> {
+    let folder = tempfile::Builder::new()
+        .prefix("consentd-demo-")
+        .tempdir()
+        .context("no temporary folder")?;
+    let sandbox = Sandbox::start(Options {
+        contacts: args.contacts,
+        seed: 1,
+        port_base: None,
+    })
+    .await
+    .context("the simulators did not start")?;
+    let listen = free_port()?;
+    let config = write_config(
+        &sandbox,
+        folder.path(),
+        &Rehearsal {
+            listen: listen.clone(),
+            ..Rehearsal::default()
+        },
+    )?;
+    println!(
+        "Two simulated orgs with {} contacts each, and a daemon that has never seen them.\n",
+        args.contacts
+    );
+    let mut story = Story {
+        sandbox: &sandbox,
+        daemon: Daemon::start(&config, folder.path())?,
+        config,
+        rows: Vec::new(),
+    };
+    let told = story.tell(folder.path()).await;
+    println!("\n{}", story.table()?);
+    if let Err(error) = &told {
+        println!("The story ended early: {error:#}");
+    }
+    let held = told.is_ok() && story.rows.iter().all(|row| row.held.is_ok());
+    if held {
+        println!("Every step held.");
+    } else {
+        println!(
+            "Not every step held. The daemon's log: {}",
+            story.daemon.log.display()
+        );
+    }
+    if !args.exit {
+        println!(
+            "\nThe simulators and the daemon stay up: control {}, daemon http://{listen}",
+            sandbox.control_url()
+        );
+        println!("Interrupt to end.");
+        tokio::signal::ctrl_c()
+            .await
+            .context("cannot wait for an interrupt")?;
+    }
+    story.daemon.stop().await;
+    if held {
+        folder
+            .close()
+            .context("the temporary folder cannot be removed")?;
+    } else {
+        println!("Kept for a look: {}", folder.keep().display());
+    }
+    sandbox.stop().await;
+    ensure!(held, "the story did not hold");
+    Ok(Exit::Done)
+}
+
+/// A port that is free now, for the daemon to listen on.
+fn free_port() -> anyhow::Result<String> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").context("no free port")?;
+    Ok(listener.local_addr()?.to_string())
+}
+
+/// The daemon in its own process, so that it can be killed.
+struct Daemon {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Daemon {
+    fn start(config: &Path, folder: &Path) -> anyhow::Result<Self> {
+        let log = folder.join("consentd.log");
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .context("no log file")?;
+        let child =
+            Command::new(std::env::current_exe().context("this program does not know its path")?)
+                .arg("run")
+                .arg("--config")
+                .arg(config)
+                .stdin(Stdio::null())
+                .stdout(file.try_clone()?)
+                .stderr(file)
+                .kill_on_drop(true)
+                .spawn()
+                .context("the daemon did not start")?;
+        Ok(Self { child, log })
+    }
+
+    fn alive(&mut self) -> anyhow::Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!("the daemon ended by itself: {status}"),
+        }
+    }
+
+    /// `kill -9`.
+    async fn kill(&mut self) -> anyhow::Result<()> {
+        self.child
+            .kill()
+            .await
+            .context("the daemon cannot be killed")
+    }
+
+    /// SIGTERM, as systemd does, with the documented 30 s and a bit; then the hard way.
+    async fn stop(&mut self) {
+        if let Some(id) = self.child.id() {
+            let asked = Command::new("kill")
+                .arg("-TERM")
+                .arg(id.to_string())
+                .status()
+                .await;
+            let ended = tokio::time::timeout(Duration::from_secs(35), self.child.wait()).await;
+            if asked.is_ok() && ended.is_ok() {
+                return;
+            }
+        }
+        if let Err(error) = self.child.kill().await {
+            println!("The daemon did not end: {error}");
+        }
+    }
+}
+
+/// One line of the table at the end.
+struct Row {
+    what: &'static str,
+    held: Result<String, String>,
+    took: Duration,
+}
+
+struct Story<'a> {
+    sandbox: &'a Sandbox,
+    daemon: Daemon,
+    config: PathBuf,
+    rows: Vec<Row>,
+}
+
+/// A person in both orgs.
+#[derive(Clone)]
+struct Pair {
+    salesforce: String,
+    ascend: String,
+}
+
+impl Story<'_> {
+    fn salesforce(&self) -> &Org {
+        self.sandbox.salesforce()
+    }
+
+    fn ascend(&self) -> &Org {
+        self.sandbox.ascend()
+    }
+
+    async fn tell(&mut self, folder: &Path) -> anyhow::Result<()> {
+        self.load().await?;
+        let people = self.people();
+        ensure!(
+            people.len() > 10 + LOADED + KILLED,
+            "too few people are in both orgs: {}",
+            people.len()
+        );
+        let (cast, crowd) = people.split_at(10);
+        let [opting, ascends, later, back, ..] = cast else {
+            bail!("no cast")
+        };
+        self.opt_out(opting).await?;
+        self.opt_in(opting).await?;
+        self.ascend_speaks(ascends).await?;
+        self.later_wins(later, back).await?;
+        self.oldest_speaks().await?;
+        let (loaded, killed) = crowd.split_at(LOADED);
+        self.manual_load(loaded).await?;
+        self.killed(&killed[..KILLED], folder).await?;
+        self.quiet().await
+    }
+
+    /// Waits until `seen` holds; the detail it gives goes into the table.
+    async fn step(
+        &mut self,
+        what: &'static str,
+        limit: Duration,
+        seen: impl Fn(&Self) -> Result<String, String>,
+    ) -> anyhow::Result<()> {
+        let bar = ProgressBar::new_spinner().with_message(what);
+        bar.enable_steady_tick(Duration::from_millis(120));
+        let begun = Instant::now();
+        let held = loop {
+            self.daemon.alive()?;
+            let now = seen(self);
+            if now.is_ok() || begun.elapsed() > limit {
+                break now;
+            }
+            tokio::time::sleep(LOOK).await;
+        };
+        bar.finish_and_clear();
+        self.note(what, held, begun.elapsed());
+        Ok(())
+    }
+
+    fn note(&mut self, what: &'static str, held: Result<String, String>, took: Duration) {
+        println!(
+            "{} {what} ({:.1} s)",
+            if held.is_ok() { "✓" } else { "✗" },
+            took.as_secs_f64()
+        );
+        self.rows.push(Row { what, held, took });
+    }
+
+    /// Brings both orgs to parity.
+    async fn load(&mut self) -> anyhow::Result<()> {
+        let first = self.sandbox.parity();
+        let bar = ProgressBar::new(first.different as u64).with_style(
+            ProgressStyle::with_template("{msg} [{bar:40}] {pos}/{len} pairs healed")
+                .unwrap_or(ProgressStyle::default_bar()),
+        );
+        bar.set_message("first load");
+        let begun = Instant::now();
+        let limit = LOAD_LIMIT + Duration::from_millis(self.salesforce().contact_count() as u64);
+        let held = loop {
+            self.daemon.alive()?;
+            let pairs = self.pairs();
+            bar.set_position(first.different.saturating_sub(pairs.different) as u64);
+            let seen = pairs.seen();
+            if seen.is_ok() || begun.elapsed() > limit {
+                break seen.map(|seen| format!("{seen}; {} had differed", first.different));
+            }
+            tokio::time::sleep(LOOK).await;
+        };
+        bar.finish_and_clear();
+        self.note("both orgs are brought to parity", held, begun.elapsed());
+        Ok(())
+    }
+
+    /// Compares the linked contacts of both orgs.
+    fn pairs(&self) -> Pairs {
+        let parity = self.sandbox.parity();
+        let mut pairs = Pairs {
+            equal: parity.equal,
+            different: 0,
+            protected: 0,
+            unmatched: 0,
+        };
+        for row in &parity.differences {
+            let (salesforce, ascend) = (
+                self.salesforce().contact(&row.salesforce),
+                self.ascend().contact(&row.ascend),
+            );
+            let (org, out) = if row.salesforce_opted_out {
+                (self.salesforce(), &salesforce)
+            } else {
+                (self.ascend(), &ascend)
+            };
+            let usable = |contact: &Option<ContactState>| {
+                let address = contact
+                    .as_ref()
+                    .and_then(|contact| contact.address.as_deref());
+                address.is_some_and(|address| SubjectKey::from_address(address).is_ok())
+            };
+            if !usable(&salesforce) && !usable(&ascend) {
+                pairs.unmatched += 1;
+            } else if out.as_ref().is_some_and(|out| is_younger(org, out)) {
+                pairs.protected += 1;
+            } else {
+                pairs.different += 1;
+            }
+        }
+        pairs
+    }
+
+    /// People with one contact in each org, linked, with nothing said against mail.
+    fn people(&self) -> Vec<Pair> {
+        let one = |mut found: Vec<ContactState>| if found.len() == 1 { found.pop() } else { None };
+        self.salesforce()
+            .contact_ids(usize::MAX)
+            .iter()
+            .filter_map(|id| self.salesforce().contact(id))
+            .filter(|contact| {
+                !contact.deleted
+                    && !contact.opted_out
+                    && contact.preferences.values().any(|ticked| *ticked)
+            })
+            .filter_map(|contact| {
+                let address = contact.address.as_deref()?;
+                one(self.salesforce().contacts_by_address(address))?;
+                let partner = one(self.ascend().contacts_by_address(address))?;
+                (partner.ascend_id.is_some()
+                    && partner.ascend_id == contact.ascend_id
+                    && !partner.opted_out)
+                    .then(|| Pair {
+                        salesforce: contact.id.clone(),
+                        ascend: partner.id,
+                    })
+            })
+            .collect()
+    }
+
+    fn edit(org: &Org, id: &str, fields: Value, by: &str) -> anyhow::Result<()> {
+        let fields: Map<String, Value> = serde_json::from_value(fields).context("fields")?;
+        org.edit(id, &fields, by)
+            .with_context(|| format!("{by} cannot edit {id}"))
+    }
+
+    fn opt(org: &Org, id: &str, out: bool, by: &str) -> anyhow::Result<()> {
+        Self::edit(org, id, json!({ "HasOptedOutOfEmail": out }), by)
+    }
+
+    /// What both orgs show of a person: opted out in Salesforce, in Ascend, boxes ticked.
+    fn shown(&self, pair: &Pair) -> (bool, bool, usize) {
+        let salesforce = self.salesforce().contact(&pair.salesforce);
+        let ascend = self.ascend().contact(&pair.ascend);
+        let boxes = salesforce.as_ref().map_or(0, |contact| {
+            contact
+                .preferences
+                .values()
+                .filter(|ticked| **ticked)
+                .count()
+        });
+        (
+            salesforce.is_some_and(|contact| contact.opted_out),
+            ascend.is_some_and(|contact| contact.opted_out),
+            boxes,
+        )
+    }
+
+    async fn opt_out(&mut self, pair: &Pair) -> anyhow::Result<()> {
+        Self::opt(self.salesforce(), &pair.salesforce, true, AGENT)?;
+        self.step(
+            "an opt-out by the Marketing Cloud agent clears every preference and reaches Ascend",
+            STEP_LIMIT,
+            |story| expect(story.shown(pair), (true, true, 0)),
+        )
+        .await
+    }
+
+    async fn opt_in(&mut self, pair: &Pair) -> anyhow::Result<()> {
+        next_second().await;
+        Self::opt(self.salesforce(), &pair.salesforce, false, SPECIALIST)?;
+        self.step(
+            "an opt-in by a specialist reaches Ascend and leaves the preferences off",
+            STEP_LIMIT,
+            |story| expect(story.shown(pair), (false, false, 0)),
+        )
+        .await?;
+        // A second contact of the same person shows whether re-ticked boxes arrive.
+        let address = self
+            .salesforce()
+            .contact(&pair.salesforce)
+            .and_then(|contact| contact.address)
+            .context("no address")?;
+        let fields: Map<String, Value> =
+            serde_json::from_value(json!({ "LastName": "Duplicate", "Email": address }))
+                .context("fields")?;
+        let twin = self
+            .salesforce()
+            .create("Contact", &fields, SPECIALIST, None)
+            .context("no duplicate")?;
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        Self::edit(
+            self.salesforce(),
+            &pair.salesforce,
+            json!({ "Email_Events__c": true }),
+            SPECIALIST,
+        )?;
+        self.step(
+            "a preference that is ticked again stays and reaches the person's other contact",
+            STEP_LIMIT,
+            |story| {
+                let ticked = |id: &str| {
+                    story.salesforce().contact(id).is_some_and(|contact| {
+                        contact.preferences.get("Email_Events__c") == Some(&true)
+                    })
+                };
+                let (here, there) = (ticked(&pair.salesforce), ticked(&twin));
+                if here && there && story.shown(pair).2 == 1 {
+                    Ok("one box, both contacts".to_owned())
+                } else {
+                    Err(format!("ticked: {here}, arrived: {there}"))
+                }
+            },
+        )
+        .await
+    }
+
+    async fn ascend_speaks(&mut self, pair: &Pair) -> anyhow::Result<()> {
+        Self::opt(self.ascend(), &pair.ascend, true, RECORDS)?;
+        self.step(
+            "an opt-out in Ascend reaches Salesforce",
+            STEP_LIMIT,
+            |story| expect(story.shown(pair), (true, true, 0)),
+        )
+        .await
+    }
+
+    async fn later_wins(&mut self, stays_in: &Pair, stays_out: &Pair) -> anyhow::Result<()> {
+        Self::opt(self.salesforce(), &stays_in.salesforce, true, AGENT)?;
+        Self::opt(self.ascend(), &stays_out.ascend, true, RECORDS)?;
+        next_second().await;
+        Self::opt(self.ascend(), &stays_in.ascend, true, RECORDS)?;
+        Self::opt(self.salesforce(), &stays_out.salesforce, true, AGENT)?;
+        next_second().await;
+        Self::opt(self.ascend(), &stays_in.ascend, false, RECORDS)?;
+        Self::opt(self.ascend(), &stays_out.ascend, false, RECORDS)?;
+        next_second().await;
+        Self::opt(self.salesforce(), &stays_out.salesforce, false, SPECIALIST)?;
+        next_second().await;
+        Self::opt(self.salesforce(), &stays_out.salesforce, true, AGENT)?;
+        // Both answers must also still hold after everything has settled.
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        self.step(
+            "changed in both orgs at once: the later one wins",
+            STEP_LIMIT,
+            |story| {
+                let (ins, outs) = (story.shown(stays_in), story.shown(stays_out));
+                if (ins.0, ins.1) == (false, false) && (outs.0, outs.1) == (true, true) {
+                    Ok("one opt-in, one opt-out".to_owned())
+                } else {
+                    Err(format!("later opt-in: {ins:?}, later opt-out: {outs:?}"))
+                }
+            },
+        )
+        .await
+    }
+
+    async fn oldest_speaks(&mut self) -> anyhow::Result<()> {
+        let create = |story: &Self, last: &str| -> anyhow::Result<String> {
+            let fields: Map<String, Value> =
+                serde_json::from_value(json!({ "LastName": last, "Email": "Pair@Demo.Example" }))
+                    .context("fields")?;
+            story
+                .salesforce()
+                .create("Contact", &fields, SPECIALIST, None)
+                .context("no contact")
+        };
+        let older = create(self, "Older")?;
+        next_second().await;
+        let younger = create(self, "Younger")?;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        Self::opt(self.salesforce(), &older, true, SPECIALIST)?;
+        let both = |story: &Self, out: bool| {
+            let shown = |id: &str| {
+                story
+                    .salesforce()
+                    .contact(id)
+                    .is_some_and(|contact| contact.opted_out)
+            };
+            if shown(&older) == out && shown(&younger) == out {
+                Ok("both contacts equal".to_owned())
+            } else {
+                Err(format!(
+                    "older: {}, younger: {}",
+                    shown(&older),
+                    shown(&younger)
+                ))
+            }
+        };
+        self.step(
+            "of two duplicates the oldest speaks: its opt-out reaches the younger",
+            STEP_LIMIT,
+            |story| both(story, true),
+        )
+        .await?;
+        next_second().await;
+        Self::opt(self.salesforce(), &older, false, SPECIALIST)?;
+        self.step("and so does its opt-in", STEP_LIMIT, |story| {
+            both(story, false)
+        })
+        .await
+    }
+
+    async fn manual_load(&mut self, pairs: &[Pair]) -> anyhow::Result<()> {
+        self.ascend().snapshot("old").context("no snapshot")?;
+        for pair in pairs {
+            Self::opt(self.salesforce(), &pair.salesforce, true, AGENT)?;
+        }
+        let all_out = |story: &Self| {
+            let out = pairs
+                .iter()
+                .filter(|pair| story.shown(pair) == (true, true, 0))
+                .count();
+            if out == pairs.len() {
+                Ok(format!("{out} of {out} opted out in both"))
+            } else {
+                Err(format!("{out} of {} opted out in both", pairs.len()))
+            }
+        };
+        self.step("fifty opt-outs reach Ascend", STEP_LIMIT, all_out)
+            .await?;
+        next_second().await;
+        let scope = LoadScope {
+            ids: Some(pairs.iter().map(|pair| pair.ascend.clone()).collect()),
+            limit: None,
+        };
+        let report = self
+            .ascend()
+            .load("old", &scope, DATA_LOAD)
+            .context("no load")?;
+        ensure!(
+            report.changed == pairs.len(),
+            "the load overwrote {} contacts",
+            report.changed
+        );
+        self.step(
+            "a manual load in Ascend overwrites them from an old copy and is healed",
+            STEP_LIMIT,
+            all_out,
+        )
+        .await?;
+        // Nothing of the load may reach Salesforce, not even late.
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        self.step(
+            "and nothing of the load ever reaches Salesforce",
+            Duration::ZERO,
+            all_out,
+        )
+        .await
+    }
+
+    async fn killed(&mut self, pairs: &[Pair], folder: &Path) -> anyhow::Result<()> {
+        // The second call of the round hangs, so that the daemon is surely in the middle of it.
+        let hangs = Rule::from(Fault::Stall { seconds: 60 })
+            .after(1)
+            .calls(&[CallKind::CollectionsWrite]);
+        self.ascend().set_fault(hangs).context("no fault")?;
+        for pair in pairs {
+            Self::opt(self.salesforce(), &pair.salesforce, true, AGENT)?;
+        }
+        let reached = |story: &Self| pairs.iter().filter(|pair| story.shown(pair).1).count();
+        let begun = Instant::now();
+        while reached(self) == 0 && begun.elapsed() < STEP_LIMIT {
+            self.daemon.alive()?;
+            tokio::time::sleep(LOOK).await;
+        }
+        // Long enough for the second call to be under way.
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        let before = reached(self);
+        self.daemon.kill().await?;
+        self.ascend().clear_faults(None);
+        ensure!(
+            before > 0 && before < pairs.len(),
+            "the daemon was not in the middle: {before} of {} written",
+            pairs.len()
+        );
+        self.daemon = Daemon::start(&self.config, folder)?;
+        self.step(
+            "a kill -9 in the middle of an emission and a restart lose nothing",
+            STEP_LIMIT,
+            |story| {
+                let now = reached(story);
+                if now == pairs.len() {
+                    Ok(format!("{before} of {now} written at the kill"))
+                } else {
+                    Err(format!("{now} of {} written", pairs.len()))
+                }
+            },
+        )
+        .await
+    }
+
+    async fn quiet(&mut self) -> anyhow::Result<()> {
+        self.step("parity is 100 %", STEP_LIMIT, |story| story.pairs().seen())
+            .await?;
+        self.salesforce().reset_calls();
+        self.ascend().reset_calls();
+        let begun = Instant::now();
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        let rows = |org: &Org| {
+            let calls = org.calls();
+            calls.rows_changed + calls.rows_unchanged + calls.rows_created
+        };
+        let (salesforce, ascend) = (rows(self.salesforce()), rows(self.ascend()));
+        let polled = self.salesforce().calls().of(CallKind::QueryAll);
+        let held = if salesforce + ascend == 0 && polled > 2 {
+            Ok(format!("0 rows written in {polled} polls"))
+        } else {
+            Err(format!(
+                "{salesforce} rows written to Salesforce, {ascend} to Ascend, {polled} polls"
+            ))
+        };
+        self.note("and nothing more is written", held, begun.elapsed());
+        Ok(())
+    }
+
+    fn table(&self) -> anyhow::Result<String> {
+        let mut list = List::new(&["held", "step", "seen_in_the_orgs", "latency"]);
+        for row in &self.rows {
+            let (mark, seen) = match &row.held {
+                Ok(seen) => ("✓", seen),
+                Err(seen) => ("✗", seen),
+            };
+            let latency = format!("{:.1} s", row.took.as_secs_f64());
+            list.push(vec![
+                mark.into(),
+                row.what.into(),
+                seen.as_str().into(),
+                latency.into(),
+            ]);
+        }
+        Ok(list.render(Format::Table)?)
+    }
+}
+
+/// How far the linked contacts of both orgs agree.
+struct Pairs {
+    equal: usize,
+    different: usize,
+    /// The opt-out is a younger duplicate's: protected and reported, while the oldest speaks (R6).
+    protected: usize,
+    /// Neither contact has a usable address, so neither is ever synced (R2).
+    unmatched: usize,
+}
+
+impl Pairs {
+    fn seen(&self) -> Result<String, String> {
+        let Self {
+            equal,
+            different,
+            protected,
+            unmatched,
+        } = self;
+        if *different == 0 {
+            Ok(format!(
+                "{equal} pairs equal; {protected} protected duplicates, {unmatched} without address"
+            ))
+        } else {
+            Err(format!("{different} pairs still differ"))
+        }
+    }
+}
+
+/// Whether an older live contact of the org has the same address.
+fn is_younger(org: &Org, contact: &ContactState) -> bool {
+    let age = (contact.created, &contact.id);
+    let address = contact.address.as_deref().unwrap_or_default();
+    org.contacts_by_address(address)
+        .iter()
+        .any(|other| !other.deleted && (other.created, &other.id) < age)
+}
+
+/// Compares what both orgs show: opted out in Salesforce, in Ascend, boxes ticked.
+fn expect(shown: (bool, bool, usize), wanted: (bool, bool, usize)) -> Result<String, String> {
+    let words = format!(
+        "opted out: Salesforce {}, Ascend {}; boxes ticked: {}",
+        yes(shown.0),
+        yes(shown.1),
+        shown.2
+    );
+    if shown == wanted {
+        Ok(words)
+    } else {
+        Err(words)
+    }
+}
+
+fn yes(value: bool) -> &'static str {
+    if value { "yes" } else { "no" }
+}
+
+/// The orgs keep whole seconds; two acts of one second would tie.
+async fn next_second() {
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
 }

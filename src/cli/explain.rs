@@ -1,18 +1,261 @@
 //! `consentd explain ADDRESS`: what each system said, which rule decided, what was written (R53).
 
-use super::ConfigArg;
-use super::output::FormatArg;
+use super::output::{self, FormatArg, List};
+use super::{ConfigArg, Exit};
+use crate::consent::{At, Rules, Statement, SubjectKey, SystemId};
+use crate::store::{self, Access, Dossier, LedgerRow, SubjectRow};
+use crate::sync::engine::rules;
+use crate::sync::identity::Pseudonyms;
+use crate::sync::pack::{Packer, unpack_findings, unpack_verdicts};
+use crate::sync::parity::word;
+use anyhow::{Context, bail};
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The configuration.
     #[command(flatten)]
-    pub config: ConfigArg,
-    /// How to write the timeline.
+    config: ConfigArg,
     #[command(flatten)]
-    pub output: FormatArg,
+    output: FormatArg,
     /// The person's e-mail address.
     #[arg(value_name = "ADDRESS")]
-    pub address: String,
+    address: String,
+}
+
+/// Prints the person's timeline, in the order in which things became known, and how things stand.
+///
+/// # Errors
+/// When the address is none, nobody is known by it, or the store cannot be read.
+pub async fn explain(args: &Args) -> anyhow::Result<Exit> {
+    let checked = args.config.load()?;
+    let key = SubjectKey::from_address(&args.address).context("that is no address")?;
+    let subject = Pseudonyms::new(checked.hash_key.expose_secret()).of(&key);
+    let store = store::open(&checked.store, Access::Tool).await?;
+    let rules = rules(&checked, &*store).await?;
+    let dossier = store.dossier(subject).await?;
+    store.close().await;
+    let Some(dossier) = dossier else {
+        bail!(
+            "nobody is known by that address (subject {})",
+            subject.short()
+        );
+    };
+    let mut list = List::new(&["at", "event", "system", "contact", "what"]);
+    for entry in &dossier.ledger {
+        for what in told(entry, &rules)? {
+            list.push(vec![
+                At::from_micros(entry.at).to_string().into(),
+                entry.kind.as_str().into(),
+                entry
+                    .system
+                    .map(|id| rules.system_name(SystemId(id)).to_owned())
+                    .into(),
+                what.0.into(),
+                what.1.into(),
+            ]);
+        }
+    }
+    stands(&mut list, &dossier, &rules)?;
+    output::print(&list.render(args.output.format)?)?;
+    Ok(Exit::Done)
+}
+
+/// The body of a ledger entry, as far as it is shown.
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(default)]
+    contact: Option<String>,
+    #[serde(default, borrow)]
+    record: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    after: Option<&'a RawValue>,
+    #[serde(default)]
+    how: Option<String>,
+    #[serde(default)]
+    write: Option<String>,
+    #[serde(default)]
+    life: Option<i16>,
+}
+
+/// What a ledger entry says: contact and words, a line for each fact.
+fn told(entry: &LedgerRow, rules: &Rules) -> anyhow::Result<Vec<(Option<String>, String)>> {
+    let body: Body<'_> =
+        serde_json::from_str(&entry.body).with_context(|| format!("ledger entry {}", entry.seq))?;
+    let packer = Packer::new(rules);
+    let mut lines = Vec::new();
+    if let Some(record) = body.record {
+        let system = entry.system.and_then(|id| rules.system(SystemId(id)));
+        if let Some(system) = system {
+            let record = packer.unpack_record(system, record.get())?;
+            for (purpose, holding) in record.iter() {
+                if let Some(shown) = &holding.shown
+                    && !holding.statements.is_empty()
+                {
+                    let said: Vec<String> = holding.said().map(words).collect();
+                    lines.push(format!(
+                        "{} is {}: {}",
+                        rules.purposes.name(purpose),
+                        word(shown),
+                        said.join("; ")
+                    ));
+                }
+            }
+        }
+        if lines.is_empty() {
+            lines.push("seen; it says nothing".to_owned());
+        }
+        if body.life.is_some_and(|life| life != store::LIVE) {
+            lines.push("the contact is not there any more".to_owned());
+        }
+    } else if entry.kind == "verdict" {
+        lines.extend(verdicts(body.after.map_or("", RawValue::get))?);
+    } else if let Some(write) = &body.write {
+        let how = body.how.as_deref().unwrap_or_default();
+        let write = packer.unpack_changes(write)?;
+        for change in &write.changes {
+            lines.push(format!(
+                "{} to {} ({how}, {})",
+                rules.purposes.name(change.purpose),
+                word(&change.to),
+                write.rule
+            ));
+        }
+    } else {
+        lines.push(entry.body.clone());
+    }
+    Ok(lines
+        .into_iter()
+        .map(|line| (body.contact.clone(), line))
+        .collect())
+}
+
+fn words(statement: &Statement) -> String {
+    let by = statement
+        .actor
+        .as_deref()
+        .map(|actor| format!(" by {actor}"))
+        .unwrap_or_default();
+    format!(
+        "{} {}{by} ({})",
+        statement.status,
+        statement.stamp,
+        statement.evidence.word()
+    )
+}
+
+fn verdicts(packed: &str) -> anyhow::Result<Vec<String>> {
+    let verdicts = unpack_verdicts(packed)?;
+    if verdicts.is_empty() {
+        return Ok(vec!["nothing is decided".to_owned()]);
+    }
+    let source =
+        |system: Option<&str>, contact: &str| format!("{} {contact}", system.unwrap_or("operator"));
+    Ok(verdicts
+        .iter()
+        .map(|verdict| {
+            let mut line = format!(
+                "{} {} by {}: {} ({}, policy {})",
+                verdict.purpose,
+                verdict.status(),
+                source(verdict.system.as_deref(), &verdict.contact),
+                words(&verdict.statement()),
+                verdict.rule,
+                verdict.policy,
+            );
+            if let Some(parent) = &verdict.said_of {
+                line = format!("{line}, said of {parent}");
+            }
+            for lost in &verdict.lost {
+                let who = source(lost.system.as_deref(), &lost.contact);
+                let said = words(&lost.statement());
+                line = format!("{line}; over {who}: {said} ({})", lost.rule);
+            }
+            line
+        })
+        .collect())
+}
+
+/// How things stand now.
+fn stands(list: &mut List, dossier: &Dossier, rules: &Rules) -> anyhow::Result<()> {
+    let packer = Packer::new(rules);
+    let mut add = |event: &str, system: Option<&str>, contact: Option<&str>, what: String| {
+        list.push(vec![
+            "now".into(),
+            event.into(),
+            system.map(str::to_owned).into(),
+            contact.map(str::to_owned).into(),
+            what.into(),
+        ]);
+    };
+    let ours: Vec<&SubjectRow> = dossier.known.subjects.iter().collect();
+    for row in &dossier.known.contacts {
+        let Some(system) = rules.system(SystemId(row.system)) else {
+            continue;
+        };
+        let record = packer.unpack_record(system, &row.record)?;
+        let shown: Vec<String> = record
+            .iter()
+            .filter_map(|(purpose, holding)| {
+                Some(format!(
+                    "{} {}",
+                    rules.purposes.name(purpose),
+                    word(holding.shown.as_ref()?)
+                ))
+            })
+            .collect();
+        let life = if row.life == store::LIVE {
+            ""
+        } else {
+            "deleted; "
+        };
+        add(
+            "shows",
+            Some(&system.name),
+            Some(&row.external),
+            format!("{life}{}", shown.join(", ")),
+        );
+    }
+    for subject in ours {
+        for line in verdicts(&subject.verdicts)? {
+            add("verdict", None, None, line);
+        }
+        for finding in unpack_findings(&subject.findings)? {
+            let purpose = finding.purpose.as_deref().unwrap_or("any purpose");
+            add(
+                "finding",
+                finding.system.as_deref(),
+                finding.contact.as_deref(),
+                format!("{} of {purpose}", finding.kind),
+            );
+        }
+    }
+    for row in &dossier.known.outbox {
+        let write = packer.unpack_changes(&row.changes)?;
+        let changes: Vec<String> = write
+            .changes
+            .iter()
+            .map(|change| {
+                format!(
+                    "{} to {}",
+                    rules.purposes.name(change.purpose),
+                    word(&change.to)
+                )
+            })
+            .collect();
+        let error = row
+            .last_error
+            .as_deref()
+            .map(|error| format!("; {error}"))
+            .unwrap_or_default();
+        add(
+            "pending",
+            Some(rules.system_name(SystemId(row.key.system))),
+            Some(&row.key.external),
+            format!("{}, attempt {}{error}", changes.join(", "), row.attempts),
+        );
+    }
+    Ok(())
 }

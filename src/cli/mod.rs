@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod completions;
+#[cfg(feature = "sandbox")]
 pub mod demo;
 pub mod explain;
 pub mod healthcheck;
@@ -10,6 +11,7 @@ pub mod output;
 pub mod parity;
 pub mod plan;
 pub mod run;
+#[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod status;
 
@@ -60,6 +62,20 @@ impl ConfigArg {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Keep the systems in step until told to stop.
+    Run(run::Args),
+    /// Play the story of two simulated orgs, and check every step.
+    #[cfg(feature = "sandbox")]
+    Demo(demo::Args),
+    /// Run the vendor simulators, and write a configuration that uses them.
+    #[cfg(feature = "sandbox")]
+    Sandbox(sandbox::Args),
+    /// List every write that `run` would do, without doing any.
+    Plan(plan::Args),
+    /// Show what each system said of a person, what was decided and what was written.
+    Explain(explain::Args),
+    /// List the contacts that do not show their verdict, with the reason.
+    Parity(parity::Args),
     /// Say everything that is wrong with the configuration; with --live, also with the systems.
     Check(check::Args),
     /// Bring the state store to the schema of this version.
@@ -113,6 +129,14 @@ pub fn main() -> ExitCode {
 
 async fn dispatch(command: Command) -> anyhow::Result<Exit> {
     match command {
+        Command::Run(args) => run::run(&args).await,
+        #[cfg(feature = "sandbox")]
+        Command::Demo(args) => demo::run(args).await,
+        #[cfg(feature = "sandbox")]
+        Command::Sandbox(args) => sandbox::run(args).await,
+        Command::Plan(args) => plan::plan(&args).await,
+        Command::Explain(args) => explain::explain(&args).await,
+        Command::Parity(args) => parity::parity(&args).await,
         Command::Check(args) => check::check(&args).await,
         Command::Migrate(args) => migrate::migrate(&args).await,
         Command::Status(args) => status::status(&args).await,

@@ -1,15 +1,171 @@
 //! `consentd plan`: every write that `run` would do, and none of them done (R51).
+//!
+//! Before the first run everything is read into a store that is thrown away, by the same engine
+//! with connectors that cannot write. Afterwards the daemon's own store holds the plan: its outbox.
 
-use super::ConfigArg;
-use super::output::FormatArg;
+use super::output::{self, Cell, FormatArg, List};
+use super::{ConfigArg, Exit};
+use crate::config::Checked;
+use crate::consent::At;
+use crate::runtime::clock::System;
+use crate::store::{
+    self, Access, CLAIMED, DEAD, HELD, LANE_WITHDRAWAL, OutboxRow, Store, StoreSettings,
+};
+use crate::sync::engine::{Event, Listener, Parts, assemble, rules};
+use crate::sync::pack::Packer;
+use crate::sync::parity::word;
+use crate::sync::poll;
+use anyhow::Context;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// Writes read from the store at once.
+const PAGE: usize = 5_000;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The configuration.
     #[command(flatten)]
-    pub config: ConfigArg,
-    /// How to write the list.
+    config: ConfigArg,
     #[command(flatten)]
-    pub output: FormatArg,
+    output: FormatArg,
+}
+
+/// Lists the writes, withdrawals first.
+///
+/// # Errors
+/// When a system cannot be read or the store fails.
+pub async fn plan(args: &Args) -> anyhow::Result<Exit> {
+    let checked = args.config.load()?;
+    let list = match loaded(&checked).await? {
+        Some(store) => {
+            let list = writes(&checked, &*store).await?;
+            store.close().await;
+            list
+        }
+        None => first_plan(&checked).await?,
+    };
+    output::print(&list.render(args.output.format)?)?;
+    Ok(if list.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Differs
+    })
+}
+
+/// The daemon's store, once it has read every enabled system.
+async fn loaded(checked: &Checked) -> anyhow::Result<Option<Arc<dyn Store>>> {
+    if let StoreSettings::Sqlite { path } = &checked.store
+        && !path.exists()
+    {
+        return Ok(None);
+    }
+    let Ok(store) = store::open(&checked.store, Access::Tool).await else {
+        // A database without our schema has not been run on.
+        return Ok(None);
+    };
+    let names: Vec<String> = checked
+        .systems
+        .iter()
+        .map(|system| system.name.clone())
+        .collect();
+    let ids = store.register_systems(&names).await?;
+    for (system, id) in checked.systems.iter().zip(ids) {
+        if system.enabled && !store.feed(id).await?.loaded {
+            store.close().await;
+            return Ok(None);
+        }
+    }
+    Ok(Some(store))
+}
+
+/// Reads everything into a store that is thrown away.
+async fn first_plan(checked: &Checked) -> anyhow::Result<List> {
+    let folder = tempfile::Builder::new()
+        .prefix("consentd-plan-")
+        .tempdir()
+        .context("no temporary folder")?;
+    let scratch = StoreSettings::Sqlite {
+        path: folder.path().join("plan.db"),
+    };
+    let store = store::open(&scratch, Access::Daemon).await?;
+    let parts = Parts {
+        store: Arc::clone(&store),
+        clock: Arc::new(System),
+        listener: Arc::new(Deaf),
+        read_only: true,
+    };
+    for member in assemble(checked, parts).await? {
+        let reading = async {
+            let rules = member.log_in().await?;
+            poll::poll(&member, &rules, &CancellationToken::new()).await
+        };
+        reading
+            .await
+            .with_context(|| format!("{} cannot be read", member.name))?;
+    }
+    let list = writes(checked, &*store).await?;
+    store.close().await;
+    Ok(list)
+}
+
+/// A plan is not watched.
+struct Deaf;
+
+impl Listener for Deaf {
+    fn hear(&self, _system: &str, _event: Event) {}
+}
+
+async fn writes(checked: &Checked, store: &dyn Store) -> anyhow::Result<List> {
+    let rules = rules(checked, store).await?;
+    let packer = Packer::new(&rules);
+    let mut list = List::new(&[
+        "system", "contact", "lane", "purpose", "from", "to", "rule", "said_in", "said_at", "state",
+    ]);
+    for skip in (0..).step_by(PAGE) {
+        let page = store.outbox(skip, PAGE).await?;
+        for row in &page {
+            let write = packer.unpack_changes(&row.changes)?;
+            for change in &write.changes {
+                list.push(vec![
+                    rules
+                        .system_name(crate::consent::SystemId(row.key.system))
+                        .into(),
+                    row.key.external.as_str().into(),
+                    lane(row).into(),
+                    rules.purposes.name(change.purpose).into(),
+                    change.from.as_ref().map(word).into(),
+                    word(&change.to).into(),
+                    write.rule.as_str().into(),
+                    write.said_in.as_str().into(),
+                    write.said_at.to_string().into(),
+                    Cell::from(state(row)),
+                ]);
+            }
+        }
+        if page.len() < PAGE {
+            break;
+        }
+    }
+    Ok(list)
+}
+
+fn lane(row: &OutboxRow) -> &'static str {
+    if row.key.lane == LANE_WITHDRAWAL {
+        "withdrawal"
+    } else {
+        "grant"
+    }
+}
+
+fn state(row: &OutboxRow) -> String {
+    match row.state {
+        DEAD => format!(
+            "given up: {}",
+            row.last_error.as_deref().unwrap_or("no reason kept")
+        ),
+        HELD => "held for a person".to_owned(),
+        CLAIMED => "being written".to_owned(),
+        _ => format!("due {}", At::from_micros(row.not_before)),
+    }
 }

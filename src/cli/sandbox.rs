@@ -1,20 +1,222 @@
-//! `consentd sandbox`: the vendor simulators on fixed ports, with a configuration for them.
+//! `consentd sandbox`: the vendor simulators on loopback, and a configuration that uses them.
 
-use std::path::PathBuf;
+use super::Exit;
+use anyhow::Context;
+use consentd_sandbox::{Options, Sandbox};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
-/// Arguments.
+/// Name of the configuration that is written.
+pub const CONFIG_FILE: &str = "consentd-sandbox.toml";
+
+/// Arguments of `sandbox`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// People in the simulated systems.
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
-    pub contacts: u32,
-    /// The same seed makes the same people.
+    /// Contacts in each system
+    #[arg(long, default_value_t = 1_000)]
+    pub contacts: usize,
+    /// The same seed gives the same people
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Port of the control interface; the systems follow on the next ones.
-    #[arg(long, value_name = "PORT", default_value_t = 9400, value_parser = clap::value_parser!(u16).range(1024..=65_000))]
+    /// Port of the control API; Salesforce and Ascend take the next two
+    #[arg(long, default_value_t = 9400)]
     pub port_base: u16,
-    /// Where the configuration and its secrets are written.
-    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    /// Where consentd-sandbox.toml, its keys and its store are put
+    #[arg(long, default_value = ".")]
     pub dir: PathBuf,
+}
+
+/// Runs the simulators until interrupted.
+///
+/// # Errors
+/// When a port is taken or the configuration cannot be written.
+pub async fn run(args: Args) -> anyhow::Result<Exit> {
+    let options = Options {
+        contacts: args.contacts,
+        seed: args.seed,
+        port_base: Some(args.port_base),
+    };
+    let sandbox = Sandbox::start(options)
+        .await
+        .context("the simulators did not start")?;
+    let config = write_config(&sandbox, &args.dir, &Rehearsal::default())?;
+    println!("control     {}", sandbox.control_url());
+    println!("salesforce  {}", sandbox.salesforce().url());
+    println!("ascend      {}", sandbox.ascend().url());
+    println!("config      {}", config.display());
+    println!("sandbox ready");
+    tokio::signal::ctrl_c()
+        .await
+        .context("cannot wait for an interrupt")?;
+    sandbox.stop().await;
+    Ok(Exit::Done)
+}
+
+/// How the daemon is set up against the simulators: as in production, with shorter times.
+#[derive(Debug, Clone)]
+pub struct Rehearsal {
+    /// Address of the daemon's own port.
+    pub listen: String,
+    /// Seconds between polls.
+    pub poll_interval_secs: u64,
+    /// Seconds that are read again at every poll.
+    pub overlap_secs: u64,
+    /// Changes younger than so many seconds wait for the next poll.
+    pub lag_secs: u64,
+    /// Seconds before a grant is sent.
+    pub grant_settle_secs: u64,
+}
+
+impl Default for Rehearsal {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8480".to_owned(),
+            poll_interval_secs: 1,
+            overlap_secs: 30,
+            lag_secs: 1,
+            grant_settle_secs: 3,
+        }
+    }
+}
+
+/// Writes `consentd-sandbox.toml` and the secrets it names into `dir`; gives its path.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn write_config(
+    sandbox: &Sandbox,
+    dir: &Path,
+    rehearsal: &Rehearsal,
+) -> anyhow::Result<PathBuf> {
+    let dir = std::path::absolute(dir).context("the folder has no absolute path")?;
+    let state = dir.join("consentd-sandbox");
+    if !state.is_dir() {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&state)
+            .with_context(|| format!("cannot create {}", state.display()))?;
+    }
+    let hash_key = state.join("hash.key");
+    if !hash_key.exists() {
+        // A new key would make strangers of all subjects in a store that is already there.
+        let key: String = (0..8).fold(String::new(), |mut text, _| {
+            // Writing to a String cannot fail.
+            let _written = write!(text, "{:016x}", rand::random::<u64>());
+            text
+        });
+        private_file(&hash_key, key.as_bytes())?;
+    }
+    let private_key = state.join("salesforce.pem");
+    private_file(
+        &private_key,
+        sandbox.credentials().private_key_pem.as_bytes(),
+    )?;
+    let credentials = sandbox.credentials();
+    let system = |url: &str| {
+        format!(
+            r#"poll_interval_secs = {poll}
+overlap_secs = {overlap}
+lag_secs = {lag}
+
+[systems.NAME.auth]
+grant = "jwt-bearer"
+login_url = "{url}"
+client_id = "{client}"
+username = "{user}"
+private_key_file = "{key}"
+"#,
+            poll = rehearsal.poll_interval_secs,
+            overlap = rehearsal.overlap_secs,
+            lag = rehearsal.lag_secs,
+            client = credentials.consumer_key,
+            user = credentials.username,
+            key = private_key.display(),
+        )
+    };
+    let text = format!(
+        r#"# Written by `consentd sandbox`: the simulators on this machine, with times for a rehearsal.
+# Use it with `consentd run --config {file}`.
+
+[server]
+listen = "{listen}"
+
+[store]
+url = "sqlite://{store}"
+
+[identity]
+hash_key_file = "{hash}"
+
+[policy]
+grant_settle_secs = {settle}
+
+[[purposes]]
+name = "marketing"
+[[purposes]]
+name = "marketing.alumni-news"
+[[purposes]]
+name = "marketing.events"
+[[purposes]]
+name = "marketing.giving"
+[[purposes]]
+name = "marketing.research"
+
+[systems.salesforce]
+kind = "salesforce"
+precedence = 1
+{salesforce}
+[systems.salesforce.fields]
+opt_out = "HasOptedOutOfEmail"
+opt_out_purpose = "marketing"
+link = "Ascend_ID__c"
+
+[systems.salesforce.fields.preferences]
+"marketing.alumni-news" = "Email_Alumni_News__c"
+"marketing.events" = "Email_Events__c"
+"marketing.giving" = "Email_Giving__c"
+"marketing.research" = "Email_Research__c"
+
+[systems.ascend]
+kind = "ascend"
+transport = "platform"
+time_zone = "America/Denver"
+precedence = 2
+{ascend}
+[systems.ascend.opt_out]
+purpose = "marketing"
+mode = "contact-flag"
+field = "HasOptedOutOfEmail"
+polarity = "opt-out"
+
+[systems.ascend.link]
+field = "ucinn_ascendv2__Donor_ID__c"
+system = "salesforce"
+system_field = "Ascend_ID__c"
+"#,
+        file = CONFIG_FILE,
+        listen = rehearsal.listen,
+        store = state.join("consentd.db").display(),
+        hash = hash_key.display(),
+        settle = rehearsal.grant_settle_secs,
+        salesforce = system(&sandbox.salesforce().url()).replace("NAME", "salesforce"),
+        ascend = system(&sandbox.ascend().url()).replace("NAME", "ascend"),
+    );
+    let path = dir.join(CONFIG_FILE);
+    private_file(&path, text.as_bytes())?;
+    Ok(path)
+}
+
+/// Writes a file that only its owner can read.
+fn private_file(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    file.write_all(content)
+        .with_context(|| format!("cannot write {}", path.display()))
 }

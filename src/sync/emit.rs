@@ -4,7 +4,7 @@
 use super::engine::{Event, Member, SyncError};
 use super::pack::{Packer, Write};
 use super::schedule::next_round;
-use super::workbench::Workbench;
+use super::workbench::{Workbench, transact};
 use crate::connector::{Current, Fault, FaultClass, Outcome, WriteRequest, retry};
 use crate::consent::plan::agrees;
 use crate::consent::time::{HOUR, MINUTE, SECOND};
@@ -167,7 +167,7 @@ pub async fn emit_batch(member: &Member) -> Result<usize, SyncError> {
         let requests: Vec<WriteRequest> = sent
             .iter()
             .filter_map(|index| claimed.get(*index))
-            .map(|claimed| request(claimed))
+            .map(request)
             .collect();
         match member.connector.write(&requests).await {
             Ok(outcomes) if outcomes.len() == requests.len() => {
@@ -403,38 +403,15 @@ async fn settle(
             .collect(),
         ..Scope::default()
     };
-    let frame = member.shared.frame(false);
-    let mut unreadable = None;
-    member
-        .shared
-        .store
-        .transact(&scope, &mut |known| {
-            unreadable = None;
-            let changes = Workbench::new(known, frame, packer).and_then(|mut bench| {
-                for (claimed, how) in &done {
-                    bench.acknowledge(
-                        &claimed.row.key,
-                        claimed.row.version,
-                        &claimed.row.changes,
-                        how,
-                    )?;
-                }
-                bench.finish()
-            });
-            changes.unwrap_or_else(|error| {
-                unreadable = Some(error);
-                Changes::default()
-            })
+    let act = |bench: &mut Workbench<'_>| {
+        done.iter().try_for_each(|(claimed, how)| {
+            let row = &claimed.row;
+            bench.acknowledge(&row.key, row.version, &row.changes, how)
         })
-        .await?;
-    match unreadable {
-        Some(error) => Err(StoreError::Corrupt {
-            what: "packed column",
-            detail: error.to_string(),
-        }
-        .into()),
-        None => Ok(()),
-    }
+    };
+    let frame = member.shared.frame(false);
+    transact(&*member.shared.store, scope, frame, packer, act, |_| {}).await?;
+    Ok(())
 }
 
 fn request(claimed: &Claimed) -> WriteRequest {

@@ -3,7 +3,7 @@
 
 use super::identity::Pseudonyms;
 use super::pack::Packer;
-use super::workbench::{FLIP_WINDOW, Frame, Workbench};
+use super::workbench::{FLIP_WINDOW, Frame, Workbench, around, transact};
 use crate::connector::Page;
 use crate::consent::{At, SubjectKey, SystemRules, Viewpoint, observe};
 use crate::store::{
@@ -50,52 +50,33 @@ pub async fn ingest_page(
         .collect();
     let feed = feed_after(origin.feed, page, frame.now);
     let scope = scope_of(origin.system, frame, page, &homes);
-    let mut unreadable = None;
-    let applied = store
-        .transact(&scope, &mut |known| {
-            unreadable = None;
-            let changes = Workbench::new(known, frame, packer).and_then(|mut bench| {
-                take_in(&mut bench, frame, origin, page, &homes);
-                bench.settle_homes()?;
-                bench.finish()
-            });
-            match changes {
-                Ok(mut changes) => {
-                    changes.quarantine = quarantine(origin.system, page, frame.now);
-                    if origin.may_heal {
-                        changes.healed = page
-                            .readings
-                            .iter()
-                            .filter(|reading| {
-                                !page
-                                    .poison
-                                    .iter()
-                                    .any(|poison| poison.id == reading.contact)
-                            })
-                            .map(|reading| (origin.system.id.0, reading.contact.clone()))
-                            .collect();
-                    }
-                    changes.feed = Some(FeedChange {
-                        system: origin.system.id.0,
-                        row: feed.clone(),
-                        follows: origin.feed.cursor.clone(),
-                    });
-                    changes
-                }
-                Err(error) => {
-                    unreadable = Some(error);
-                    Changes::default()
-                }
-            }
-        })
-        .await?;
-    match unreadable {
-        Some(error) => Err(StoreError::Corrupt {
-            what: "packed column",
-            detail: error.to_string(),
-        }),
-        None => Ok((applied, feed)),
-    }
+    let act = |bench: &mut Workbench<'_>| {
+        take_in(bench, frame, origin, page, &homes);
+        bench.settle_homes()
+    };
+    let complete = |changes: &mut Changes| {
+        changes.quarantine = quarantine(origin.system, page, frame.now);
+        if origin.may_heal {
+            let poisoned: BTreeSet<&str> = page
+                .poison
+                .iter()
+                .map(|poison| poison.id.as_str())
+                .collect();
+            changes.healed = page
+                .readings
+                .iter()
+                .filter(|reading| !poisoned.contains(reading.contact.as_str()))
+                .map(|reading| (origin.system.id.0, reading.contact.clone()))
+                .collect();
+        }
+        changes.feed = Some(FeedChange {
+            system: origin.system.id.0,
+            row: feed.clone(),
+            follows: origin.feed.cursor.clone(),
+        });
+    };
+    let applied = transact(store, scope, frame, packer, act, complete).await?;
+    Ok((applied, feed))
 }
 
 fn take_in(
@@ -177,13 +158,11 @@ fn load_keys(system: &SystemRules, page: &Page) -> Vec<LoadKey> {
         if let (Some(actor), Some(at)) = (actor, at)
             && system.own_actor.as_ref() != Some(actor)
         {
-            for offset in -1..=1 {
-                keys.insert(LoadKey {
-                    system: system.id.0,
-                    actor: actor.clone(),
-                    minute: at.minute() + offset,
-                });
-            }
+            keys.extend(around(&LoadKey {
+                system: system.id.0,
+                actor: actor.clone(),
+                minute: at.minute(),
+            }));
         }
     };
     for reading in &page.readings {

@@ -13,9 +13,9 @@ use crate::consent::{
     Statement, Status, Subject, SubjectKey, SystemId, plan, resolve,
 };
 use crate::store::{
-    CLAIMED, Changes, ContactRow, DEAD, DELETED, Flip, HELD, Known, LANE_GRANT, LANE_WITHDRAWAL,
-    LIVE, LedgerDraft, LoadKey, MERGED, OutboxChange, OutboxRow, PENDING, SubjectRef, SubjectRow,
-    WriteKey,
+    Applied, CLAIMED, Changes, ContactRow, DEAD, DELETED, Flip, HELD, Known, LANE_GRANT,
+    LANE_WITHDRAWAL, LIVE, LedgerDraft, LoadKey, MERGED, OutboxChange, OutboxRow, PENDING, Scope,
+    Store, StoreError, SubjectRef, SubjectRow, WriteKey,
 };
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -68,6 +68,71 @@ struct Place {
     remembered: Option<Vec<Remembered>>,
 }
 
+/// What came of a bench.
+enum Finished {
+    /// This has to be stored.
+    Changes(Box<Changes>),
+    /// The counts of these load keys are needed before anything can be decided.
+    NeedsLoads(Vec<LoadKey>),
+}
+
+/// How often a transaction is begun again for load counts. The second time asks for those of all
+/// contacts in scope; a third is needed only when somebody else's page came in between.
+const MAX_TRIES: usize = 5;
+
+/// One transaction on the store: lays out what it knows within `scope`, lets `act` change it, and
+/// stores what follows, with what `complete` adds.
+///
+/// # Errors
+/// When the store fails or holds what cannot be read. Nothing is stored then.
+pub async fn transact(
+    store: &dyn Store,
+    mut scope: Scope,
+    frame: Frame<'_>,
+    packer: &Packer<'_>,
+    mut act: impl FnMut(&mut Workbench<'_>) -> Result<(), PackError> + Send,
+    mut complete: impl FnMut(&mut Changes) + Send,
+) -> Result<Applied, StoreError> {
+    for _ in 0..MAX_TRIES {
+        let asked: BTreeSet<LoadKey> = scope.loads.iter().cloned().collect();
+        let mut missing = Vec::new();
+        let mut unreadable = None;
+        let applied = store
+            .transact(&scope, &mut |known| {
+                (missing, unreadable) = (Vec::new(), None);
+                let finished =
+                    Workbench::new(known, frame, packer, &asked).and_then(|mut bench| {
+                        act(&mut bench)?;
+                        bench.finish()
+                    });
+                match finished {
+                    Ok(Finished::Changes(mut changes)) => {
+                        complete(&mut changes);
+                        return *changes;
+                    }
+                    Ok(Finished::NeedsLoads(keys)) => missing = keys,
+                    Err(error) => unreadable = Some(error),
+                }
+                Changes::default()
+            })
+            .await?;
+        if let Some(error) = unreadable {
+            return Err(StoreError::Corrupt {
+                what: "packed column",
+                detail: error.to_string(),
+            });
+        }
+        if missing.is_empty() {
+            return Ok(applied);
+        }
+        scope.loads.extend(missing);
+    }
+    Err(StoreError::Corrupt {
+        what: "load counts",
+        detail: "the contacts in scope change faster than they can be read".to_owned(),
+    })
+}
+
 /// See the module's documentation.
 pub struct Workbench<'a> {
     frame: Frame<'a>,
@@ -80,6 +145,8 @@ pub struct Workbench<'a> {
     residents: HashMap<i64, Vec<usize>>,
     outbox: BTreeMap<WriteKey, OutboxRow>,
     loads: BTreeMap<LoadKey, i64>,
+    /// The load keys whose counts were asked for; one that is missing from `loads` has none.
+    asked: &'a BTreeSet<LoadKey>,
     members: BTreeSet<(LoadKey, String)>,
     flips: HashMap<(i64, String), i64>,
     touched: BTreeSet<i64>,
@@ -90,13 +157,16 @@ pub struct Workbench<'a> {
 
 impl<'a> Workbench<'a> {
     /// Lays out what the store knows.
-    ///
-    /// # Errors
-    /// When a stored row cannot be read back.
-    pub fn new(known: Known, frame: Frame<'a>, packer: &'a Packer<'a>) -> Result<Self, PackError> {
+    fn new(
+        known: Known,
+        frame: Frame<'a>,
+        packer: &'a Packer<'a>,
+        asked: &'a BTreeSet<LoadKey>,
+    ) -> Result<Self, PackError> {
         let mut bench = Self {
             frame,
             packer,
+            asked,
             items: Vec::with_capacity(known.contacts.len()),
             by_id: HashMap::with_capacity(known.contacts.len()),
             places: BTreeMap::new(),
@@ -190,11 +260,6 @@ impl<'a> Workbench<'a> {
     /// The ledger sequence at our last acknowledged write to it; 0 when there was none.
     pub fn written_seq(&self, system: SystemId, id: &str) -> i64 {
         self.item(system, id).map_or(0, |item| item.written_seq)
-    }
-
-    /// The pending write of that contact and lane.
-    pub fn write(&self, key: &WriteKey) -> Option<&OutboxRow> {
-        self.outbox.get(key)
     }
 
     /// Values of this contact's writes whose outcome is not settled.
@@ -527,16 +592,41 @@ impl<'a> Workbench<'a> {
     }
 
     /// Resolves and plans every touched subject and gives what has to be stored.
-    ///
-    /// # Errors
-    /// When a stored row cannot be read back.
-    pub fn finish(mut self) -> Result<Changes, PackError> {
+    fn finish(mut self) -> Result<Finished, PackError> {
+        let missing = self.missing_loads();
+        if !missing.is_empty() {
+            return Ok(Finished::NeedsLoads(missing));
+        }
         self.store_contacts();
         for subject in std::mem::take(&mut self.touched) {
             self.decide(subject)?;
         }
         self.store_subjects();
-        Ok(self.changes)
+        Ok(Finished::Changes(Box::new(self.changes)))
+    }
+
+    /// R25: every statement of a subject that is decided anew has to be judged by the full counts
+    /// of its load key, also where another contact's change is the cause.
+    fn missing_loads(&self) -> Vec<LoadKey> {
+        let mut missing = BTreeSet::new();
+        let residents = self
+            .touched
+            .iter()
+            .filter_map(|subject| self.residents.get(subject))
+            .flatten()
+            .filter_map(|index| self.items.get(*index));
+        for item in residents {
+            for (_, holding) in item.contact.record.iter() {
+                for key in holding
+                    .statements
+                    .iter()
+                    .filter_map(|statement| load_key(item.contact.system.0, statement))
+                {
+                    missing.extend(around(&key).filter(|key| !self.asked.contains(key)));
+                }
+            }
+        }
+        missing.into_iter().collect()
     }
 
     fn store_contacts(&mut self) {
@@ -775,7 +865,7 @@ impl<'a> Workbench<'a> {
                         self.changes.outbox.push(OutboxChange::Drop(key));
                     }
                     (Some(changes), present) => {
-                        self.put_write(subject, key, changes, present, flapping)?
+                        self.put_write(subject, key, changes, present.as_ref(), flapping)?;
                     }
                 }
             }
@@ -788,11 +878,11 @@ impl<'a> Workbench<'a> {
         subject: i64,
         key: WriteKey,
         changes: String,
-        present: Option<OutboxRow>,
+        present: Option<&OutboxRow>,
         flapping: bool,
     ) -> Result<(), PackError> {
         let held = flapping && key.lane == LANE_GRANT;
-        if let Some(row) = &present {
+        if let Some(row) = present {
             let same = self.packer.unpack_changes(&row.changes)?.changes
                 == self.packer.unpack_changes(&changes)?.changes;
             let keeps_state = match row.state {
@@ -816,10 +906,8 @@ impl<'a> Workbench<'a> {
             version: self.next_sequence + self.changes.ledger.len() as i64,
             changes,
             state: if held { HELD } else { PENDING },
-            in_flight: present
-                .as_ref()
-                .map_or_else(String::new, |row| row.in_flight.clone()),
-            decided_at: present.as_ref().map_or(now, |row| row.decided_at),
+            in_flight: present.map_or_else(String::new, |row| row.in_flight.clone()),
+            decided_at: present.map_or(now, |row| row.decided_at),
             not_before,
             attempts: 0,
             claimed_until: 0,
@@ -873,6 +961,14 @@ fn unsettled(
         .flat_map(|write| write.changes)
         .map(|change| (change.purpose, change.to))
         .collect()
+}
+
+/// A key with those of the minutes before and after: a load may straddle a minute's end.
+pub fn around(key: &LoadKey) -> impl Iterator<Item = LoadKey> + '_ {
+    (-1..=1).map(|offset| LoadKey {
+        minute: key.minute + offset,
+        ..key.clone()
+    })
 }
 
 /// R25: the key under which a grant counts towards a load; none for what is no grant seen by us
