@@ -104,7 +104,7 @@ pub(super) trait Writes: Reads {
     async fn advance_feed(&mut self, change: &FeedChange) -> Result<u64, StoreError>;
     async fn put_subjects(&mut self, rows: &[&SubjectRow]) -> Result<u64, StoreError>;
     async fn put_contacts(&mut self, rows: &[&ContactRow]) -> Result<u64, StoreError>;
-    /// Replaces contacts that are there and keep subject, life and link, and so their index entries.
+    /// Replaces contacts that are there and keep subject and link, and so their index entries.
     async fn update_contacts(&mut self, rows: &[&ContactRow]) -> Result<u64, StoreError>;
     /// Adds to the counts of live contacts and of those without a subject, by system.
     async fn count_contacts(&mut self, counts: &[(i16, i64, i64)]) -> Result<u64, StoreError>;

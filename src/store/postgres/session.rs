@@ -397,11 +397,11 @@ impl Writes for Session<'_> {
     async fn update_contacts(&mut self, rows: &[&ContactRow]) -> Result<u64, StoreError> {
         let sql = "UPDATE contacts AS c SET own_subject = n.own_subject, created = n.created, \
                      modified = n.modified, read_at = n.read_at, merged_into = n.merged_into, \
-                     written_seq = n.written_seq, record = n.record \
+                     written_seq = n.written_seq, record = n.record, life = n.life \
                    FROM UNNEST($1::SMALLINT[], $2::TEXT[], $3::BIGINT[], $4::BIGINT[], \
-                     $5::BIGINT[], $6::BIGINT[], $7::TEXT[], $8::BIGINT[], $9::TEXT[]) \
+                     $5::BIGINT[], $6::BIGINT[], $7::TEXT[], $8::BIGINT[], $9::TEXT[], $10::SMALLINT[]) \
                      AS n (system, external, own_subject, created, modified, read_at, \
-                     merged_into, written_seq, record) \
+                     merged_into, written_seq, record, life) \
                    WHERE c.system = n.system AND c.external = n.external";
         let query = sqlx::query(sql)
             .bind(column(rows, |row| row.system))
@@ -412,7 +412,8 @@ impl Writes for Session<'_> {
             .bind(column(rows, |row| row.read_at))
             .bind(column(rows, |row| row.merged_into.as_deref()))
             .bind(column(rows, |row| row.written_seq))
-            .bind(column(rows, |row| row.record.as_str()));
+            .bind(column(rows, |row| row.record.as_str()))
+            .bind(column(rows, |row| row.life));
         self.write("contacts", query).await
     }
 

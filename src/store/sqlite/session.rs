@@ -448,7 +448,7 @@ impl Writes for Session<'_> {
         let sql = "UPDATE contacts AS c SET own_subject = j.value ->> 2, created = j.value ->> 3, \
                      modified = j.value ->> 4, read_at = j.value ->> 5, \
                      merged_into = j.value ->> 6, written_seq = j.value ->> 7, \
-                     record = j.value ->> 8 FROM jsonb_each(?) j \
+                     record = j.value ->> 8, life = j.value ->> 9 FROM jsonb_each(?) j \
                    WHERE c.system = j.value ->> 0 AND c.external = j.value ->> 1";
         let rows: Vec<_> = rows
             .iter()
@@ -463,6 +463,7 @@ impl Writes for Session<'_> {
                     &row.merged_into,
                     row.written_seq,
                     &row.record,
+                    row.life,
                 )
             })
             .collect();
