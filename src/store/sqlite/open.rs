@@ -57,7 +57,7 @@ pub(super) async fn open(path: &Path, access: Access) -> Result<SqliteStore, Sto
         readers,
         sequence: AtomicI64::new(sequence),
         statements: AtomicU64::new(0),
-        _lock: lock,
+        lock,
     })
 }
 
