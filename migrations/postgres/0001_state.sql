@@ -18,7 +18,8 @@ CREATE TABLE probes (
 
 INSERT INTO probes (only_row, probed_at) VALUES (1, 0);
 
--- A system's number, and where its feed stands.
+-- A system's number, where its feed stands, and counts of its live contacts, kept by every
+-- transaction that changes contacts.
 CREATE TABLE systems (
     id          SMALLINT PRIMARY KEY CHECK (id > 0),
     name        TEXT COLLATE "C" NOT NULL UNIQUE,
@@ -28,7 +29,9 @@ CREATE TABLE systems (
     loaded      BOOLEAN NOT NULL DEFAULT FALSE,
     paused      BOOLEAN NOT NULL DEFAULT FALSE,
     halted      TEXT,
-    switched_at BIGINT
+    switched_at BIGINT,
+    live        BIGINT NOT NULL DEFAULT 0,
+    unmatched   BIGINT NOT NULL DEFAULT 0
 );
 
 -- The only table that holds addresses (R55).
@@ -60,8 +63,7 @@ CREATE TABLE contacts (
     PRIMARY KEY (system, external)
 ) WITH (fillfactor = 80);
 
--- With the system, this index also answers the counts per system.
-CREATE INDEX contacts_subject ON contacts (subject, life, system);
+CREATE INDEX contacts_subject ON contacts (subject);
 CREATE INDEX contacts_link ON contacts (link) WHERE link IS NOT NULL;
 
 -- At most one live write per contact and lane (R32).

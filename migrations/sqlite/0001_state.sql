@@ -10,7 +10,8 @@ CREATE TABLE counters (
 
 INSERT INTO counters (only_row, next_subject, next_sequence, probed_at) VALUES (1, 1, 1, 0);
 
--- A system's number, and where its feed stands.
+-- A system's number, where its feed stands, and counts of its live contacts, kept by every
+-- transaction that changes contacts.
 CREATE TABLE systems (
     id          INTEGER PRIMARY KEY CHECK (id BETWEEN 1 AND 32767),
     name        TEXT    NOT NULL UNIQUE,
@@ -20,7 +21,9 @@ CREATE TABLE systems (
     loaded      INTEGER NOT NULL DEFAULT 0 CHECK (loaded IN (0, 1)),
     paused      INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
     halted      TEXT,
-    switched_at INTEGER
+    switched_at INTEGER,
+    live        INTEGER NOT NULL DEFAULT 0,
+    unmatched   INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 -- The only table that holds addresses (R55).
@@ -52,8 +55,7 @@ CREATE TABLE contacts (
     PRIMARY KEY (system, external)
 ) STRICT, WITHOUT ROWID;
 
--- With the primary key that every entry ends in, this index also answers the counts per system.
-CREATE INDEX contacts_subject ON contacts (subject, life);
+CREATE INDEX contacts_subject ON contacts (subject);
 CREATE INDEX contacts_link ON contacts (link) WHERE link IS NOT NULL;
 
 -- At most one live write per contact and lane (R32).

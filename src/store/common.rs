@@ -199,18 +199,11 @@ impl StoreError {
     }
 }
 
-/// The columns of a contact, as [`contact`] reads them.
+/// The columns of a contact, in the order in which both databases read them.
 macro_rules! contact_columns {
     () => {
         "c.system, c.external, c.subject, c.own_subject, c.link, c.created, c.modified, c.read_at, \
          c.life, c.merged_into, c.written_seq, c.record"
-    };
-}
-
-/// The columns of a subject.
-macro_rules! subject_columns {
-    () => {
-        "s.id, s.ref, s.address, s.verdicts, s.remembered, s.findings"
     };
 }
 
@@ -222,37 +215,9 @@ macro_rules! outbox_columns {
     };
 }
 
-/// Functions that read the rows of one driver, by position.
-macro_rules! row_readers {
+/// Functions that read the rows of one driver that come one by one in both, by position.
+macro_rules! queue_readers {
     ($row:ty) => {
-        pub(in crate::store) fn contact(row: &$row) -> Result<ContactRow, sqlx::Error> {
-            Ok(ContactRow {
-                system: row.try_get(0)?,
-                external: row.try_get(1)?,
-                subject: row.try_get(2)?,
-                own_subject: row.try_get(3)?,
-                link: row.try_get(4)?,
-                created: row.try_get(5)?,
-                modified: row.try_get(6)?,
-                read_at: row.try_get(7)?,
-                life: row.try_get(8)?,
-                merged_into: row.try_get(9)?,
-                written_seq: row.try_get(10)?,
-                record: row.try_get(11)?,
-            })
-        }
-
-        pub(in crate::store) fn subject(row: &$row) -> Result<SubjectRow, sqlx::Error> {
-            Ok(SubjectRow {
-                id: row.try_get(0)?,
-                subject: SubjectRef(crate::store::common::fixed(row.try_get(1)?)?),
-                address: row.try_get(2)?,
-                verdicts: row.try_get(3)?,
-                remembered: row.try_get(4)?,
-                findings: row.try_get(5)?,
-            })
-        }
-
         pub(in crate::store) fn outbox(row: &$row) -> Result<OutboxRow, sqlx::Error> {
             Ok(OutboxRow {
                 key: WriteKey {
@@ -428,7 +393,7 @@ macro_rules! implement_store {
     };
 }
 
-pub(super) use {contact_columns, implement_store, outbox_columns, row_readers, subject_columns};
+pub(super) use {contact_columns, implement_store, outbox_columns, queue_readers};
 
 /// Bytes of a fixed length, as a digest or a keyed hash has.
 pub(super) fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N], sqlx::Error> {

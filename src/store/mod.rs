@@ -55,8 +55,8 @@ pub enum StoreSettings {
 pub async fn open(settings: &StoreSettings, access: Access) -> Result<Arc<dyn Store>, StoreError> {
     match settings {
         StoreSettings::Sqlite { path } => Ok(Arc::new(SqliteStore::open(path, access).await?)),
-        StoreSettings::Postgres { .. } => Err(StoreError::Unusable(
-            "Postgres is not supported yet".to_owned(),
+        StoreSettings::Postgres { url, password } => Ok(Arc::new(
+            PgStore::connect(url, password.as_ref(), access).await?,
         )),
     }
 }

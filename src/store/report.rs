@@ -12,7 +12,7 @@ pub(super) const MOST_LEDGER_ROWS: i64 = 10_000;
 pub(super) struct Tally {
     /// System number.
     pub(super) system: i16,
-    /// Which figure; `system` only says that the system has a number.
+    /// Which figure.
     pub(super) figure: String,
     /// Its value.
     pub(super) value: i64,

@@ -7,7 +7,7 @@
 use super::common::{failed, refused};
 use super::ledger::{self, Digest, Sealed};
 use super::{
-    Applied, Changes, ContactRow, Decide, FeedChange, Flip, Known, LoadCount, LoadKey,
+    Applied, Changes, ContactRow, Decide, FeedChange, Flip, Known, LIVE, LoadCount, LoadKey,
     OutboxChange, OutboxRow, QuarantineRow, Scope, StoreError, SubjectRef, SubjectRow, WriteKey,
 };
 use async_trait::async_trait;
@@ -15,6 +15,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// A contact's key, borrowed.
 pub(super) type Key<'a> = (i16, &'a str);
+
+/// A contact's key.
+pub(super) type ContactKey = (i16, String);
+
+/// A contact's subject and whether it is live, from which the figures are kept.
+pub(super) type Life = (Option<i64>, i16);
 
 /// Where the store stands at the beginning of a transaction.
 #[derive(Debug)]
@@ -27,6 +33,18 @@ pub(super) struct Standing {
     pub(super) newest_block: Option<Digest>,
     /// Whether the outbox has any row: during a first load it has none, and is not searched.
     pub(super) any_outbox: bool,
+}
+
+/// Contacts named by their keys. One that belongs to a subject comes with everyone of that subject
+/// anyway, so a database need not give its row here, only what else it leads to.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    /// Rows; at least those without a subject.
+    pub(super) contacts: Vec<ContactRow>,
+    /// Subjects that the others belong to or have of their own.
+    pub(super) subjects: Vec<i64>,
+    /// Links that the others have.
+    pub(super) links: Vec<String>,
 }
 
 /// A load key that has contacts.
@@ -45,7 +63,9 @@ pub(super) struct StoredLoad {
 pub(super) trait Reads: Send {
     /// Counters and chain; in a writing transaction, locks them.
     async fn standing(&mut self) -> Result<Standing, StoreError>;
-    async fn contacts_by_key(&mut self, keys: &[Key<'_>]) -> Result<Vec<ContactRow>, StoreError>;
+    async fn contacts_by_key(&mut self, keys: &[Key<'_>]) -> Result<Named, StoreError>;
+    /// Subject and life of contacts, by key.
+    async fn lives(&mut self, keys: &[Key<'_>]) -> Result<Vec<(ContactKey, Life)>, StoreError>;
     async fn contacts_by_link(&mut self, links: &[&str]) -> Result<Vec<ContactRow>, StoreError>;
     /// Contacts of these loads, given as number and system.
     async fn contacts_by_load(
@@ -84,8 +104,10 @@ pub(super) trait Writes: Reads {
     async fn advance_feed(&mut self, change: &FeedChange) -> Result<u64, StoreError>;
     async fn put_subjects(&mut self, rows: &[&SubjectRow]) -> Result<u64, StoreError>;
     async fn put_contacts(&mut self, rows: &[&ContactRow]) -> Result<u64, StoreError>;
-    /// Replaces contacts that are there and keep subject, life and link, and so their index entries.
+    /// Replaces contacts that are there and keep subject and link, and so their index entries.
     async fn update_contacts(&mut self, rows: &[&ContactRow]) -> Result<u64, StoreError>;
+    /// Adds to the counts of live contacts and of those without a subject, by system.
+    async fn count_contacts(&mut self, counts: &[(i16, i64, i64)]) -> Result<u64, StoreError>;
     async fn drop_outbox(&mut self, keys: &[&WriteKey]) -> Result<u64, StoreError>;
     async fn put_outbox(&mut self, rows: &[&OutboxRow]) -> Result<u64, StoreError>;
     /// Counts members that are new, then adds them: two statements.
@@ -115,7 +137,7 @@ pub(super) async fn transact<S: Writes + ?Sized>(
 ) -> Result<Outcome, StoreError> {
     let standing = session.standing().await?;
     let known = load(session, scope, &standing).await?;
-    let before = Before::of(&known);
+    let before = Before::of(&known, scope);
     let changes = decide(known);
     let changes = Checked::new(&changes, &standing)?;
     if let Some(feed) = changes.feed
@@ -126,28 +148,66 @@ pub(super) async fn transact<S: Writes + ?Sized>(
     store(session, &changes, &before, &standing).await
 }
 
-/// The index-relevant part of the contacts that were read.
-struct Before(HashMap<(i16, String), (Option<i64>, i16, Option<String>)>);
+/// The contacts as they were before the changes, as far as their index entries and the figures
+/// depend on it.
+struct Before {
+    known: HashMap<ContactKey, (Life, Option<String>)>,
+    /// The contacts that were asked for; those that are not known are new.
+    asked: HashSet<ContactKey>,
+}
 
 impl Before {
-    fn of(known: &Known) -> Self {
+    fn of(known: &Known, scope: &Scope) -> Self {
         let entry = |contact: &ContactRow| {
             let key = (contact.system, contact.external.clone());
-            (key, (contact.subject, contact.life, contact.link.clone()))
+            (key, ((contact.subject, contact.life), contact.link.clone()))
         };
-        Self(known.contacts.iter().map(entry).collect())
+        Self {
+            known: known.contacts.iter().map(entry).collect(),
+            asked: scope.contacts.iter().cloned().collect(),
+        }
     }
 
     /// Whether a contact is there and keeps its place in every index.
-    fn keeps(&self, contact: &ContactRow) -> bool {
-        !self.0.is_empty()
-            && self
-                .0
-                .get(&(contact.system, contact.external.clone()))
-                .is_some_and(|(subject, life, link)| {
-                    (*subject, *life, link) == (contact.subject, contact.life, &contact.link)
-                })
+    fn keeps(&self, key: &ContactKey, contact: &ContactRow) -> bool {
+        self.known.get(key).is_some_and(|((subject, _), link)| {
+            (*subject, link) == (contact.subject, &contact.link)
+        })
     }
+}
+
+/// How the changes alter the counts of live contacts, and of those without a subject, by system.
+async fn count<S: Writes + ?Sized>(
+    session: &mut S,
+    contacts: &[&ContactRow],
+    before: &Before,
+) -> Result<Vec<(i16, i64, i64)>, StoreError> {
+    let mut counts: BTreeMap<i16, (i64, i64)> = BTreeMap::new();
+    let mut add = |system, (subject, life): Life, sign| {
+        let (live, unmatched) = counts.entry(system).or_default();
+        *live += sign * i64::from(life == LIVE);
+        *unmatched += sign * i64::from(life == LIVE && subject.is_none());
+    };
+    let mut unread = Vec::new();
+    for contact in contacts {
+        let key = (contact.system, contact.external.clone());
+        add(contact.system, (contact.subject, contact.life), 1);
+        match before.known.get(&key) {
+            Some((life, _)) => add(contact.system, *life, -1),
+            None if before.asked.contains(&key) => {}
+            None => unread.push(key_of(contact)),
+        }
+    }
+    if !unread.is_empty() {
+        for ((system, _), life) in session.lives(&unread).await? {
+            add(system, life, -1);
+        }
+    }
+    counts.retain(|_, counts| *counts != (0, 0));
+    Ok(counts
+        .into_iter()
+        .map(|(system, (live, unmatched))| (system, live, unmatched))
+        .collect())
 }
 
 /// Changes in the order of their keys, one for each key, fit to be stored.
@@ -286,15 +346,19 @@ async fn store<S: Writes + ?Sized>(
         }
         rows += written;
     }
+    let counts = count(session, &changes.contacts, before).await?;
     let (kept, placed): (Vec<&ContactRow>, Vec<&ContactRow>) = changes
         .contacts
         .iter()
-        .partition(|contact| before.keeps(contact));
+        .partition(|contact| before.keeps(&(contact.system, contact.external.clone()), contact));
     if !kept.is_empty() {
         rows += session.update_contacts(&kept).await?;
     }
     if !placed.is_empty() {
         rows += session.put_contacts(&placed).await?;
+    }
+    if !counts.is_empty() {
+        session.count_contacts(&counts).await?;
     }
     if !changes.dropped.is_empty() {
         rows += session.drop_outbox(&changes.dropped).await?;
@@ -338,7 +402,7 @@ pub(super) async fn load<S: Reads + ?Sized>(
     scope: &Scope,
     standing: &Standing,
 ) -> Result<Known, StoreError> {
-    let mut contacts = Vec::new();
+    let mut found = Named::default();
     // No stored text holds a NUL, and SQLite would end the key there and find another contact.
     let named: Vec<Key<'_>> = scope
         .contacts
@@ -347,8 +411,9 @@ pub(super) async fn load<S: Reads + ?Sized>(
         .map(|(system, external)| (*system, external.as_str()))
         .collect();
     if !named.is_empty() {
-        contacts = session.contacts_by_key(&named).await?;
+        found = session.contacts_by_key(&named).await?;
     }
+    let mut contacts = found.contacts;
     let keys = scope
         .loads
         .iter()
@@ -369,6 +434,7 @@ pub(super) async fn load<S: Reads + ?Sized>(
     }
     let mut links: BTreeSet<&str> = scope.links.iter().map(String::as_str).collect();
     links.retain(|link| !link.contains('\0'));
+    links.extend(found.links.iter().map(String::as_str));
     links.extend(
         contacts
             .iter()
@@ -385,7 +451,7 @@ pub(super) async fn load<S: Reads + ?Sized>(
         subjects = session.subjects_by_ref(&scope.subjects).await?;
         sort_subjects(&mut subjects);
     }
-    add_subjects(session, &mut subjects, &contacts).await?;
+    add_subjects(session, &mut subjects, &contacts, &found.subjects).await?;
     if !subjects.is_empty() {
         let ids: Vec<i64> = subjects.iter().map(|subject| subject.id).collect();
         contacts.extend(session.contacts_by_subject(&ids).await?);
@@ -393,7 +459,7 @@ pub(super) async fn load<S: Reads + ?Sized>(
     contacts.sort_unstable_by(|a, b| (a.system, &a.external).cmp(&(b.system, &b.external)));
     contacts.dedup_by(|a, b| a.system == b.system && a.external == b.external);
     // A linked contact's own subject is shown, but not followed any further.
-    add_subjects(session, &mut subjects, &contacts).await?;
+    add_subjects(session, &mut subjects, &contacts, &[]).await?;
 
     let mut known = Known {
         contacts,
@@ -437,17 +503,20 @@ fn sort_subjects(subjects: &mut Vec<SubjectRow>) {
     subjects.dedup_by_key(|subject| subject.id);
 }
 
-/// Adds the subjects these contacts belong to or have of their own, where they are not there yet.
+/// Adds the subjects these contacts belong to or have of their own, and others, where they are not
+/// there yet.
 async fn add_subjects<S: Reads + ?Sized>(
     session: &mut S,
     subjects: &mut Vec<SubjectRow>,
     contacts: &[ContactRow],
+    others: &[i64],
 ) -> Result<(), StoreError> {
     let known: HashSet<i64> = subjects.iter().map(|subject| subject.id).collect();
     let named = contacts
         .iter()
         .flat_map(|contact| [contact.subject, contact.own_subject]);
-    let missing: BTreeSet<i64> = named.flatten().filter(|id| !known.contains(id)).collect();
+    let named = named.flatten().chain(others.iter().copied());
+    let missing: BTreeSet<i64> = named.filter(|id| !known.contains(id)).collect();
     if !missing.is_empty() {
         let missing: Vec<i64> = missing.into_iter().collect();
         subjects.extend(session.subjects_by_id(&missing).await?);

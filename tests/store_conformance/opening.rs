@@ -188,6 +188,19 @@ async fn nobody_else_may_read_the_file() {
 }
 
 #[tokio::test]
+async fn the_settings_choose_the_database() {
+    let database = Database::create().await;
+    let settings = StoreSettings::Postgres {
+        url: database.url.clone(),
+        password: Some("unused".into()),
+    };
+    let store = open(&settings, Access::Daemon).await.unwrap();
+    let names = ["salesforce".to_owned()];
+    assert_eq!(store.register_systems(&names).await.unwrap(), [1]);
+    store.close().await;
+}
+
+#[tokio::test]
 async fn a_server_that_is_away_is_not_available() {
     let mut url = Database::create().await.url.clone();
     url.set_query(Some("host=/nonexistent"));

@@ -1,7 +1,7 @@
 //! Ledger, figures, lists, and the systems' numbers.
 
 use crate::bench::{
-    Bench, at, contact, entry, grant, puts, quarantined, reference, subject, withdrawal,
+    Bench, at, contact, entry, grant, named, puts, quarantined, reference, subject, withdrawal,
 };
 use consentd::store::{
     Changes, ContactRow, DEAD, DELETED, HELD, LedgerRow, OutboxRow, Scope, SubjectRow,
@@ -108,11 +108,37 @@ pub(crate) async fn figures_count_what_is_there(bench: Bench) {
         system: 3,
         ..SystemFigures::default()
     };
-    assert_eq!(figures.systems, [first, second, third]);
+    assert_eq!(
+        figures.systems,
+        [first.clone(), second.clone(), third.clone()]
+    );
     assert_eq!(
         (figures.subjects, figures.with_findings, figures.ledger),
         (5, 1, 1)
     );
+    // A contact leaves, one comes back, and some find or lose their subject, read before or not.
+    let scope = named(&[(1, "c5"), (1, "unmatched")]);
+    let changes = Changes {
+        contacts: vec![
+            ContactRow {
+                life: DELETED,
+                ..contact(1, "c5", Some(5))
+            },
+            contact(1, "gone-unmatched", None),
+            contact(1, "unmatched", Some(1)),
+            contact(2, "a", None),
+        ],
+        ..Changes::default()
+    };
+    for _ in 0..2 {
+        bench.put_within(&scope, changes.clone()).await;
+        let figures = bench.figures(at(50)).await.unwrap();
+        let second = SystemFigures {
+            unmatched: 1,
+            ..second.clone()
+        };
+        assert_eq!(figures.systems, [first.clone(), second, third.clone()]);
+    }
 }
 
 pub(crate) async fn the_figures_of_an_empty_store_are_zero(bench: Bench) {

@@ -117,12 +117,9 @@ impl PgStore {
 
 /// One row a system and figure; see [`tallied`].
 const TALLIES: &str = "\
-    SELECT id, 'system', 0::BIGINT FROM systems \
+    SELECT id, 'live', live FROM systems \
     UNION ALL \
-    SELECT system, 'live', count(*) FROM contacts WHERE life = 0 GROUP BY system \
-    UNION ALL \
-    SELECT system, 'unmatched', count(*) FROM contacts \
-      WHERE subject IS NULL AND life = 0 GROUP BY system \
+    SELECT id, 'unmatched', unmatched FROM systems \
     UNION ALL \
     SELECT k.system, 'differing', count(*) FROM ( \
       SELECT DISTINCT system, external FROM outbox) k JOIN contacts c \

@@ -2,10 +2,10 @@
 
 use super::read_all;
 use crate::store::common::{
-    contact_columns, corrupt, failed, fixed, outbox_columns, row_readers, subject_columns,
+    contact_columns, corrupt, failed, fixed, outbox_columns, queue_readers,
 };
 use crate::store::ledger::{Digest, Sealed};
-use crate::store::session::{Key, Reads, Standing, StoredLoad, Writes};
+use crate::store::session::{ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes};
 use crate::store::{
     ContactRow, FeedChange, FeedRow, Flip, LedgerRow, LoadKey, OutboxRow, QuarantineRow,
     StoreError, SubjectRef, SubjectRow, WriteKey,
@@ -21,7 +21,41 @@ pub(super) type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
 pub(super) struct Rows;
 
 impl Rows {
-    row_readers!(PgRow);
+    queue_readers!(PgRow);
+
+    fn contact(row: &PgRow) -> Result<ContactRow, sqlx::Error> {
+        Ok(ContactRow {
+            system: row.try_get(0)?,
+            external: row.try_get(1)?,
+            subject: row.try_get(2)?,
+            own_subject: row.try_get(3)?,
+            link: row.try_get(4)?,
+            created: row.try_get(5)?,
+            modified: row.try_get(6)?,
+            read_at: row.try_get(7)?,
+            life: row.try_get(8)?,
+            merged_into: row.try_get(9)?,
+            written_seq: row.try_get(10)?,
+            record: row.try_get(11)?,
+        })
+    }
+
+    fn subject(row: &PgRow) -> Result<SubjectRow, sqlx::Error> {
+        Ok(SubjectRow {
+            id: row.try_get(0)?,
+            subject: SubjectRef(fixed(row.try_get(1)?)?),
+            address: row.try_get(2)?,
+            verdicts: row.try_get(3)?,
+            remembered: row.try_get(4)?,
+            findings: row.try_get(5)?,
+        })
+    }
+}
+
+macro_rules! subject_columns {
+    () => {
+        "s.id, s.ref, s.address, s.verdicts, s.remembered, s.findings"
+    };
 }
 
 /// One transaction.
@@ -118,7 +152,7 @@ impl Reads for Session<'_> {
         })
     }
 
-    async fn contacts_by_key(&mut self, keys: &[Key<'_>]) -> Result<Vec<ContactRow>, StoreError> {
+    async fn contacts_by_key(&mut self, keys: &[Key<'_>]) -> Result<Named, StoreError> {
         let sql = concat!(
             "SELECT ",
             contact_columns!(),
@@ -129,7 +163,27 @@ impl Reads for Session<'_> {
         let query = sqlx::query(sql)
             .bind(column(keys, |key| key.0))
             .bind(column(keys, |key| key.1));
-        self.read("contacts", query, Rows::contact).await
+        let contacts = self.read("contacts", query, Rows::contact).await?;
+        Ok(Named {
+            contacts,
+            ..Named::default()
+        })
+    }
+
+    async fn lives(&mut self, keys: &[Key<'_>]) -> Result<Vec<(ContactKey, Life)>, StoreError> {
+        let sql = "SELECT c.system, c.external, c.subject, c.life \
+                   FROM UNNEST($1::SMALLINT[], $2::TEXT[]) AS k (system, external) \
+                   JOIN contacts c ON c.system = k.system AND c.external = k.external";
+        let query = sqlx::query(sql)
+            .bind(column(keys, |key| key.0))
+            .bind(column(keys, |key| key.1));
+        let read = |row: &PgRow| {
+            Ok((
+                (row.try_get(0)?, row.try_get(1)?),
+                (row.try_get(2)?, row.try_get(3)?),
+            ))
+        };
+        self.read("contacts", query, read).await
     }
 
     async fn contacts_by_link(&mut self, links: &[&str]) -> Result<Vec<ContactRow>, StoreError> {
@@ -343,11 +397,11 @@ impl Writes for Session<'_> {
     async fn update_contacts(&mut self, rows: &[&ContactRow]) -> Result<u64, StoreError> {
         let sql = "UPDATE contacts AS c SET own_subject = n.own_subject, created = n.created, \
                      modified = n.modified, read_at = n.read_at, merged_into = n.merged_into, \
-                     written_seq = n.written_seq, record = n.record \
+                     written_seq = n.written_seq, record = n.record, life = n.life \
                    FROM UNNEST($1::SMALLINT[], $2::TEXT[], $3::BIGINT[], $4::BIGINT[], \
-                     $5::BIGINT[], $6::BIGINT[], $7::TEXT[], $8::BIGINT[], $9::TEXT[]) \
+                     $5::BIGINT[], $6::BIGINT[], $7::TEXT[], $8::BIGINT[], $9::TEXT[], $10::SMALLINT[]) \
                      AS n (system, external, own_subject, created, modified, read_at, \
-                     merged_into, written_seq, record) \
+                     merged_into, written_seq, record, life) \
                    WHERE c.system = n.system AND c.external = n.external";
         let query = sqlx::query(sql)
             .bind(column(rows, |row| row.system))
@@ -358,8 +412,20 @@ impl Writes for Session<'_> {
             .bind(column(rows, |row| row.read_at))
             .bind(column(rows, |row| row.merged_into.as_deref()))
             .bind(column(rows, |row| row.written_seq))
-            .bind(column(rows, |row| row.record.as_str()));
+            .bind(column(rows, |row| row.record.as_str()))
+            .bind(column(rows, |row| row.life));
         self.write("contacts", query).await
+    }
+
+    async fn count_contacts(&mut self, counts: &[(i16, i64, i64)]) -> Result<u64, StoreError> {
+        let sql = "UPDATE systems s SET live = s.live + n.live, unmatched = s.unmatched + n.unmatched \
+                   FROM UNNEST($1::SMALLINT[], $2::BIGINT[], $3::BIGINT[]) \
+                     AS n (id, live, unmatched) WHERE s.id = n.id";
+        let query = sqlx::query(sql)
+            .bind(column(counts, |count| count.0))
+            .bind(column(counts, |count| count.1))
+            .bind(column(counts, |count| count.2));
+        self.write("the figures", query).await
     }
 
     async fn drop_outbox(&mut self, keys: &[&WriteKey]) -> Result<u64, StoreError> {

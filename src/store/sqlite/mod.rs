@@ -30,8 +30,8 @@ pub struct SqliteStore {
     readers: SqlitePool,
     sequence: AtomicI64,
     statements: AtomicU64,
-    /// Held by the daemon for as long as the store lives.
-    _lock: Option<File>,
+    /// Held by the daemon until the store is closed.
+    lock: Option<File>,
 }
 
 impl SqliteStore {
@@ -90,6 +90,10 @@ impl SqliteStore {
             tracing::warn!(%error, "the state store's log was not folded in; the next start does it");
         }
         self.writer.close().await;
+        // Explicitly: a child process that is just being started would hold it a little longer.
+        if let Some(Err(error)) = self.lock.as_ref().map(File::unlock) {
+            tracing::warn!(%error, "the state store's lock was not given back");
+        }
     }
 }
 

@@ -57,7 +57,7 @@ pub(super) async fn open(path: &Path, access: Access) -> Result<SqliteStore, Sto
         readers,
         sequence: AtomicI64::new(sequence),
         statements: AtomicU64::new(0),
-        _lock: lock,
+        lock,
     })
 }
 
@@ -221,7 +221,7 @@ async fn check_engine(writer: &SqlitePool) -> Result<(), StoreError> {
 fn not_a_store(error: sqlx::Error) -> StoreError {
     match error
         .as_database_error()
-        .and_then(|error| error.code())
+        .and_then(sqlx::error::DatabaseError::code)
         .as_deref()
     {
         Some("26") => StoreError::Unusable("the state store's file is no SQLite database".into()),

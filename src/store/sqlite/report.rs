@@ -109,15 +109,11 @@ impl SqliteStore {
     }
 }
 
-/// One row a system and figure; see [`tallied`]. Contacts and outbox are counted from an index.
+/// One row a system and figure; see [`tallied`]. The outbox is counted from its index.
 const TALLIES: &str = "\
-    SELECT id, 'system', 0 FROM systems \
+    SELECT id, 'live', live FROM systems \
     UNION ALL \
-    SELECT system, 'live', count(*) FROM contacts INDEXED BY contacts_subject \
-      WHERE life = 0 GROUP BY system \
-    UNION ALL \
-    SELECT system, 'unmatched', count(*) FROM contacts INDEXED BY contacts_subject \
-      WHERE subject IS NULL AND life = 0 GROUP BY system \
+    SELECT id, 'unmatched', unmatched FROM systems \
     UNION ALL \
     SELECT k.system, 'differing', count(*) FROM ( \
       SELECT DISTINCT system, external FROM outbox) k CROSS JOIN contacts c \

@@ -1,14 +1,19 @@
 //! The statements of a transaction.
 
 use super::read_all;
-use crate::store::common::{contact_columns, failed, outbox_columns, row_readers, subject_columns};
+use crate::store::common::{
+    contact_columns, corrupt, failed, fixed, outbox_columns, queue_readers,
+};
 use crate::store::ledger::Sealed;
-use crate::store::session::{Key, Reads, Standing, StoredLoad, Writes, json};
+use crate::store::session::{
+    ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes, json,
+};
 use crate::store::{
     ContactRow, FeedChange, FeedRow, Flip, LedgerRow, LoadKey, OutboxRow, QuarantineRow,
     StoreError, SubjectRef, SubjectRow, WriteKey,
 };
 use async_trait::async_trait;
+use serde::de::DeserializeOwned;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Row as _, Sqlite, Transaction};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +24,7 @@ pub(super) type Query = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
 pub(super) struct Rows;
 
 impl Rows {
-    row_readers!(SqliteRow);
+    queue_readers!(SqliteRow);
 }
 
 /// One transaction.
@@ -50,6 +55,22 @@ impl<'a> Session<'a> {
         read_all(what, query.fetch_all(&mut *self.transaction).await, read)
     }
 
+    /// For statements that answer with one JSON array of all rows: a row that crosses from SQLite's
+    /// thread by itself costs several times as much.
+    async fn read_packed<P: DeserializeOwned, T>(
+        &mut self,
+        what: &'static str,
+        query: Query,
+        row: impl Fn(P) -> T,
+    ) -> Result<Vec<T>, StoreError> {
+        let packed: Vec<String> = self.read(what, query, |row| row.try_get(0)).await?;
+        let mut rows = Vec::new();
+        for packed in packed {
+            rows.extend(unpack(what, &packed)?.into_iter().map(&row));
+        }
+        Ok(rows)
+    }
+
     async fn write(&mut self, what: &'static str, query: Query) -> Result<u64, StoreError> {
         self.statements.fetch_add(1, Ordering::Relaxed);
         let done = query
@@ -58,6 +79,83 @@ impl<'a> Session<'a> {
             .map_err(failed(what))?;
         Ok(done.rows_affected())
     }
+}
+
+/// A contact's columns, as [`contact_columns`] lists them.
+type PackedContact = (
+    i16,
+    String,
+    Option<i64>,
+    Option<i64>,
+    Option<String>,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    i16,
+    Option<String>,
+    i64,
+    String,
+);
+
+/// The subject of a contact, its own subject, and its link.
+type Lead = (i64, Option<i64>, Option<String>);
+
+/// A subject's columns, as [`packed_subject_columns`] lists them.
+type PackedSubject = (i64, String, String, String, String, String);
+
+macro_rules! packed_subject_columns {
+    () => {
+        "s.id, hex(s.ref), s.address, s.verdicts, s.remembered, s.findings"
+    };
+}
+
+fn unpack<P: DeserializeOwned>(what: &'static str, packed: &str) -> Result<Vec<P>, StoreError> {
+    // The parser's message may repeat a value, so only the place is told.
+    serde_json::from_str(packed).map_err(|error| {
+        corrupt(
+            what,
+            format!(
+                "unreadable at line {}, column {}",
+                error.line(),
+                error.column()
+            ),
+        )
+    })
+}
+
+fn contact(packed: PackedContact) -> ContactRow {
+    let (system, external, subject, own_subject, link, created, modified, read_at, life, ..) =
+        packed;
+    let (.., merged_into, written_seq, record) = packed;
+    ContactRow {
+        system,
+        external,
+        subject,
+        own_subject,
+        link,
+        created,
+        modified,
+        read_at,
+        life,
+        merged_into,
+        written_seq,
+        record,
+    }
+}
+
+fn subject(packed: PackedSubject) -> Result<SubjectRow, StoreError> {
+    let (id, hash, address, verdicts, remembered, findings) = packed;
+    let hash = u128::from_str_radix(&hash, 16)
+        .map_err(|_| corrupt("subjects", format!("the keyed hash of subject {id}")))?;
+    let subject = SubjectRef(hash.to_be_bytes());
+    Ok(SubjectRow {
+        id,
+        subject,
+        address,
+        verdicts,
+        remembered,
+        findings,
+    })
 }
 
 /// Many fixed-size values as one binary value, from which SQL cuts the piece it needs.
@@ -77,43 +175,67 @@ impl Reads for Session<'_> {
             Ok(Standing {
                 next_subject: row.try_get(0)?,
                 next_sequence: row.try_get(1)?,
-                newest_block: digest.map(crate::store::common::fixed).transpose()?,
+                newest_block: digest.map(fixed).transpose()?,
                 any_outbox: row.try_get(3)?,
             })
         });
         rows.await?
             .pop()
-            .ok_or_else(|| crate::store::common::corrupt("the counters", "no row"))
+            .ok_or_else(|| corrupt("the counters", "no row"))
     }
 
-    async fn contacts_by_key(&mut self, keys: &[Key<'_>]) -> Result<Vec<ContactRow>, StoreError> {
+    async fn contacts_by_key(&mut self, keys: &[Key<'_>]) -> Result<Named, StoreError> {
         let sql = concat!(
-            "SELECT ",
+            "SELECT json_group_array(json_array(",
             contact_columns!(),
-            " FROM json_each(?) j CROSS JOIN contacts c \
+            ")) FILTER (WHERE c.subject IS NULL), \
+             json_group_array(json_array(c.subject, c.own_subject, c.link)) \
+               FILTER (WHERE c.subject IS NOT NULL) \
+             FROM json_each(?) j CROSS JOIN contacts c \
              ON c.system = j.value ->> 0 AND c.external = j.value ->> 1"
         );
-        self.read(
-            "contacts",
-            sqlx::query(sql).bind(json(keys)?),
-            Rows::contact,
-        )
-        .await
+        let query = sqlx::query(sql).bind(json(keys)?);
+        let read = |row: &SqliteRow| Ok((row.try_get(0)?, row.try_get(1)?));
+        let packed: Vec<(String, String)> = self.read("contacts", query, read).await?;
+        let mut named = Named::default();
+        for (rows, leads) in packed {
+            named.contacts.extend(
+                unpack::<PackedContact>("contacts", &rows)?
+                    .into_iter()
+                    .map(contact),
+            );
+            for (subject, own, link) in unpack::<Lead>("contacts", &leads)? {
+                named.subjects.push(subject);
+                named.subjects.extend(own);
+                named.links.extend(link);
+            }
+        }
+        Ok(named)
+    }
+
+    async fn lives(&mut self, keys: &[Key<'_>]) -> Result<Vec<(ContactKey, Life)>, StoreError> {
+        let sql = "SELECT c.system, c.external, c.subject, c.life FROM json_each(?) j \
+                   CROSS JOIN contacts c \
+                   ON c.system = j.value ->> 0 AND c.external = j.value ->> 1";
+        let read = |row: &SqliteRow| {
+            Ok((
+                (row.try_get(0)?, row.try_get(1)?),
+                (row.try_get(2)?, row.try_get(3)?),
+            ))
+        };
+        self.read("contacts", sqlx::query(sql).bind(json(keys)?), read)
+            .await
     }
 
     async fn contacts_by_link(&mut self, links: &[&str]) -> Result<Vec<ContactRow>, StoreError> {
         let sql = concat!(
-            "SELECT ",
+            "SELECT json_group_array(json_array(",
             contact_columns!(),
-            " FROM json_each(?) j CROSS JOIN contacts c \
+            ")) FROM json_each(?) j CROSS JOIN contacts c \
              INDEXED BY contacts_link ON c.link = j.value"
         );
-        self.read(
-            "contacts",
-            sqlx::query(sql).bind(json(links)?),
-            Rows::contact,
-        )
-        .await
+        self.read_packed("contacts", sqlx::query(sql).bind(json(links)?), contact)
+            .await
     }
 
     async fn contacts_by_load(
@@ -121,18 +243,14 @@ impl Reads for Session<'_> {
         loads: &[(i64, i16)],
     ) -> Result<Vec<ContactRow>, StoreError> {
         let sql = concat!(
-            "SELECT ",
+            "SELECT json_group_array(json_array(",
             contact_columns!(),
-            " FROM json_each(?) j \
+            ")) FROM json_each(?) j \
              CROSS JOIN load_members m ON m.load = j.value ->> 0 \
              CROSS JOIN contacts c ON c.system = j.value ->> 1 AND c.external = m.external"
         );
-        self.read(
-            "contacts",
-            sqlx::query(sql).bind(json(loads)?),
-            Rows::contact,
-        )
-        .await
+        self.read_packed("contacts", sqlx::query(sql).bind(json(loads)?), contact)
+            .await
     }
 
     async fn contacts_by_subject(
@@ -140,17 +258,13 @@ impl Reads for Session<'_> {
         subjects: &[i64],
     ) -> Result<Vec<ContactRow>, StoreError> {
         let sql = concat!(
-            "SELECT ",
+            "SELECT json_group_array(json_array(",
             contact_columns!(),
-            " FROM json_each(?) j CROSS JOIN contacts c \
+            ")) FROM json_each(?) j CROSS JOIN contacts c \
              INDEXED BY contacts_subject ON c.subject = j.value"
         );
-        self.read(
-            "contacts",
-            sqlx::query(sql).bind(json(subjects)?),
-            Rows::contact,
-        )
-        .await
+        self.read_packed("contacts", sqlx::query(sql).bind(json(subjects)?), contact)
+            .await
     }
 
     async fn subjects_by_ref(
@@ -158,29 +272,24 @@ impl Reads for Session<'_> {
         refs: &[SubjectRef],
     ) -> Result<Vec<SubjectRow>, StoreError> {
         let sql = concat!(
-            "SELECT ",
-            subject_columns!(),
-            " FROM json_each(?) j CROSS JOIN subjects s \
+            "SELECT json_group_array(json_array(",
+            packed_subject_columns!(),
+            ")) FROM json_each(?) j CROSS JOIN subjects s \
              INDEXED BY subjects_ref ON s.ref = unhex(j.value)"
         );
         let refs: Vec<String> = refs.iter().map(SubjectRef::to_string).collect();
-        self.read(
-            "subjects",
-            sqlx::query(sql).bind(json(&refs)?),
-            Rows::subject,
-        )
-        .await
+        let found = self.read_packed("subjects", sqlx::query(sql).bind(json(&refs)?), subject);
+        found.await?.into_iter().collect()
     }
 
     async fn subjects_by_id(&mut self, ids: &[i64]) -> Result<Vec<SubjectRow>, StoreError> {
         let sql = concat!(
-            "SELECT ",
-            subject_columns!(),
-            " FROM json_each(?) j CROSS JOIN subjects s \
-             ON s.id = j.value"
+            "SELECT json_group_array(json_array(",
+            packed_subject_columns!(),
+            ")) FROM json_each(?) j CROSS JOIN subjects s ON s.id = j.value"
         );
-        self.read("subjects", sqlx::query(sql).bind(json(ids)?), Rows::subject)
-            .await
+        let found = self.read_packed("subjects", sqlx::query(sql).bind(json(ids)?), subject);
+        found.await?.into_iter().collect()
     }
 
     async fn outbox_by_contact(&mut self, keys: &[Key<'_>]) -> Result<Vec<OutboxRow>, StoreError> {
@@ -339,7 +448,7 @@ impl Writes for Session<'_> {
         let sql = "UPDATE contacts AS c SET own_subject = j.value ->> 2, created = j.value ->> 3, \
                      modified = j.value ->> 4, read_at = j.value ->> 5, \
                      merged_into = j.value ->> 6, written_seq = j.value ->> 7, \
-                     record = j.value ->> 8 FROM jsonb_each(?) j \
+                     record = j.value ->> 8, life = j.value ->> 9 FROM jsonb_each(?) j \
                    WHERE c.system = j.value ->> 0 AND c.external = j.value ->> 1";
         let rows: Vec<_> = rows
             .iter()
@@ -354,10 +463,19 @@ impl Writes for Session<'_> {
                     &row.merged_into,
                     row.written_seq,
                     &row.record,
+                    row.life,
                 )
             })
             .collect();
         self.write("contacts", sqlx::query(sql).bind(json(&rows)?))
+            .await
+    }
+
+    async fn count_contacts(&mut self, counts: &[(i16, i64, i64)]) -> Result<u64, StoreError> {
+        let sql = "UPDATE systems AS s SET live = s.live + (j.value ->> 1), \
+                     unmatched = s.unmatched + (j.value ->> 2) \
+                   FROM json_each(?) j WHERE s.id = j.value ->> 0";
+        self.write("the figures", sqlx::query(sql).bind(json(counts)?))
             .await
     }
 
