@@ -14,7 +14,15 @@ const IN: bool = false;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn g04_two_untidy_orgs_converge_and_then_nothing_is_written() {
-    let rig = Rig::start(600).await;
+    converges(Rig::start(600).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g04_two_untidy_orgs_converge_on_postgres_too() {
+    converges(Rig::start_on_postgres(600).await).await;
+}
+
+async fn converges(rig: Rig) {
     rig.settle().await;
     rig.assert_parity();
     rig.sandbox.salesforce().reset_calls();
@@ -36,14 +44,14 @@ async fn r15_our_own_write_never_speaks_not_even_after_a_restart() {
     let mut rig = Rig::start(0).await;
     let ann = rig.person("ann");
     rig.settle().await;
-    rig.opt(rig.sandbox.salesforce(), &ann.salesforce, OUT, AGENT);
+    Rig::opt(rig.sandbox.salesforce(), &ann.salesforce, OUT, AGENT);
     rig.settle().await;
     assert_eq!(rig.shown(&ann), (OUT, OUT));
     rig.restart().await;
     // Later than the opt-out itself, earlier than nothing: were our write in Ascend taken for a
     // statement, this opt-in would still win; were its time taken over, a tie could keep it out.
     next_second().await;
-    rig.opt(rig.sandbox.salesforce(), &ann.salesforce, IN, SPECIALIST);
+    Rig::opt(rig.sandbox.salesforce(), &ann.salesforce, IN, SPECIALIST);
     rig.settle().await;
     assert_eq!(rig.shown(&ann), (IN, IN), "the person's later word holds");
     let by = rig
@@ -60,17 +68,17 @@ async fn r18_the_later_change_wins_whichever_system_it_was_made_in() {
     let rig = Rig::start(0).await;
     let (bob, eve) = (rig.person("bob"), rig.person("eve"));
     rig.settle().await;
-    rig.opt(rig.sandbox.salesforce(), &bob.salesforce, OUT, AGENT);
-    rig.opt(rig.sandbox.ascend(), &eve.ascend, OUT, RECORDS);
-    rig.opt(rig.sandbox.salesforce(), &eve.salesforce, OUT, AGENT);
-    rig.opt(rig.sandbox.ascend(), &bob.ascend, OUT, RECORDS);
+    Rig::opt(rig.sandbox.salesforce(), &bob.salesforce, OUT, AGENT);
+    Rig::opt(rig.sandbox.ascend(), &eve.ascend, OUT, RECORDS);
+    Rig::opt(rig.sandbox.salesforce(), &eve.salesforce, OUT, AGENT);
+    Rig::opt(rig.sandbox.ascend(), &bob.ascend, OUT, RECORDS);
     next_second().await;
-    rig.opt(rig.sandbox.ascend(), &bob.ascend, IN, RECORDS);
-    rig.opt(rig.sandbox.salesforce(), &eve.salesforce, IN, SPECIALIST);
+    Rig::opt(rig.sandbox.ascend(), &bob.ascend, IN, RECORDS);
+    Rig::opt(rig.sandbox.salesforce(), &eve.salesforce, IN, SPECIALIST);
     next_second().await;
-    rig.opt(rig.sandbox.ascend(), &eve.ascend, IN, RECORDS);
+    Rig::opt(rig.sandbox.ascend(), &eve.ascend, IN, RECORDS);
     next_second().await;
-    rig.opt(rig.sandbox.ascend(), &eve.ascend, OUT, RECORDS);
+    Rig::opt(rig.sandbox.ascend(), &eve.ascend, OUT, RECORDS);
     rig.settle().await;
     assert_eq!(rig.shown(&bob), (IN, IN), "the opt-in in Ascend was last");
     assert_eq!(
@@ -98,11 +106,11 @@ async fn r20_an_opt_out_clears_the_boxes_even_where_the_org_does_not_and_an_opt_
             .count()
     };
     assert_eq!(boxes(), 1, "a box is ticked to begin with");
-    rig.opt(rig.sandbox.ascend(), &kim.ascend, OUT, RECORDS);
+    Rig::opt(rig.sandbox.ascend(), &kim.ascend, OUT, RECORDS);
     rig.settle().await;
     assert_eq!((rig.shown(&kim), boxes()), ((OUT, OUT), 0));
     next_second().await;
-    rig.opt(rig.sandbox.ascend(), &kim.ascend, IN, RECORDS);
+    Rig::opt(rig.sandbox.ascend(), &kim.ascend, IN, RECORDS);
     rig.settle().await;
     assert_eq!(
         (rig.shown(&kim), boxes()),
@@ -125,7 +133,7 @@ async fn r25_a_manual_load_is_healed_and_grants_nothing() {
     rig.settle().await;
     rig.sandbox.ascend().snapshot("old").unwrap();
     for person in &people {
-        rig.opt(rig.sandbox.salesforce(), &person.salesforce, OUT, AGENT);
+        Rig::opt(rig.sandbox.salesforce(), &person.salesforce, OUT, AGENT);
     }
     rig.settle().await;
     assert!(people.iter().all(|person| rig.shown(person) == (OUT, OUT)));
@@ -163,7 +171,7 @@ async fn r33_a_lost_answer_is_settled_by_a_look_and_not_by_a_second_write() {
         .calls(&[CallKind::CollectionsWrite]);
     rig.sandbox.ascend().set_fault(lost).unwrap();
     rig.sandbox.ascend().reset_calls();
-    rig.opt(rig.sandbox.salesforce(), &ann.salesforce, OUT, AGENT);
+    Rig::opt(rig.sandbox.salesforce(), &ann.salesforce, OUT, AGENT);
     rig.settle().await;
     assert_eq!(rig.shown(&ann), (OUT, OUT));
     let calls = rig.sandbox.ascend().calls();
@@ -188,15 +196,15 @@ async fn g17_a_queued_opt_in_that_an_opt_out_overtakes_is_never_sent() {
     let rig = Rig::start(0).await;
     let ann = rig.person("ann");
     rig.settle().await;
-    rig.opt(rig.sandbox.salesforce(), &ann.salesforce, OUT, AGENT);
+    Rig::opt(rig.sandbox.salesforce(), &ann.salesforce, OUT, AGENT);
     rig.settle().await;
     rig.sandbox.ascend().reset_calls();
     next_second().await;
-    rig.opt(rig.sandbox.salesforce(), &ann.salesforce, IN, SPECIALIST);
+    Rig::opt(rig.sandbox.salesforce(), &ann.salesforce, IN, SPECIALIST);
     Rig::until_visible().await;
     rig.poll().await;
     // The opt-in is in the outbox and waits for `grant_settle`; before it goes out:
-    rig.opt(rig.sandbox.salesforce(), &ann.salesforce, OUT, AGENT);
+    Rig::opt(rig.sandbox.salesforce(), &ann.salesforce, OUT, AGENT);
     Rig::until_visible().await;
     rig.poll().await;
     rig.settle().await;
@@ -213,7 +221,7 @@ async fn r03_r14_a_new_address_takes_its_word_along_and_leaves_the_withdrawal_be
     let rig = Rig::start(0).await;
     let (ann, bob) = (rig.person("ann"), rig.person("bob"));
     rig.settle().await;
-    rig.opt(rig.sandbox.salesforce(), &ann.salesforce, OUT, AGENT);
+    Rig::opt(rig.sandbox.salesforce(), &ann.salesforce, OUT, AGENT);
     rig.settle().await;
     // Ann's Salesforce contact turns out to be another mailbox; a contact of the old one appears.
     let moved = object(json!({ "Email": "moved@rig.example", "Ascend_ID__c": null }));
@@ -242,7 +250,7 @@ async fn g08_deleting_a_contact_is_not_consent() {
     let rig = Rig::start(0).await;
     let ann = rig.person("ann");
     rig.settle().await;
-    rig.opt(rig.sandbox.salesforce(), &ann.salesforce, OUT, AGENT);
+    Rig::opt(rig.sandbox.salesforce(), &ann.salesforce, OUT, AGENT);
     rig.settle().await;
     rig.sandbox
         .salesforce()
@@ -275,7 +283,7 @@ async fn r58_a_link_outranks_the_address() {
         .edit(&ann.ascend, &other, RECORDS)
         .unwrap();
     rig.settle().await;
-    rig.opt(rig.sandbox.ascend(), &ann.ascend, OUT, RECORDS);
+    Rig::opt(rig.sandbox.ascend(), &ann.ascend, OUT, RECORDS);
     rig.settle().await;
     assert_eq!(
         rig.shown(&ann),
@@ -294,7 +302,7 @@ async fn r34_g19_rows_fail_alone_and_are_tried_again() {
         .set_fault(Rule::from(Fault::RowLock { every: 3 }).times(3))
         .unwrap();
     for person in &people {
-        rig.opt(rig.sandbox.salesforce(), &person.salesforce, OUT, AGENT);
+        Rig::opt(rig.sandbox.salesforce(), &person.salesforce, OUT, AGENT);
     }
     rig.settle().await;
     assert!(people.iter().all(|person| rig.shown(person) == (OUT, OUT)));
@@ -316,7 +324,7 @@ async fn r35_a_refused_row_becomes_a_dead_letter_with_the_vendors_words_and_can_
         message: Some("Ask the records office".to_owned()),
     };
     rig.sandbox.ascend().set_fault(refusal).unwrap();
-    rig.opt(rig.sandbox.salesforce(), &ann.salesforce, OUT, AGENT);
+    Rig::opt(rig.sandbox.salesforce(), &ann.salesforce, OUT, AGENT);
     rig.settle().await;
     assert_eq!(rig.shown(&ann), (OUT, IN));
     let dead = rig.store.outbox(0, 10).await.unwrap();
@@ -329,7 +337,7 @@ async fn r35_a_refused_row_becomes_a_dead_letter_with_the_vendors_words_and_can_
         "{dead:?}"
     );
     rig.sandbox.ascend().clear_faults(None);
-    assert_eq!(rig.store.redrive(None, rig.now()).await.unwrap(), 1);
+    assert_eq!(rig.store.redrive(None, Rig::now()).await.unwrap(), 1);
     rig.settle().await;
     assert_eq!(rig.shown(&ann), (OUT, OUT));
 }
@@ -347,8 +355,8 @@ async fn r40_a_poison_record_is_set_aside_and_the_page_goes_on() {
             json,
         })
         .unwrap();
-    rig.opt(rig.sandbox.salesforce(), &ann.salesforce, OUT, AGENT);
-    rig.opt(rig.sandbox.salesforce(), &bob.salesforce, OUT, AGENT);
+    Rig::opt(rig.sandbox.salesforce(), &ann.salesforce, OUT, AGENT);
+    Rig::opt(rig.sandbox.salesforce(), &bob.salesforce, OUT, AGENT);
     Rig::until_visible().await;
     rig.poll().await;
     let set_aside = rig.store.quarantined(None, 10).await.unwrap();
@@ -378,7 +386,7 @@ async fn g11_a_row_that_becomes_visible_late_is_not_missed() {
         .salesforce()
         .set_fault(Fault::LateCommit { seconds: 4 })
         .unwrap();
-    rig.opt(rig.sandbox.salesforce(), &ann.salesforce, OUT, AGENT);
+    Rig::opt(rig.sandbox.salesforce(), &ann.salesforce, OUT, AGENT);
     rig.sandbox.salesforce().clear_faults(None);
     // The feed passes the row's time before the row can be seen.
     for _ in 0..10 {
@@ -398,7 +406,7 @@ async fn r36_one_systems_outage_delays_no_other() {
         .ascend()
         .set_fault(Fault::UnavailableHtml)
         .unwrap();
-    rig.opt(rig.sandbox.salesforce(), &ann.salesforce, OUT, AGENT);
+    Rig::opt(rig.sandbox.salesforce(), &ann.salesforce, OUT, AGENT);
     Rig::until_visible().await;
     rig.poll_one("salesforce").await.unwrap();
     let refused = rig.poll_one("ascend").await.unwrap_err();

@@ -173,10 +173,12 @@ mod tests {
         assert_eq!(verify_range(&GENESIS, &block, &rows), Ok(()));
     }
 
+    type Alter<'a> = &'a dyn Fn(&mut Vec<(LedgerRow, Digest)>);
+
     #[test]
     fn every_alteration_is_found() {
         let (whole, rows) = block(&drafts());
-        let verdict = |alter: &dyn Fn(&mut Vec<(LedgerRow, Digest)>)| {
+        let verdict = |alter: Alter<'_>| {
             let mut rows = rows.clone();
             alter(&mut rows);
             verify_range(&GENESIS, &whole, &rows)

@@ -183,7 +183,8 @@ async fn store_batch(
                 poison: batch.page.poison.len(),
                 rows,
             });
-            if rows > 0 {
+            // What is now complete may be written to; what was decided may be due.
+            if rows > 0 || after.loaded != feed.loaded {
                 shared.wake_all_emitters();
             }
             Ok(after)

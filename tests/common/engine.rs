@@ -1,6 +1,7 @@
 //! Two simulated orgs, an engine and a store, driven by hand: polls and rounds happen when a test
 //! asks for them.
 
+use super::postgres::Database;
 use consentd::config::{self, Checked, Disk};
 use consentd::connector::Fault;
 use consentd::consent::{At, SystemRules};
@@ -30,7 +31,10 @@ impl Listener for Ear {
 /// See the module's documentation.
 pub(crate) struct Rig {
     pub(crate) sandbox: Sandbox,
-    pub(crate) folder: tempfile::TempDir,
+    /// Holds the secrets and the store while the rig lives.
+    _folder: tempfile::TempDir,
+    /// The database on Postgres, if the store is there.
+    _database: Option<Database>,
     pub(crate) checked: Checked,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) members: Vec<Arc<Member>>,
@@ -39,7 +43,7 @@ pub(crate) struct Rig {
 }
 
 /// The configuration of the rig.
-pub(crate) fn config_text(sandbox: &Sandbox, folder: &Path) -> String {
+fn config_text(sandbox: &Sandbox, folder: &Path, store_url: &str) -> String {
     use std::os::unix::fs::PermissionsExt;
     let secret = |name: &str, content: &str| {
         let path = folder.join(name);
@@ -61,7 +65,7 @@ pub(crate) fn config_text(sandbox: &Sandbox, folder: &Path) -> String {
     };
     format!(
         r#"[store]
-url = "sqlite://{db}"
+url = "{store_url}"
 [identity]
 hash_key_file = "{hash_key}"
 [policy]
@@ -99,15 +103,24 @@ field = "ucinn_ascendv2__Donor_ID__c"
 system = "salesforce"
 system_field = "Ascend_ID__c"
 "#,
-        db = folder.join("state.db").display(),
         salesforce = system("salesforce", sandbox.salesforce().url()),
         ascend = system("ascend", sandbox.ascend().url()),
     )
 }
 
 impl Rig {
-    /// Starts two orgs with so many contacts each, and an engine that has read nothing yet.
+    /// Starts two orgs with so many contacts each, and an engine on an embedded store that has read
+    /// nothing yet.
     pub(crate) async fn start(contacts: usize) -> Self {
+        Self::on(contacts, None).await
+    }
+
+    /// The same on Postgres.
+    pub(crate) async fn start_on_postgres(contacts: usize) -> Self {
+        Self::on(contacts, Some(Database::create().await)).await
+    }
+
+    async fn on(contacts: usize, database: Option<Database>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let sandbox = Sandbox::start(Options {
             contacts,
@@ -116,14 +129,19 @@ impl Rig {
         })
         .await
         .unwrap();
-        let text = config_text(&sandbox, folder.path());
+        let store_url = match &database {
+            Some(database) => database.url.to_string(),
+            None => format!("sqlite://{}", folder.path().join("state.db").display()),
+        };
+        let text = config_text(&sandbox, folder.path(), &store_url);
         let checked = config::check(&text, Vec::new(), &Disk::default()).unwrap();
         let store = store::open(&checked.store, Access::Daemon).await.unwrap();
         let ear = Arc::new(Ear::default());
         let (members, rules) = build(&checked, &store, &ear).await;
         Self {
             sandbox,
-            folder,
+            _folder: folder,
+            _database: database,
             checked,
             store,
             members,
@@ -155,7 +173,7 @@ impl Rig {
     }
 
     /// Our clock.
-    pub(crate) fn now(&self) -> At {
+    pub(crate) fn now() -> At {
         clock::Clock::now(&clock::System)
     }
 
@@ -230,7 +248,7 @@ impl Rig {
     }
 
     /// Sets or clears Email Opt Out as that user.
-    pub(crate) fn opt(&self, org: &Org, id: &str, out: bool, by: &str) {
+    pub(crate) fn opt(org: &Org, id: &str, out: bool, by: &str) {
         org.edit(id, &object(json!({ "HasOptedOutOfEmail": out })), by)
             .unwrap();
     }

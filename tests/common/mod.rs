@@ -1,3 +1,4 @@
-//! Shared by the integration tests.
+//! Shared by the tests that drive the engine.
 
 pub(crate) mod engine;
+mod postgres;
