@@ -2,8 +2,8 @@
 //!
 //! Everything here is a pure function of its arguments: no I/O, no clock, no randomness, no
 //! technical failure. A test reads this folder's imports and fails when that changes. What a
-//! system *shows* becomes *statements* ([`observe`]), statements of one subject become *verdicts*
-//! ([`resolve`]), verdicts become *intended writes* ([`plan`]); [`guard`] says when a person must
+//! system *shows* becomes *statements* ([`mod@observe`]), statements of one subject become *verdicts*
+//! ([`mod@resolve`]), verdicts become *intended writes* ([`mod@plan`]); [`guard`] says when a person must
 //! look first. Rule numbers (R…) are those of `docs/rules.md`.
 
 pub mod address;
