@@ -39,6 +39,8 @@ CREATE TABLE subjects (
 CREATE UNIQUE INDEX subjects_ref ON subjects (ref);
 CREATE INDEX subjects_findings ON subjects (id) WHERE findings <> '';
 
+-- With a rowid: rows are appended in whatever order a feed gives its ids, and only the small entries
+-- of the primary key's index land on pages all over the file.
 CREATE TABLE contacts (
     system      INTEGER NOT NULL REFERENCES systems (id),
     external    TEXT    NOT NULL,
@@ -53,7 +55,7 @@ CREATE TABLE contacts (
     written_seq INTEGER NOT NULL,
     record      TEXT    NOT NULL,
     PRIMARY KEY (system, external)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE INDEX contacts_subject ON contacts (subject);
 CREATE INDEX contacts_link ON contacts (link) WHERE link IS NOT NULL;

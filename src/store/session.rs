@@ -210,7 +210,8 @@ async fn count<S: Writes + ?Sized>(
         .collect())
 }
 
-/// Changes in the order of their keys, one for each key, fit to be stored.
+/// Changes in the order of their keys, one for each key, fit to be stored: neighbours in an index go
+/// to it one after the other.
 struct Checked<'a> {
     subjects: Vec<&'a SubjectRow>,
     contacts: Vec<&'a ContactRow>,
@@ -235,10 +236,12 @@ impl<'a> Checked<'a> {
                 OutboxChange::Drop(key) => outbox.insert(key, None),
             };
         }
-        let subjects = newest(&changes.subjects, |row| row.id);
+        let mut subjects = newest(&changes.subjects, |row| row.id);
         let next_subject = subjects.last().map_or(standing.next_subject, |row| {
             standing.next_subject.max(row.id + 1)
         });
+        // Their numbers go to the end of the table anyway; the index of keyed hashes is what is wide.
+        subjects.sort_unstable_by_key(|row| row.subject);
         let members = changes
             .load_members
             .iter()
@@ -404,12 +407,14 @@ pub(super) async fn load<S: Reads + ?Sized>(
 ) -> Result<Known, StoreError> {
     let mut found = Named::default();
     // No stored text holds a NUL, and SQLite would end the key there and find another contact.
-    let named: Vec<Key<'_>> = scope
+    let mut named: Vec<Key<'_>> = scope
         .contacts
         .iter()
         .filter(|(_, external)| !external.contains('\0'))
         .map(|(system, external)| (*system, external.as_str()))
         .collect();
+    named.sort_unstable();
+    named.dedup();
     if !named.is_empty() {
         found = session.contacts_by_key(&named).await?;
     }
@@ -448,7 +453,10 @@ pub(super) async fn load<S: Reads + ?Sized>(
 
     let mut subjects = Vec::new();
     if !scope.subjects.is_empty() {
-        subjects = session.subjects_by_ref(&scope.subjects).await?;
+        let mut refs = scope.subjects.clone();
+        refs.sort_unstable();
+        refs.dedup();
+        subjects = session.subjects_by_ref(&refs).await?;
         sort_subjects(&mut subjects);
     }
     add_subjects(session, &mut subjects, &contacts, &found.subjects).await?;
