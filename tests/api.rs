@@ -165,6 +165,8 @@ impl Surface {
             }],
             metrics: METRICS.clone(),
             every: Duration::from_millis(5),
+            withdrawal_deadline: Duration::from_hours(48),
+            alarmed: std::sync::Arc::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");

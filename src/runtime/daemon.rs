@@ -90,6 +90,8 @@ pub async fn run(checked: &Checked) -> anyhow::Result<bool> {
             .collect(),
         metrics: handle,
         every: metrics::REFRESH,
+        withdrawal_deadline: checked.policy.withdrawal_deadline,
+        alarmed: Arc::default(),
     };
     lifecycle.spawn_supervised("figures", move |stop| {
         let refresher = refresher.clone();

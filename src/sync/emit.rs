@@ -230,7 +230,8 @@ pub async fn emit_batch(member: &Member) -> Result<usize, SyncError> {
     }
 }
 
-/// R34: the most urgent writes, and only withdrawals once the vendor's allowance runs low.
+/// R34: the most urgent writes, and only withdrawals once the vendor's allowance runs low, or while
+/// some system has not been read yet.
 async fn claim(member: &Member, packer: &Packer<'_>) -> Result<Vec<Claimed>, SyncError> {
     let shared = &member.shared;
     let now = shared.clock.now();
@@ -241,9 +242,10 @@ async fn claim(member: &Member, packer: &Packer<'_>) -> Result<Vec<Claimed>, Syn
                 .allowed
                 .saturating_mul(u64::from(member.pace.quota_reserve_percent))
     });
+    let only_withdrawals = low || !shared.is_complete().await?;
     let mut claim = Claim {
         system: member.id.0,
-        lane: low.then_some(LANE_WITHDRAWAL),
+        lane: only_withdrawals.then_some(LANE_WITHDRAWAL),
         limit: batching.rows,
         now: now.micros(),
         until: now.plus(CLAIM).micros(),

@@ -12,6 +12,7 @@ use crate::runtime::clock::Clock;
 use crate::store::{Store, StoreError};
 use secrecy::ExposeSecret;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -98,6 +99,10 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     /// Who hears what happens.
     pub listener: Arc<dyn Listener>,
+    /// The numbers of all enabled systems.
+    pub systems: Vec<i16>,
+    /// Every enabled system has been read whole once; see [`Shared::is_complete`].
+    pub complete: AtomicBool,
     /// Woken when there may be new writes, one per system.
     pub wake_emitters: Vec<Arc<Notify>>,
 }
@@ -112,6 +117,24 @@ impl Shared {
             now: self.clock.now(),
             load,
         }
+    }
+
+    /// Whether every enabled system has been read whole once. Until then a withdrawal may still be
+    /// unheard of, so no grant is sent anywhere.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn is_complete(&self) -> Result<bool, StoreError> {
+        if self.complete.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        for system in &self.systems {
+            if !self.store.feed(*system).await?.loaded {
+                return Ok(false);
+            }
+        }
+        self.complete.store(true, Ordering::Relaxed);
+        Ok(true)
     }
 
     /// Lets every emitter look for writes.
@@ -286,6 +309,11 @@ pub async fn assemble(checked: &Checked, parts: Parts) -> Result<Vec<Arc<Member>
         future_tolerance: micros(checked.policy.future_tolerance),
         clock: parts.clock,
         listener: parts.listener,
+        systems: enabled
+            .iter()
+            .filter_map(|system| Some(id_of(&system.name)?.0))
+            .collect(),
+        complete: AtomicBool::new(false),
         wake_emitters: wake_emitters.clone(),
     });
     let mut members = Vec::new();

@@ -95,7 +95,10 @@ pub async fn poll(
                     None => Ok(None),
                 }
             });
-        feed = stored?;
+        let Some(after) = stored? else {
+            return Ok(());
+        };
+        feed = after;
         if let Some(reason) = sweep.judge(member, feed.loaded, &batch.page).await? {
             halt(member, &reason).await?;
             return Ok(());
@@ -157,7 +160,7 @@ async fn store_batch(
     packer: &Packer<'_>,
     feed: &FeedRow,
     batch: &Batch,
-) -> Result<FeedRow, SyncError> {
+) -> Result<Option<FeedRow>, SyncError> {
     let shared = &member.shared;
     let origin = Origin {
         system: rules,
@@ -187,10 +190,11 @@ async fn store_batch(
             if rows > 0 || after.loaded != feed.loaded {
                 shared.wake_all_emitters();
             }
-            Ok(after)
+            Ok(Some(after))
         }
-        // Somebody else stored a page of this feed; go on from where it stands now.
-        Applied::Overtaken => Ok(shared.store.feed(member.id.0).await?),
+        // Somebody else stored a page of this feed. What was fetched does not follow it; the next
+        // poll goes on from where the feed stands then.
+        Applied::Overtaken => Ok(None),
     }
 }
 

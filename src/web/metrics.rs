@@ -16,7 +16,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -93,6 +94,11 @@ fn describe() {
             "consentd_oldest_withdrawal_seconds",
             Unit::Seconds,
             "Age of the oldest withdrawal not yet acknowledged",
+        ),
+        (
+            "consentd_withdrawal_late",
+            Unit::Count,
+            "1 while a withdrawal has used up half of its time",
         ),
         (
             "consentd_vendor_quota_used",
@@ -183,6 +189,10 @@ pub struct Refresher {
     pub metrics: PrometheusHandle,
     /// Time between two refreshes; [`REFRESH`] in the daemon.
     pub every: Duration,
+    /// R34: a withdrawal has to be everywhere within this time; half of it is an alarm.
+    pub withdrawal_deadline: Duration,
+    /// The systems whose alarm was raised, so that each is raised and taken back once.
+    pub alarmed: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Refresher {
@@ -227,7 +237,25 @@ impl Refresher {
                 .systems
                 .iter()
                 .find(|figures| figures.system == shown.number);
-            show_system(&shown.name, found.unwrap_or(&none), now);
+            let figures = found.unwrap_or(&none);
+            show_system(&shown.name, figures, now);
+            self.watch_deadline(&shown.name, figures, now);
+        }
+    }
+
+    /// R34: raises an alarm when half of a withdrawal's time has passed, and takes it back.
+    fn watch_deadline(&self, system: &str, figures: &SystemFigures, now: At) {
+        let age = oldest_withdrawal(figures, now);
+        let late = age > self.withdrawal_deadline / 2;
+        let labels = [("system", system.to_owned())];
+        gauge!("consentd_withdrawal_late", &labels).set(f64::from(u8::from(late)));
+        // A set of names is right whatever a panicking holder left.
+        let mut alarmed = self.alarmed.lock().unwrap_or_else(PoisonError::into_inner);
+        let hours = age.as_secs() / 3_600;
+        if late && alarmed.insert(system.to_owned()) {
+            tracing::error!(%system, hours, "a withdrawal has not reached {system} for {hours} h; see `consentd plan`");
+        } else if !late && alarmed.remove(system) {
+            tracing::info!(%system, "all withdrawals have reached {system} again, or are within their time");
         }
     }
 
@@ -272,10 +300,8 @@ fn show_system(name: &str, figures: &SystemFigures, now: At) {
     set("consentd_held_writes", figures.held as f64);
     set("consentd_dead_letters", figures.dead as f64);
     set("consentd_quarantined_records", figures.quarantined as f64);
-    let age = figures
-        .oldest_withdrawal
-        .map_or(0, |since| now.since(At::from_micros(since)).max(0));
-    set("consentd_oldest_withdrawal_seconds", age as f64 / 1e6);
+    let age = oldest_withdrawal(figures, now);
+    set("consentd_oldest_withdrawal_seconds", age.as_secs_f64());
     for (lane, writes) in [
         ("withdrawal", figures.pending_withdrawals),
         ("grant", figures.pending_grants),
@@ -283,6 +309,14 @@ fn show_system(name: &str, figures: &SystemFigures, now: At) {
         gauge!("consentd_outbox_writes", "system" => name.to_owned(), "lane" => lane)
             .set(writes as f64);
     }
+}
+
+/// Age of the oldest withdrawal that the system does not show yet; nought when there is none.
+fn oldest_withdrawal(figures: &SystemFigures, now: At) -> Duration {
+    let micros = figures
+        .oldest_withdrawal
+        .map_or(0, |since| now.since(At::from_micros(since)));
+    Duration::from_micros(u64::try_from(micros).unwrap_or_default())
 }
 
 /// Share of live contacts that show their verdict; 1 when there is none.
