@@ -67,6 +67,8 @@ pub struct Rehearsal {
     pub lag_secs: u64,
     /// Seconds before a grant is sent.
     pub grant_settle_secs: u64,
+    /// Where the state is kept; in a SQLite file beside the keys unless said otherwise.
+    pub store_url: Option<String>,
 }
 
 impl Default for Rehearsal {
@@ -77,6 +79,7 @@ impl Default for Rehearsal {
             overlap_secs: 30,
             lag_secs: 1,
             grant_settle_secs: 3,
+            store_url: None,
         }
     }
 }
@@ -144,7 +147,7 @@ private_key_file = "{key}"
 listen = "{listen}"
 
 [store]
-url = "sqlite://{store}"
+url = "{store}"
 
 [identity]
 hash_key_file = "{hash}"
@@ -197,7 +200,10 @@ system_field = "Ascend_ID__c"
 "#,
         file = CONFIG_FILE,
         listen = rehearsal.listen,
-        store = state.join("consentd.db").display(),
+        store = rehearsal
+            .store_url
+            .clone()
+            .unwrap_or_else(|| format!("sqlite://{}", state.join("consentd.db").display())),
         hash = hash_key.display(),
         settle = rehearsal.grant_settle_secs,
         salesforce = system(&sandbox.salesforce().url()).replace("NAME", "salesforce"),

@@ -2,7 +2,8 @@
 //! asks for them.
 
 use super::postgres::Database;
-use consentd::config::{self, Checked, Disk};
+use consentd::cli::sandbox::{Rehearsal, write_config};
+use consentd::config::{self, Checked};
 use consentd::connector::Fault;
 use consentd::consent::{At, SystemRules};
 use consentd::runtime::clock;
@@ -11,7 +12,6 @@ use consentd::sync::engine::{Event, Listener, Member, Parts, assemble};
 use consentd::sync::{emit, poll};
 use consentd_sandbox::{Options, Org, RECORDS, SPECIALIST, Sandbox};
 use serde_json::{Map, Value, json};
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -42,72 +42,6 @@ pub(crate) struct Rig {
     pub(crate) ear: Arc<Ear>,
 }
 
-/// The configuration of the rig.
-fn config_text(sandbox: &Sandbox, folder: &Path, store_url: &str) -> String {
-    use std::os::unix::fs::PermissionsExt;
-    let secret = |name: &str, content: &str| {
-        let path = folder.join(name);
-        std::fs::write(&path, content).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        path.display().to_string()
-    };
-    let credentials = sandbox.credentials();
-    let hash_key = secret(
-        "hash.key",
-        "5b1d6c0f9a7e43c2b8d4f1a06e97c3525f0b1e8d7a6c4932d1e0f9b8a7c6d5e4",
-    );
-    let key = secret("key.pem", &credentials.private_key_pem);
-    let system = |name: &str, url: String| {
-        format!(
-            "poll_interval_secs = 1\noverlap_secs = 5\nlag_secs = 1\n[systems.{name}.auth]\ngrant = \"jwt-bearer\"\nlogin_url = \"{url}\"\nclient_id = \"{}\"\nusername = \"{}\"\nprivate_key_file = \"{key}\"\n",
-            credentials.consumer_key, credentials.username
-        )
-    };
-    format!(
-        r#"[store]
-url = "{store_url}"
-[identity]
-hash_key_file = "{hash_key}"
-[policy]
-grant_settle_secs = 1
-[[purposes]]
-name = "marketing"
-[[purposes]]
-name = "marketing.alumni-news"
-[[purposes]]
-name = "marketing.events"
-[systems.salesforce]
-kind = "salesforce"
-precedence = 1
-{salesforce}
-[systems.salesforce.fields]
-opt_out = "HasOptedOutOfEmail"
-opt_out_purpose = "marketing"
-link = "Ascend_ID__c"
-[systems.salesforce.fields.preferences]
-"marketing.alumni-news" = "Email_Alumni_News__c"
-"marketing.events" = "Email_Events__c"
-[systems.ascend]
-kind = "ascend"
-transport = "platform"
-time_zone = "America/Denver"
-precedence = 2
-{ascend}
-[systems.ascend.opt_out]
-purpose = "marketing"
-mode = "contact-flag"
-field = "HasOptedOutOfEmail"
-polarity = "opt-out"
-[systems.ascend.link]
-field = "ucinn_ascendv2__Donor_ID__c"
-system = "salesforce"
-system_field = "Ascend_ID__c"
-"#,
-        salesforce = system("salesforce", sandbox.salesforce().url()),
-        ascend = system("ascend", sandbox.ascend().url()),
-    )
-}
-
 impl Rig {
     /// Starts two orgs with so many contacts each, and an engine on an embedded store that has read
     /// nothing yet.
@@ -129,12 +63,14 @@ impl Rig {
         })
         .await
         .unwrap();
-        let store_url = match &database {
-            Some(database) => database.url.to_string(),
-            None => format!("sqlite://{}", folder.path().join("state.db").display()),
+        let rehearsal = Rehearsal {
+            overlap_secs: 5,
+            grant_settle_secs: 1,
+            store_url: database.as_ref().map(|database| database.url.to_string()),
+            ..Rehearsal::default()
         };
-        let text = config_text(&sandbox, folder.path(), &store_url);
-        let checked = config::check(&text, Vec::new(), &Disk::default()).unwrap();
+        let path = write_config(&sandbox, folder.path(), &rehearsal).unwrap();
+        let checked = config::load(&path).unwrap();
         let store = store::open(&checked.store, Access::Daemon).await.unwrap();
         let ear = Arc::new(Ear::default());
         let (members, rules) = build(&checked, &store, &ear).await;
