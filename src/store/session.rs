@@ -357,8 +357,16 @@ async fn store<S: Writes + ?Sized>(
     if !kept.is_empty() {
         rows += session.update_contacts(&kept).await?;
     }
-    if !placed.is_empty() {
-        rows += session.put_contacts(&placed).await?;
+    let previous = standing.newest_block.unwrap_or(ledger::GENESIS);
+    let mut next_sequence = standing.next_sequence;
+    let mut sealed = None;
+    let seal = async { sealed = ledger::seal(changes.ledger, next_sequence, &previous) };
+    if placed.is_empty() {
+        seal.await;
+    } else {
+        // The ledger is digested while the database stores the contacts.
+        let (written, ()) = tokio::join!(session.put_contacts(&placed), seal);
+        rows += written?;
     }
     if !counts.is_empty() {
         session.count_contacts(&counts).await?;
@@ -381,9 +389,7 @@ async fn store<S: Writes + ?Sized>(
     if !changes.healed.is_empty() {
         rows += session.heal(&changes.healed).await?;
     }
-    let previous = standing.newest_block.unwrap_or(ledger::GENESIS);
-    let mut next_sequence = standing.next_sequence;
-    if let Some(sealed) = ledger::seal(changes.ledger, next_sequence, &previous) {
+    if let Some(sealed) = sealed {
         rows += session.append(&sealed).await?;
         next_sequence = sealed.block.last + 1;
     }

@@ -27,31 +27,57 @@ pub struct Origin<'a> {
     pub may_heal: bool,
 }
 
+/// A page with what is worked out of it before its transaction.
+#[derive(Debug)]
+pub struct Arrivals {
+    /// The page.
+    pub page: Page,
+    /// R1, R2: the subject of each reading's own address, if it has one.
+    homes: Vec<Option<(SubjectRef, SubjectKey)>>,
+}
+
+impl Arrivals {
+    /// R1: addresses are normalised here, in Rust.
+    pub fn of(page: Page, pseudonyms: &Pseudonyms) -> Self {
+        let homes = page
+            .readings
+            .iter()
+            .map(|reading| {
+                let key = SubjectKey::from_address(reading.address.as_deref()?).ok()?;
+                Some((pseudonyms.of(&key), key))
+            })
+            .collect();
+        Self { page, homes }
+    }
+
+    /// Takes in the next page of the same load. The earlier time of reading stays: it is the
+    /// careful one.
+    pub fn append(&mut self, next: Self) {
+        self.homes.extend(next.homes);
+        self.page.readings.extend(next.page.readings);
+        self.page.poison.extend(next.page.poison);
+        self.page.next = next.page.next;
+        self.page.more = next.page.more;
+        self.page.drained = next.page.drained.or(self.page.drained);
+    }
+}
+
 /// Stores one page and everything that follows from it. Storing a page again changes nothing.
 ///
 /// # Errors
 /// When the store fails; nothing is stored then, and the cursor stays.
 pub async fn ingest_page(
     store: &dyn Store,
-    pseudonyms: &Pseudonyms,
     packer: &Packer<'_>,
     frame: Frame<'_>,
     origin: Origin<'_>,
-    page: &Page,
+    arrivals: &Arrivals,
 ) -> Result<(Applied, FeedRow), StoreError> {
-    // R1: addresses are normalised here, in Rust, before the transaction.
-    let homes: Vec<Option<(SubjectRef, SubjectKey)>> = page
-        .readings
-        .iter()
-        .map(|reading| {
-            let key = SubjectKey::from_address(reading.address.as_deref()?).ok()?;
-            Some((pseudonyms.of(&key), key))
-        })
-        .collect();
+    let Arrivals { page, homes } = arrivals;
     let feed = feed_after(origin.feed, page, frame.now);
-    let scope = scope_of(origin.system, frame, page, &homes);
+    let scope = scope_of(origin.system, frame, page, homes);
     let act = |bench: &mut Workbench<'_>| {
-        take_in(bench, frame, origin, page, &homes);
+        take_in(bench, frame, origin, page, homes);
         bench.settle_homes()
     };
     let complete = |changes: &mut Changes| {

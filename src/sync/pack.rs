@@ -9,9 +9,11 @@ use crate::consent::{
     At, Basis, Change, Evidence, Polarity, PurposeId, Record, Remembered, Resolution, Rules, Shown,
     Stamp, Statement, Status, SystemRules, Verdict,
 };
-use serde::{Deserialize, Serialize};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
 /// A packed text that cannot be read back.
 #[derive(Debug, thiserror::Error)]
@@ -136,15 +138,68 @@ struct PackedRecord<'a> {
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     c: Option<Cow<'a, str>>,
     /// Values by purpose.
-    #[serde(borrow, default, skip_serializing_if = "BTreeMap::is_empty")]
-    v: BTreeMap<Cow<'a, str>, PackedShown>,
+    #[serde(borrow, default, skip_serializing_if = "ByPurpose::is_empty")]
+    v: ByPurpose<'a, PackedShown>,
     /// Statements by purpose.
-    #[serde(borrow, default, skip_serializing_if = "BTreeMap::is_empty")]
-    s: BTreeMap<Cow<'a, str>, Vec<PackedStatement<'a>>>,
+    #[serde(borrow, default, skip_serializing_if = "ByPurpose::is_empty")]
+    s: ByPurpose<'a, Vec<PackedStatement<'a>>>,
     /// A stamp lay in the future.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     f: bool,
 }
+
+/// A JSON object by purpose name, in the order of the names. There are few of them, and every
+/// contact has one of these: a list is the cheapest map.
+struct ByPurpose<'a, T>(Vec<(Cow<'a, str>, T)>);
+
+impl<T> Default for ByPurpose<'_, T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'a, T> ByPurpose<'a, T> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn insert(&mut self, name: Cow<'a, str>, value: T) {
+        let place = self.0.partition_point(|(known, _)| *known < name);
+        self.0.insert(place, (name, value));
+    }
+}
+
+impl<T: Serialize> Serialize for ByPurpose<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for ByPurpose<'a, T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<'a, T>(PhantomData<ByPurpose<'a, T>>);
+        impl<'de: 'a, 'a, T: Deserialize<'de>> Visitor<'de> for Members<'a, T> {
+            type Value = ByPurpose<'a, T>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object by purpose")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = ByPurpose::default();
+                while let Some((name, value)) = map.next_entry::<Name<'de>, T>()? {
+                    members.0.push((name.0, value));
+                }
+                Ok(members)
+            }
+        }
+        deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
+/// A key that is borrowed where it can be.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Packs and unpacks for one set of rules.
 #[derive(Debug)]
@@ -221,12 +276,12 @@ impl<'r> Packer<'r> {
                 record.entry(*purpose).shown = Some(Shown::Default);
             }
         }
-        for (name, shown) in packed.v {
+        for (name, shown) in packed.v.0 {
             if let Some(purpose) = self.rules.purposes.find(&name) {
                 record.entry(purpose).shown = Some(shown.into());
             }
         }
-        for (name, statements) in packed.s {
+        for (name, statements) in packed.s.0 {
             if let Some(purpose) = self.rules.purposes.find(&name) {
                 let holding = record.entry(purpose);
                 for statement in statements {

@@ -1,18 +1,25 @@
 //! The poller of one system: reads its feed page by page into the store.
 
 use super::engine::{Event, Member, SyncError};
-use super::ingest::{Origin, ingest_page};
+use super::ingest::{Arrivals, Origin, ingest_page};
 use super::pack::Packer;
-use crate::connector::{Cursor, Page};
+use crate::connector::{Cursor, Fault, Page};
 use crate::consent::guard;
 use crate::consent::{At, SystemRules};
 use crate::store::{Applied, FeedRow, FeedSwitch};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Pages of a load are stored together up to this many contacts: fewer transactions, each with
 /// fewer written database pages per contact.
 pub const LOAD_CONTACTS: usize = 10_000;
+
+/// So many pages wait to be stored while others are read. With the batch that is being stored they
+/// are what a load holds in memory.
+const PAGES_AHEAD: usize = 4;
 
 /// A poll reads at most so many pages before others get their turn; the next one goes on.
 pub const MAX_PAGES: usize = 100_000;
@@ -74,39 +81,25 @@ pub async fn poll(
     }
     let packer = Packer::new(&member.shared.rules);
     let mut sweep = Sweep::default();
-    let mut batch = ask(member, feed.cursor.clone().map(Cursor)).await?;
-    for _ in 0..MAX_PAGES {
-        // While a batch is stored, the next page is fetched.
-        while batch.page.more && batch.page.load && batch.page.readings.len() < LOAD_CONTACTS {
-            let next = ask(member, Some(batch.page.next.clone())).await?;
-            if !batch.append(next) {
-                break;
-            }
-        }
-        let following = batch.following.take();
-        let more = batch.page.more || following.is_some();
-        let (stored, next) =
-            tokio::join!(store_batch(member, rules, &packer, &feed, &batch), async {
-                match following {
-                    Some(following) => Ok(Some(*following)),
-                    None if batch.page.more && !stop.is_cancelled() => {
-                        ask(member, Some(batch.page.next.clone())).await.map(Some)
-                    }
-                    None => Ok(None),
-                }
-            });
-        let Some(after) = stored? else {
+    let mut reader = Reader::start(member, feed.cursor.clone().map(Cursor));
+    let mut more = true;
+    while more {
+        let Some(batch) = reader.next().await? else {
             return Ok(());
         };
-        feed = after;
-        if let Some(reason) = sweep.judge(member, feed.loaded, &batch.page).await? {
+        match store_batch(member, rules, &packer, &feed, &batch).await? {
+            Some(after) => feed = after,
+            // Somebody else stored a page of this feed; the next poll goes on from there.
+            None => return Ok(()),
+        }
+        let page = &batch.arrivals.page;
+        if let Some(reason) = sweep.judge(member, feed.loaded, page).await? {
             halt(member, &reason).await?;
             return Ok(());
         }
-        match next? {
-            Some(next) => batch = next,
-            None if more => return Ok(()),
-            None => break,
+        more = page.more;
+        if more && stop.is_cancelled() {
+            return Ok(());
         }
     }
     member.breaker.succeeded();
@@ -119,41 +112,88 @@ pub async fn poll(
     Ok(())
 }
 
-/// A page with the store's logical time at which it was asked for.
+/// What is stored in one transaction.
 struct Batch {
-    page: Page,
+    arrivals: Arrivals,
+    /// The store's logical time when it was asked for.
     asked_at: i64,
-    /// A page that was fetched already but does not belong to this batch.
-    following: Option<Box<Batch>>,
 }
 
-impl Batch {
-    /// Takes in the next page of the same load. A page of another kind is kept for later; false.
-    fn append(&mut self, next: Batch) -> bool {
-        if !next.page.load {
-            self.following = Some(Box::new(next));
-            return false;
+/// Reads pages ahead of the one that is being stored, in a task of its own, so that reading and
+/// storing do not wait for each other. The task ends with this value.
+struct Reader {
+    pages: mpsc::Receiver<Result<Batch, Fault>>,
+    /// What came after a batch without belonging to it.
+    waiting: Option<Result<Batch, Fault>>,
+    task: JoinSet<()>,
+}
+
+impl Reader {
+    fn start(member: &Member, mut cursor: Option<Cursor>) -> Self {
+        let (sender, pages) = mpsc::channel(PAGES_AHEAD);
+        let (connector, shared) = (Arc::clone(&member.connector), Arc::clone(&member.shared));
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            for _ in 0..MAX_PAGES {
+                let asked_at = shared.store.sequence();
+                let page = connector.read(cursor.as_ref()).await;
+                cursor = match &page {
+                    Ok(page) if page.more => Some(page.next.clone()),
+                    Ok(_) | Err(_) => None,
+                };
+                let batch = page.map(|page| Batch {
+                    arrivals: Arrivals::of(page, &shared.pseudonyms),
+                    asked_at,
+                });
+                if sender.send(batch).await.is_err() || cursor.is_none() {
+                    return;
+                }
+            }
+        });
+        Self {
+            pages,
+            waiting: None,
+            task,
         }
-        self.page.readings.extend(next.page.readings);
-        self.page.poison.extend(next.page.poison);
-        self.page.next = next.page.next;
-        self.page.more = next.page.more;
-        self.page.drained = next.page.drained.or(self.page.drained);
-        // The earlier times are the careful ones: what was written since may be stale.
-        true
+    }
+
+    /// The next page, or as many pages of a load as are stored together; none after the last one.
+    async fn next(&mut self) -> Result<Option<Batch>, Fault> {
+        let Some(mut batch) = self.page().await.transpose()? else {
+            return Ok(None);
+        };
+        while batch.arrivals.page.load
+            && batch.arrivals.page.more
+            && batch.arrivals.page.readings.len() < LOAD_CONTACTS
+        {
+            match self.page().await {
+                // The earlier time is the careful one: what was written since may be stale.
+                Some(Ok(next)) if next.arrivals.page.load => batch.arrivals.append(next.arrivals),
+                // What was read before a fault is stored before it is told.
+                other => {
+                    self.waiting = other;
+                    break;
+                }
+            }
+        }
+        Ok(Some(batch))
+    }
+
+    async fn page(&mut self) -> Option<Result<Batch, Fault>> {
+        if let Some(waiting) = self.waiting.take() {
+            return Some(waiting);
+        }
+        if let Some(page) = self.pages.recv().await {
+            return Some(page);
+        }
+        match self.task.join_next().await {
+            Some(Err(crash)) if crash.is_panic() => std::panic::resume_unwind(crash.into_panic()),
+            _ => None,
+        }
     }
 }
 
-async fn ask(member: &Member, cursor: Option<Cursor>) -> Result<Batch, SyncError> {
-    let asked_at = member.shared.store.sequence();
-    let page = member.connector.read(cursor.as_ref()).await?;
-    Ok(Batch {
-        page,
-        asked_at,
-        following: None,
-    })
-}
-
+/// Stores a batch; where the feed stands then, or none when somebody else moved it on meanwhile.
 async fn store_batch(
     member: &Member,
     rules: &SystemRules,
@@ -169,33 +209,23 @@ async fn store_batch(
         future_tolerance: shared.future_tolerance,
         may_heal: feed.loaded,
     };
-    let frame = shared.frame(batch.page.load);
-    let (applied, after) = ingest_page(
-        &*shared.store,
-        &shared.pseudonyms,
-        packer,
-        frame,
-        origin,
-        &batch.page,
-    )
-    .await?;
-    match applied {
-        Applied::Stored { rows } => {
-            member.tell(Event::Stored {
-                contacts: batch.page.readings.len(),
-                poison: batch.page.poison.len(),
-                rows,
-            });
-            // What is now complete may be written to; what was decided may be due.
-            if rows > 0 || after.loaded != feed.loaded {
-                shared.wake_all_emitters();
-            }
-            Ok(Some(after))
-        }
-        // Somebody else stored a page of this feed. What was fetched does not follow it; the next
-        // poll goes on from where the feed stands then.
-        Applied::Overtaken => Ok(None),
+    let page = &batch.arrivals.page;
+    let frame = shared.frame(page.load);
+    let (applied, after) =
+        ingest_page(&*shared.store, packer, frame, origin, &batch.arrivals).await?;
+    let Applied::Stored { rows } = applied else {
+        return Ok(None);
+    };
+    member.tell(Event::Stored {
+        contacts: page.readings.len(),
+        poison: page.poison.len(),
+        rows,
+    });
+    // What is now complete may be written to; what was decided may be due.
+    if rows > 0 || after.loaded != feed.loaded {
+        shared.wake_all_emitters();
     }
+    Ok(Some(after))
 }
 
 /// R27: counts what a sweep over everything finds. A sweep that was begun before a restart is not

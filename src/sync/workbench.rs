@@ -17,7 +17,6 @@ use crate::store::{
     LANE_WITHDRAWAL, LIVE, LedgerDraft, LoadKey, MERGED, OutboxChange, OutboxRow, PENDING, Scope,
     Store, StoreError, SubjectRef, SubjectRow, WriteKey,
 };
-use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// How far back flips count (R26, R28), in microseconds.
@@ -63,8 +62,9 @@ struct Item {
 /// A subject on the bench.
 struct Place {
     row: SubjectRow,
-    /// As stored; none for a new one.
-    stored: Option<SubjectRow>,
+    /// It is new, or differs from what is stored.
+    changed: bool,
+    /// Unpacked, once it was needed.
     remembered: Option<Vec<Remembered>>,
 }
 
@@ -138,7 +138,8 @@ pub struct Workbench<'a> {
     frame: Frame<'a>,
     packer: &'a Packer<'a>,
     items: Vec<Item>,
-    by_id: HashMap<(i16, String), usize>,
+    /// Places among `items`, by system and external id; in two steps, so that a borrowed id will do.
+    by_id: HashMap<i16, HashMap<String, usize>>,
     places: BTreeMap<i64, Place>,
     by_ref: HashMap<SubjectRef, i64>,
     /// Contacts by subject, kept while contacts move.
@@ -168,7 +169,7 @@ impl<'a> Workbench<'a> {
             packer,
             asked,
             items: Vec::with_capacity(known.contacts.len()),
-            by_id: HashMap::with_capacity(known.contacts.len()),
+            by_id: HashMap::new(),
             places: BTreeMap::new(),
             by_ref: HashMap::with_capacity(known.subjects.len()),
             residents: HashMap::new(),
@@ -198,8 +199,8 @@ impl<'a> Workbench<'a> {
             bench.places.insert(
                 row.id,
                 Place {
-                    stored: Some(row.clone()),
                     row,
+                    changed: false,
                     remembered: None,
                 },
             );
@@ -237,7 +238,9 @@ impl<'a> Workbench<'a> {
             self.residents.entry(subject).or_default().push(index);
         }
         self.by_id
-            .insert((item.contact.system.0, item.contact.id.clone()), index);
+            .entry(item.contact.system.0)
+            .or_default()
+            .insert(item.contact.id.clone(), index);
         self.items.push(item);
         index
     }
@@ -248,8 +251,7 @@ impl<'a> Workbench<'a> {
     }
 
     fn index(&self, system: SystemId, id: &str) -> Option<usize> {
-        // A look-up by borrowed parts would need its own hasher; ids are short.
-        self.by_id.get(&(system.0, id.to_owned())).copied()
+        self.by_id.get(&system.0)?.get(id).copied()
     }
 
     fn item(&self, system: SystemId, id: &str) -> Option<&Item> {
@@ -269,33 +271,41 @@ impl<'a> Workbench<'a> {
 
     /// Replaces a contact by what it has become. Grants by an actor are counted towards loads (R25).
     pub fn set_contact(&mut self, contact: Contact) {
-        let index = match self.index(contact.system, &contact.id) {
-            Some(index) => index,
-            None => self.put(Item {
-                stored: None,
-                contact: Contact::unseen(contact.system, contact.id.clone()),
-                subject: None,
-                own_subject: None,
-                link: None,
-                written_seq: 0,
-                changed: true,
-            }),
+        let (index, before) = match self.index(contact.system, &contact.id) {
+            Some(index) => {
+                let Some(item) = self.items.get_mut(index) else {
+                    return;
+                };
+                if item.contact == contact {
+                    return;
+                }
+                item.changed = true;
+                let before = std::mem::replace(&mut item.contact, contact);
+                (index, Some(before))
+            }
+            None => {
+                let new = Item {
+                    stored: None,
+                    contact,
+                    subject: None,
+                    own_subject: None,
+                    link: None,
+                    written_seq: 0,
+                    changed: true,
+                };
+                (self.put(new), None)
+            }
         };
-        let Some(item) = self.items.get_mut(index) else {
+        let Some(item) = self.items.get(index) else {
             return;
         };
-        if item.contact == contact {
-            return;
-        }
-        item.changed = true;
-        let before = std::mem::replace(&mut item.contact, contact);
-        let system = before.system.0;
+        let system = item.contact.system.0;
         let mut keys = Vec::new();
         for (purpose, holding) in item.contact.record.iter() {
             for statement in &holding.statements {
                 let known = before
-                    .record
-                    .get(purpose)
+                    .as_ref()
+                    .and_then(|contact| contact.record.get(purpose))
                     .is_some_and(|old| old.statements.contains(statement));
                 if !known && let Some(key) = load_key(system, statement) {
                     keys.push((key, item.contact.id.clone()));
@@ -332,11 +342,8 @@ impl<'a> Workbench<'a> {
                 .range((from.clone(), String::new())..)
                 .take_while(|(member, _)| *member == from)
             {
-                if let Some(item) = self
-                    .by_id
-                    .get(&(key.system, id.clone()))
-                    .and_then(|index| self.items.get(*index))
-                {
+                let index = self.by_id.get(&key.system).and_then(|ids| ids.get(id));
+                if let Some(item) = index.and_then(|index| self.items.get(*index)) {
                     self.touched.extend(item.subject);
                 }
             }
@@ -386,7 +393,7 @@ impl<'a> Workbench<'a> {
             id,
             Place {
                 row,
-                stored: None,
+                changed: true,
                 remembered: Some(Vec::new()),
             },
         );
@@ -462,20 +469,20 @@ impl<'a> Workbench<'a> {
         };
         let left = std::mem::replace(&mut item.subject, home);
         item.changed = true;
-        // What it said while it lived there is what was stored then, not what it says on arrival.
-        let said = match (&item.stored, self.frame.rules.system(item.contact.system)) {
-            (Some(row), Some(system)) => self.packer.unpack_record(system, &row.record)?,
-            _ => Record::default(),
-        };
-        let source = Source {
-            system: Some(item.contact.system),
-            contact: item.contact.id.clone(),
-        };
         if let Some(left) = left {
             if let Some(residents) = self.residents.get_mut(&left) {
                 residents.retain(|resident| *resident != index);
             }
             self.touched.insert(left);
+            // What it said while it lived there is what was stored then, not what it says on arrival.
+            let said = match (&item.stored, self.frame.rules.system(item.contact.system)) {
+                (Some(row), Some(system)) => self.packer.unpack_record(system, &row.record)?,
+                _ => Record::default(),
+            };
+            let source = Source {
+                system: Some(item.contact.system),
+                contact: item.contact.id.clone(),
+            };
             let withdrawals: Vec<Remembered> = said
                 .iter()
                 .filter_map(|(purpose, holding)| {
@@ -561,33 +568,24 @@ impl<'a> Workbench<'a> {
         let subject_ref = subject
             .and_then(|id| self.places.get(&id))
             .map(|place| place.row.subject);
-        self.log(
-            "written",
-            subject,
-            Some(key.system),
-            &WrittenBody {
-                subject: subject_ref.map(|subject| subject.to_string()),
-                contact: &key.external,
-                how,
-                write: sent,
-            },
-        );
+        let body = written(subject_ref.as_ref(), key, how, sent);
+        self.log("written", subject, Some(key.system), body);
         Ok(())
     }
 
-    fn log<T: Serialize>(
+    fn log(
         &mut self,
         kind: &'static str,
         subject: Option<i64>,
         system: Option<i16>,
-        body: &T,
+        body: String,
     ) {
         self.changes.ledger.push(LedgerDraft {
             kind,
             subject,
             system,
             at: self.frame.now.micros(),
-            body: serde_json::to_string(body).unwrap_or_default(),
+            body,
         });
     }
 
@@ -654,36 +652,30 @@ impl<'a> Workbench<'a> {
                     .subject
                     .and_then(|id| self.places.get(&id))
                     .map(|place| place.row.subject.to_string());
-                let body = ObservedBody {
-                    subject,
-                    contact: &row.external,
-                    created: row.created,
-                    modified: row.modified,
-                    life: row.life,
-                    link: row.link.as_deref(),
-                    record: serde_json::value::RawValue::from_string(row.record.clone()).ok(),
-                };
-                let body = serde_json::to_string(&body).unwrap_or_default();
-                self.changes.ledger.push(LedgerDraft {
-                    kind: "observed",
-                    subject: row.subject,
-                    system: Some(row.system),
-                    at: self.frame.now.micros(),
-                    body,
-                });
+                let body = Body::about(row.record.len())
+                    .maybe_text("subject", subject.as_deref())
+                    .text("contact", &row.external)
+                    .maybe_number("created", row.created)
+                    .maybe_number("modified", row.modified)
+                    .maybe_number("life", Some(row.life.into()))
+                    .maybe_text("link", row.link.as_deref())
+                    .packed("record", &row.record)
+                    .end();
+                self.log("observed", row.subject, Some(row.system), body);
             }
             self.changes.contacts.push(row);
         }
     }
 
     fn store_subjects(&mut self) {
-        for (_, place) in std::mem::take(&mut self.places) {
-            let mut row = place.row;
+        for (_, mut place) in std::mem::take(&mut self.places) {
             if let Some(remembered) = &place.remembered {
-                row.remembered = self.packer.remembered(remembered);
+                let remembered = self.packer.remembered(remembered);
+                place.changed |= remembered != place.row.remembered;
+                place.row.remembered = remembered;
             }
-            if place.stored.as_ref() != Some(&row) {
-                self.changes.subjects.push(row);
+            if place.changed {
+                self.changes.subjects.push(place.row);
             }
         }
     }
@@ -725,11 +717,14 @@ impl<'a> Workbench<'a> {
             place.remembered = Some(remembered);
             return Ok(());
         }
-        let contacts: Vec<Contact> = order
-            .iter()
-            .filter_map(|index| self.items.get(*index))
-            .map(|item| item.contact.clone())
-            .collect();
+        // The contacts are lent to the decision, not copied; nothing else looks at them meanwhile.
+        let mut contacts = Vec::with_capacity(order.len());
+        for index in &order {
+            if let Some(item) = self.items.get_mut(*index) {
+                let absent = Contact::unseen(item.contact.system, String::new());
+                contacts.push(std::mem::replace(&mut item.contact, absent));
+            }
+        }
         let loads = &self.loads;
         let threshold = self.frame.rules.policy.load_contacts;
         let is_load = |system: SystemId, statement: &Statement| {
@@ -752,7 +747,13 @@ impl<'a> Workbench<'a> {
         let mut resolution = resolve(&view, self.frame.rules);
         self.count_flips(subject, &mut resolution)?;
         self.record_verdicts(subject, &resolution, remembered);
-        self.reconcile_outbox(subject, &resolution, &contacts)
+        self.reconcile_outbox(subject, &resolution, &contacts)?;
+        for (index, contact) in order.iter().zip(contacts) {
+            if let Some(item) = self.items.get_mut(*index) {
+                item.contact = contact;
+            }
+        }
+        Ok(())
     }
 
     /// R26, R28: remembers changes of status, and finds those that flap.
@@ -805,23 +806,18 @@ impl<'a> Workbench<'a> {
             return;
         };
         place.remembered = Some(remembered);
+        place.changed |= place.row.findings != findings || place.row.verdicts != verdicts;
         place.row.findings = findings;
         if place.row.verdicts == verdicts {
             return;
         }
-        let before = std::mem::replace(&mut place.row.verdicts, verdicts.clone());
-        let raw = |text: String| {
-            (!text.is_empty())
-                .then(|| serde_json::value::RawValue::from_string(text).ok())
-                .flatten()
-        };
-        let name = place.row.subject.to_string();
-        let body = VerdictBody {
-            subject: name,
-            before: raw(before),
-            after: raw(verdicts),
-        };
-        self.log("verdict", Some(subject), None, &body);
+        let body = Body::about(place.row.verdicts.len() + verdicts.len())
+            .text("subject", &place.row.subject.to_string())
+            .packed("before", &place.row.verdicts)
+            .packed("after", &verdicts)
+            .end();
+        place.row.verdicts = verdicts;
+        self.log("verdict", Some(subject), None, body);
     }
 
     /// R32: the outbox holds exactly the writes that the present verdicts ask for.
@@ -914,24 +910,18 @@ impl<'a> Workbench<'a> {
             last_error: None,
             key: key.clone(),
         };
-        let subject_ref = self
-            .places
-            .get(&subject)
-            .map(|place| place.row.subject.to_string());
+        let subject_ref = self.places.get(&subject).map(|place| place.row.subject);
+        let how = if key.lane == LANE_GRANT {
+            "grant"
+        } else {
+            "withdrawal"
+        };
+        let body = written(subject_ref.as_ref(), &key, how, &row.changes);
         self.log(
             if held { "held" } else { "planned" },
             Some(subject),
             Some(key.system),
-            &WrittenBody {
-                subject: subject_ref,
-                contact: &key.external,
-                how: if key.lane == LANE_GRANT {
-                    "grant"
-                } else {
-                    "withdrawal"
-                },
-                write: &row.changes,
-            },
+            body,
         );
         self.outbox.insert(key, row.clone());
         self.changes.outbox.push(OutboxChange::Put(row));
@@ -947,15 +937,22 @@ fn unsettled(
     system: SystemId,
     id: &str,
 ) -> Vec<(PurposeId, Shown)> {
-    [LANE_WITHDRAWAL, LANE_GRANT]
-        .into_iter()
-        .filter_map(|lane| {
-            outbox.get(&WriteKey {
-                system: system.0,
-                external: id.to_owned(),
-                lane,
-            })
-        })
+    // A first load asks this of every contact while there is no write at all.
+    if outbox.is_empty() {
+        return Vec::new();
+    }
+    let from = WriteKey {
+        system: system.0,
+        external: id.to_owned(),
+        lane: LANE_WITHDRAWAL,
+    };
+    let to = WriteKey {
+        lane: LANE_GRANT,
+        ..from.clone()
+    };
+    outbox
+        .range(from..=to)
+        .map(|(_, row)| row)
         .filter(|row| !row.in_flight.is_empty())
         .filter_map(|row| packer.unpack_changes(&row.in_flight).ok())
         .flat_map(|write| write.changes)
@@ -1016,33 +1013,69 @@ fn contact_row(item: &Item, record: String) -> ContactRow {
     }
 }
 
-#[derive(Serialize)]
-struct ObservedBody<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<String>,
-    contact: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    created: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    modified: Option<i64>,
-    life: i16,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    link: Option<&'a str>,
-    record: Option<Box<serde_json::value::RawValue>>,
+/// The body of an entry about a write; `how` says what became of it.
+fn written(subject: Option<&SubjectRef>, key: &WriteKey, how: &str, changes: &str) -> String {
+    Body::about(changes.len())
+        .maybe_text("subject", subject.map(ToString::to_string).as_deref())
+        .text("contact", &key.external)
+        .text("how", how)
+        .text("write", changes)
+        .end()
 }
 
-#[derive(Serialize)]
-struct VerdictBody {
-    subject: String,
-    before: Option<Box<serde_json::value::RawValue>>,
-    after: Option<Box<serde_json::value::RawValue>>,
-}
+/// A ledger body: a JSON object, written member by member, so that what is packed already goes in
+/// as it is, unread.
+struct Body(String);
 
-#[derive(Serialize)]
-struct WrittenBody<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<String>,
-    contact: &'a str,
-    how: &'static str,
-    write: &'a str,
+impl Body {
+    /// What a body holds besides packed columns usually fits into so many bytes.
+    const REST: usize = 192;
+
+    /// A body with that many bytes of packed columns.
+    fn about(packed: usize) -> Self {
+        Self(String::with_capacity(packed + Self::REST))
+    }
+
+    fn name(&mut self, name: &'static str) {
+        self.0.push(if self.0.is_empty() { '{' } else { ',' });
+        self.0.push('"');
+        self.0.push_str(name);
+        self.0.push_str("\":");
+    }
+
+    fn text(mut self, name: &'static str, value: &str) -> Self {
+        self.name(name);
+        // A text can always be written.
+        self.0
+            .push_str(&serde_json::to_string(value).unwrap_or_default());
+        self
+    }
+
+    fn maybe_text(self, name: &'static str, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.text(name, value),
+            None => self,
+        }
+    }
+
+    fn maybe_number(mut self, name: &'static str, value: Option<i64>) -> Self {
+        if let Some(value) = value {
+            self.name(name);
+            self.0.push_str(&value.to_string());
+        }
+        self
+    }
+
+    /// A packed column; null when it is empty.
+    fn packed(mut self, name: &'static str, value: &str) -> Self {
+        self.name(name);
+        self.0
+            .push_str(if value.is_empty() { "null" } else { value });
+        self
+    }
+
+    fn end(mut self) -> String {
+        self.0.push('}');
+        self.0
+    }
 }

@@ -163,6 +163,20 @@ fn joined<'a, const N: usize>(pieces: impl Iterator<Item = &'a [u8; N]>) -> Vec<
     pieces.flatten().copied().collect()
 }
 
+/// The long texts of many rows as one binary value, from which SQL cuts each by its place: in JSON
+/// every quote in them would be escaped here and unescaped there.
+#[derive(Default)]
+struct Texts(Vec<u8>);
+
+impl Texts {
+    /// Adds a text; where it begins, counted from 1, and how many bytes it has.
+    fn add(&mut self, text: &str) -> (usize, usize) {
+        let place = (self.0.len() + 1, text.len());
+        self.0.extend_from_slice(text.as_bytes());
+        place
+    }
+}
+
 #[async_trait]
 impl Reads for Session<'_> {
     async fn standing(&mut self) -> Result<Standing, StoreError> {
@@ -191,7 +205,7 @@ impl Reads for Session<'_> {
             ")) FILTER (WHERE c.subject IS NULL), \
              json_group_array(json_array(c.subject, c.own_subject, c.link)) \
                FILTER (WHERE c.subject IS NOT NULL) \
-             FROM json_each(?) j CROSS JOIN contacts c \
+             FROM jsonb_each(?) j CROSS JOIN contacts c \
              ON c.system = j.value ->> 0 AND c.external = j.value ->> 1"
         );
         let query = sqlx::query(sql).bind(json(keys)?);
@@ -296,7 +310,7 @@ impl Reads for Session<'_> {
         let sql = concat!(
             "SELECT ",
             outbox_columns!(),
-            " FROM json_each(?) j CROSS JOIN outbox o \
+            " FROM jsonb_each(?) j CROSS JOIN outbox o \
              ON o.system = j.value ->> 0 AND o.external = j.value ->> 1"
         );
         self.read(
@@ -385,25 +399,32 @@ impl Writes for Session<'_> {
     async fn put_subjects(&mut self, rows: &[&SubjectRow]) -> Result<u64, StoreError> {
         let sql = "INSERT INTO subjects (id, ref, address, verdicts, remembered, findings) \
                    SELECT j.value ->> 0, substr(?2, 1 + 16 * j.key, 16), j.value ->> 1, \
-                     j.value ->> 2, j.value ->> 3, j.value ->> 4 FROM jsonb_each(?1) j WHERE true \
+                     CAST(substr(?3, j.value ->> 2, j.value ->> 3) AS TEXT), j.value ->> 4, \
+                     j.value ->> 5 FROM jsonb_each(?1) j WHERE true \
                    ON CONFLICT (id) DO UPDATE SET address = excluded.address, \
                      verdicts = excluded.verdicts, remembered = excluded.remembered, \
                      findings = excluded.findings WHERE ref = excluded.ref";
         let refs = joined(rows.iter().map(|row| &row.subject.0));
+        let mut texts = Texts::default();
         let rows: Vec<_> = rows
             .iter()
             .map(|row| {
+                let (start, length) = texts.add(&row.verdicts);
                 (
                     row.id,
                     &row.address,
-                    &row.verdicts,
+                    start,
+                    length,
                     &row.remembered,
                     &row.findings,
                 )
             })
             .collect();
-        self.write("subjects", sqlx::query(sql).bind(json(&rows)?).bind(refs))
-            .await
+        let query = sqlx::query(sql)
+            .bind(json(&rows)?)
+            .bind(refs)
+            .bind(texts.0);
+        self.write("subjects", query).await
     }
 
     async fn put_contacts(&mut self, rows: &[&ContactRow]) -> Result<u64, StoreError> {
@@ -411,19 +432,23 @@ impl Writes for Session<'_> {
                      modified, read_at, life, merged_into, written_seq, record) \
                    SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, \
                      j.value ->> 4, j.value ->> 5, j.value ->> 6, j.value ->> 7, j.value ->> 8, \
-                     j.value ->> 9, j.value ->> 10, j.value ->> 11 FROM jsonb_each(?) j WHERE true \
+                     j.value ->> 9, j.value ->> 10, \
+                     CAST(substr(?2, j.value ->> 11, j.value ->> 12) AS TEXT) \
+                   FROM jsonb_each(?1) j WHERE true \
                    ON CONFLICT (system, external) DO UPDATE SET subject = excluded.subject, \
                      own_subject = excluded.own_subject, link = excluded.link, \
                      created = excluded.created, modified = excluded.modified, \
                      read_at = excluded.read_at, life = excluded.life, \
                      merged_into = excluded.merged_into, written_seq = excluded.written_seq, \
                      record = excluded.record";
+        let mut texts = Texts::default();
         let rows: Vec<_> = rows
             .iter()
             .map(|row| {
                 let place = (row.subject, row.own_subject, &row.link);
                 let times = (row.created, row.modified, row.read_at);
-                let rest = (row.life, &row.merged_into, row.written_seq, &row.record);
+                let rest = (row.life, &row.merged_into, row.written_seq);
+                let record = texts.add(&row.record);
                 (
                     row.system,
                     &row.external,
@@ -436,12 +461,13 @@ impl Writes for Session<'_> {
                     rest.0,
                     rest.1,
                     rest.2,
-                    rest.3,
+                    record.0,
+                    record.1,
                 )
             })
             .collect();
-        self.write("contacts", sqlx::query(sql).bind(json(&rows)?))
-            .await
+        let query = sqlx::query(sql).bind(json(&rows)?).bind(texts.0);
+        self.write("contacts", query).await
     }
 
     async fn update_contacts(&mut self, rows: &[&ContactRow]) -> Result<u64, StoreError> {
@@ -616,17 +642,21 @@ impl Writes for Session<'_> {
     async fn append(&mut self, sealed: &Sealed<'_>) -> Result<u64, StoreError> {
         let sql = "INSERT INTO ledger (seq, at, kind, subject, system, body, digest) \
                    SELECT ?3 + j.key, j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, \
-                     j.value ->> 4, substr(?2, 1 + 32 * j.key, 32) FROM jsonb_each(?1) j";
+                     CAST(substr(?4, j.value ->> 4, j.value ->> 5) AS TEXT), \
+                     substr(?2, 1 + 32 * j.key, 32) FROM jsonb_each(?1) j";
+        let mut texts = Texts::default();
         let rows: Vec<_> = sealed
             .drafts
             .iter()
             .map(|draft| {
+                let (start, length) = texts.add(&draft.body);
                 (
                     draft.at,
                     draft.kind,
                     draft.subject,
                     draft.system,
-                    &draft.body,
+                    start,
+                    length,
                 )
             })
             .collect();
@@ -634,7 +664,8 @@ impl Writes for Session<'_> {
         let query = sqlx::query(sql)
             .bind(json(&rows)?)
             .bind(joined(sealed.digests.iter()))
-            .bind(block.first);
+            .bind(block.first)
+            .bind(texts.0);
         let written = self.write("the ledger", query).await?;
         let sql = "INSERT INTO ledger_blocks (first, last, digest, at) VALUES (?, ?, ?, ?)";
         let query = sqlx::query(sql)
