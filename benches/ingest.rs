@@ -473,11 +473,12 @@ fn pages(count: usize) -> anyhow::Result<Vec<Bytes>> {
 /// One record with the fields in the order in which the connector asks for them.
 fn record(number: usize, id: &str, contact: &SalesforceContact) -> String {
     let (creator, modifier) = users(number, contact);
-    let boxes: String = BOXES
+    let boxes = BOXES
         .iter()
         .zip(&contact.preferences)
-        .map(|(name, ticked)| format!(r#""{name}":{ticked},"#))
-        .collect();
+        .fold(String::new(), |text, (name, ticked)| {
+            format!(r#"{text}"{name}":{ticked},"#)
+        });
     let modified = time(contact.modified);
     format!(
         r#"{{"attributes":{{"type":"Contact","url":"/services/data/v{VERSION}/sobjects/Contact/{id}"}},"Id":"{id}","IsDeleted":false,"CreatedDate":"{created}","CreatedById":"{creator}","LastModifiedDate":"{modified}","LastModifiedById":"{modifier}","SystemModstamp":"{modified}","Email":{address},"{FLAG}":{flag},{boxes}"Ascend_ID__c":{link},"MasterRecordId":null}}"#,

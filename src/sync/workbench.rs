@@ -4,18 +4,21 @@
 //! Feed pages, outcomes of writes and operators' acts all go through here, so that verdicts,
 //! findings, outbox and ledger are always what the rules say of the contacts as stored (R18, R31).
 
+mod decide;
+mod entry;
+
+use self::entry::written;
 use super::pack::{PackError, Packer};
-use crate::consent::guard;
-use crate::consent::resolve::{Finding, Source};
+use crate::consent::resolve::Source;
 use crate::consent::time::HOUR;
 use crate::consent::{
-    At, Contact, Evidence, Lane, Life, PurposeId, Record, Remembered, Resolution, Rules, Shown,
-    Statement, Status, Subject, SubjectKey, SystemId, plan, resolve,
+    At, Contact, Evidence, Life, PurposeId, Record, Remembered, Rules, Shown, Statement, Status,
+    SubjectKey, SystemId,
 };
 use crate::store::{
-    Applied, CLAIMED, Changes, ContactRow, DEAD, DELETED, Flip, HELD, Known, LANE_GRANT,
-    LANE_WITHDRAWAL, LIVE, LedgerDraft, LoadKey, MERGED, OutboxChange, OutboxRow, PENDING, Scope,
-    Store, StoreError, SubjectRef, SubjectRow, WriteKey,
+    Applied, Changes, ContactRow, DELETED, Known, LANE_GRANT, LANE_WITHDRAWAL, LIVE, LedgerDraft,
+    LoadKey, MERGED, OutboxChange, OutboxRow, Scope, Store, StoreError, SubjectRef, SubjectRow,
+    WriteKey,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -271,30 +274,27 @@ impl<'a> Workbench<'a> {
 
     /// Replaces a contact by what it has become. Grants by an actor are counted towards loads (R25).
     pub fn set_contact(&mut self, contact: Contact) {
-        let (index, before) = match self.index(contact.system, &contact.id) {
-            Some(index) => {
-                let Some(item) = self.items.get_mut(index) else {
-                    return;
-                };
-                if item.contact == contact {
-                    return;
-                }
-                item.changed = true;
-                let before = std::mem::replace(&mut item.contact, contact);
-                (index, Some(before))
+        let known = self.index(contact.system, &contact.id);
+        let (index, before) = if let Some(index) = known {
+            let Some(item) = self.items.get_mut(index) else {
+                return;
+            };
+            if item.contact == contact {
+                return;
             }
-            None => {
-                let new = Item {
-                    stored: None,
-                    contact,
-                    subject: None,
-                    own_subject: None,
-                    link: None,
-                    written_seq: 0,
-                    changed: true,
-                };
-                (self.put(new), None)
-            }
+            item.changed = true;
+            (index, Some(std::mem::replace(&mut item.contact, contact)))
+        } else {
+            let new = Item {
+                stored: None,
+                contact,
+                subject: None,
+                own_subject: None,
+                link: None,
+                written_seq: 0,
+                changed: true,
+            };
+            (self.put(new), None)
         };
         let Some(item) = self.items.get(index) else {
             return;
@@ -573,13 +573,7 @@ impl<'a> Workbench<'a> {
         Ok(())
     }
 
-    fn log(
-        &mut self,
-        kind: &'static str,
-        subject: Option<i64>,
-        system: Option<i16>,
-        body: String,
-    ) {
+    fn log(&mut self, kind: &'static str, subject: Option<i64>, system: Option<i16>, body: String) {
         self.changes.ledger.push(LedgerDraft {
             kind,
             subject,
@@ -625,307 +619,6 @@ impl<'a> Workbench<'a> {
             }
         }
         missing.into_iter().collect()
-    }
-
-    fn store_contacts(&mut self) {
-        for index in 0..self.items.len() {
-            let item = &self.items[index];
-            if !item.changed {
-                continue;
-            }
-            let Some(system) = self.frame.rules.system(item.contact.system) else {
-                continue;
-            };
-            let row = contact_row(item, self.packer.record(system, &item.contact.record));
-            if item.stored.as_ref() == Some(&row) {
-                continue;
-            }
-            let seen_differently = item.stored.as_ref().is_none_or(|stored| {
-                stored.record != row.record
-                    || stored.subject != row.subject
-                    || stored.life != row.life
-                    || stored.created != row.created
-                    || stored.link != row.link
-            });
-            if seen_differently {
-                let subject = row
-                    .subject
-                    .and_then(|id| self.places.get(&id))
-                    .map(|place| place.row.subject.to_string());
-                let body = Body::about(row.record.len())
-                    .maybe_text("subject", subject.as_deref())
-                    .text("contact", &row.external)
-                    .maybe_number("created", row.created)
-                    .maybe_number("modified", row.modified)
-                    .maybe_number("life", Some(row.life.into()))
-                    .maybe_text("link", row.link.as_deref())
-                    .packed("record", &row.record)
-                    .end();
-                self.log("observed", row.subject, Some(row.system), body);
-            }
-            self.changes.contacts.push(row);
-        }
-    }
-
-    fn store_subjects(&mut self) {
-        for (_, mut place) in std::mem::take(&mut self.places) {
-            if let Some(remembered) = &place.remembered {
-                let remembered = self.packer.remembered(remembered);
-                place.changed |= remembered != place.row.remembered;
-                place.row.remembered = remembered;
-            }
-            if place.changed {
-                self.changes.subjects.push(place.row);
-            }
-        }
-    }
-
-    /// Resolves one subject and brings its verdicts, findings and outbox in line.
-    fn decide(&mut self, subject: i64) -> Result<(), PackError> {
-        let mut order: Vec<usize> = self.residents.get(&subject).cloned().unwrap_or_default();
-        order.sort_by(|a, b| {
-            let key = |index: &usize| {
-                self.items
-                    .get(*index)
-                    .map(|item| (item.contact.system, item.contact.id.as_str()))
-            };
-            key(a).cmp(&key(b))
-        });
-        let silent = order.iter().all(|index| {
-            self.items.get(*index).is_some_and(|item| {
-                !item.contact.record.future_stamped
-                    && item
-                        .contact
-                        .record
-                        .iter()
-                        .all(|(_, holding)| holding.statements.is_empty())
-            })
-        });
-        let Some(place) = self.places.get_mut(&subject) else {
-            return Ok(());
-        };
-        let remembered = match place.remembered.take() {
-            Some(remembered) => remembered,
-            None => self.packer.unpack_remembered(&place.row.remembered)?,
-        };
-        // Most subjects of a first load never said anything, and have nothing stored to compare.
-        if silent
-            && remembered.is_empty()
-            && place.row.verdicts.is_empty()
-            && place.row.findings.is_empty()
-        {
-            place.remembered = Some(remembered);
-            return Ok(());
-        }
-        // The contacts are lent to the decision, not copied; nothing else looks at them meanwhile.
-        let mut contacts = Vec::with_capacity(order.len());
-        for index in &order {
-            if let Some(item) = self.items.get_mut(*index) {
-                let absent = Contact::unseen(item.contact.system, String::new());
-                contacts.push(std::mem::replace(&mut item.contact, absent));
-            }
-        }
-        let loads = &self.loads;
-        let threshold = self.frame.rules.policy.load_contacts;
-        let is_load = |system: SystemId, statement: &Statement| {
-            load_key(system.0, statement).is_some_and(|key| {
-                let count = |offset: i64| {
-                    let key = LoadKey {
-                        minute: key.minute + offset,
-                        ..key.clone()
-                    };
-                    loads.get(&key).copied().unwrap_or(0)
-                };
-                guard::is_load(count(-1), count(0), count(1), threshold)
-            })
-        };
-        let view = Subject {
-            contacts: &contacts,
-            remembered: &remembered,
-            is_load: &is_load,
-        };
-        let mut resolution = resolve(&view, self.frame.rules);
-        self.count_flips(subject, &mut resolution)?;
-        self.record_verdicts(subject, &resolution, remembered);
-        self.reconcile_outbox(subject, &resolution, &contacts)?;
-        for (index, contact) in order.iter().zip(contacts) {
-            if let Some(item) = self.items.get_mut(*index) {
-                item.contact = contact;
-            }
-        }
-        Ok(())
-    }
-
-    /// R26, R28: remembers changes of status, and finds those that flap.
-    fn count_flips(&mut self, subject: i64, resolution: &mut Resolution) -> Result<(), PackError> {
-        let Some(place) = self.places.get(&subject) else {
-            return Ok(());
-        };
-        let stored = super::pack::unpack_verdicts(&place.row.verdicts)?;
-        let mut flapping = Vec::new();
-        for verdict in &resolution.verdicts {
-            let purpose = self.frame.rules.purposes.name(verdict.purpose);
-            let before = stored
-                .iter()
-                .find(|old| old.purpose == purpose)
-                .map(super::pack::PackedVerdict::status);
-            let flipped = before.is_some_and(|before| before != verdict.status());
-            let key = (subject, purpose.to_owned());
-            let mut count = self.flips.get(&key).copied().unwrap_or(0);
-            // What a load of everything finds is old news, and so is what was found at first sight.
-            if flipped && !self.frame.load && verdict.statement.evidence > Evidence::Baseline {
-                count += 1;
-                self.flips.insert(key, count);
-                self.changes.flips.push(Flip {
-                    subject,
-                    purpose: purpose.to_owned(),
-                    withdrawn: verdict.status() == Status::Withdrawn,
-                    system: verdict.source.system.map_or(0, |system| system.0),
-                    at: self.frame.now.micros(),
-                });
-            }
-            if guard::is_flapping(count.unsigned_abs(), self.frame.rules.policy.flaps_per_hour) {
-                flapping.push(Finding::Flapping {
-                    purpose: verdict.purpose,
-                });
-            }
-        }
-        resolution.findings.extend(flapping);
-        Ok(())
-    }
-
-    fn record_verdicts(
-        &mut self,
-        subject: i64,
-        resolution: &Resolution,
-        remembered: Vec<Remembered>,
-    ) {
-        let verdicts = self.packer.verdicts(resolution);
-        let findings = self.packer.findings(&resolution.findings);
-        let Some(place) = self.places.get_mut(&subject) else {
-            return;
-        };
-        place.remembered = Some(remembered);
-        place.changed |= place.row.findings != findings || place.row.verdicts != verdicts;
-        place.row.findings = findings;
-        if place.row.verdicts == verdicts {
-            return;
-        }
-        let body = Body::about(place.row.verdicts.len() + verdicts.len())
-            .text("subject", &place.row.subject.to_string())
-            .packed("before", &place.row.verdicts)
-            .packed("after", &verdicts)
-            .end();
-        place.row.verdicts = verdicts;
-        self.log("verdict", Some(subject), None, body);
-    }
-
-    /// R32: the outbox holds exactly the writes that the present verdicts ask for.
-    fn reconcile_outbox(
-        &mut self,
-        subject: i64,
-        resolution: &Resolution,
-        contacts: &[Contact],
-    ) -> Result<(), PackError> {
-        let outbox = &self.outbox;
-        let packer = self.packer;
-        let in_flight = |contact: &Contact| unsettled(outbox, packer, contact.system, &contact.id);
-        let flapping = resolution
-            .findings
-            .iter()
-            .any(|finding| matches!(finding, Finding::Flapping { .. }));
-        let mut wanted: BTreeMap<WriteKey, String> = BTreeMap::new();
-        for write in plan(resolution, contacts, self.frame.rules, &in_flight) {
-            let key = WriteKey {
-                system: write.contact.system.0,
-                external: write.contact.id.clone(),
-                lane: match write.lane {
-                    Lane::Withdrawal => LANE_WITHDRAWAL,
-                    Lane::Grant => LANE_GRANT,
-                },
-            };
-            wanted.insert(key, packer.changes(&write.changes, write.verdict));
-        }
-        for contact in contacts {
-            for lane in [LANE_WITHDRAWAL, LANE_GRANT] {
-                let key = WriteKey {
-                    system: contact.system.0,
-                    external: contact.id.clone(),
-                    lane,
-                };
-                let present = self.outbox.get(&key).cloned();
-                match (wanted.remove(&key), present) {
-                    (None, None) => {}
-                    (None, Some(_)) => {
-                        self.outbox.remove(&key);
-                        self.changes.outbox.push(OutboxChange::Drop(key));
-                    }
-                    (Some(changes), present) => {
-                        self.put_write(subject, key, changes, present.as_ref(), flapping)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn put_write(
-        &mut self,
-        subject: i64,
-        key: WriteKey,
-        changes: String,
-        present: Option<&OutboxRow>,
-        flapping: bool,
-    ) -> Result<(), PackError> {
-        let held = flapping && key.lane == LANE_GRANT;
-        if let Some(row) = present {
-            let same = self.packer.unpack_changes(&row.changes)?.changes
-                == self.packer.unpack_changes(&changes)?.changes;
-            let keeps_state = match row.state {
-                PENDING | CLAIMED | DEAD => !held,
-                HELD => held,
-                _ => false,
-            };
-            if same && keeps_state && row.subject == subject {
-                return Ok(());
-            }
-        }
-        let now = self.frame.now.micros();
-        let not_before = if key.lane == LANE_GRANT {
-            now.saturating_add(self.frame.grant_settle)
-        } else {
-            now
-        };
-        let row = OutboxRow {
-            subject,
-            // Sequence numbers are never used twice, so a stale claim always shows.
-            version: self.next_sequence + self.changes.ledger.len() as i64,
-            changes,
-            state: if held { HELD } else { PENDING },
-            in_flight: present.map_or_else(String::new, |row| row.in_flight.clone()),
-            decided_at: present.map_or(now, |row| row.decided_at),
-            not_before,
-            attempts: 0,
-            claimed_until: 0,
-            last_error: None,
-            key: key.clone(),
-        };
-        let subject_ref = self.places.get(&subject).map(|place| place.row.subject);
-        let how = if key.lane == LANE_GRANT {
-            "grant"
-        } else {
-            "withdrawal"
-        };
-        let body = written(subject_ref.as_ref(), &key, how, &row.changes);
-        self.log(
-            if held { "held" } else { "planned" },
-            Some(subject),
-            Some(key.system),
-            body,
-        );
-        self.outbox.insert(key, row.clone());
-        self.changes.outbox.push(OutboxChange::Put(row));
-        Ok(())
     }
 }
 
@@ -1010,72 +703,5 @@ fn contact_row(item: &Item, record: String) -> ContactRow {
         merged_into,
         written_seq: item.written_seq,
         record,
-    }
-}
-
-/// The body of an entry about a write; `how` says what became of it.
-fn written(subject: Option<&SubjectRef>, key: &WriteKey, how: &str, changes: &str) -> String {
-    Body::about(changes.len())
-        .maybe_text("subject", subject.map(ToString::to_string).as_deref())
-        .text("contact", &key.external)
-        .text("how", how)
-        .text("write", changes)
-        .end()
-}
-
-/// A ledger body: a JSON object, written member by member, so that what is packed already goes in
-/// as it is, unread.
-struct Body(String);
-
-impl Body {
-    /// What a body holds besides packed columns usually fits into so many bytes.
-    const REST: usize = 192;
-
-    /// A body with that many bytes of packed columns.
-    fn about(packed: usize) -> Self {
-        Self(String::with_capacity(packed + Self::REST))
-    }
-
-    fn name(&mut self, name: &'static str) {
-        self.0.push(if self.0.is_empty() { '{' } else { ',' });
-        self.0.push('"');
-        self.0.push_str(name);
-        self.0.push_str("\":");
-    }
-
-    fn text(mut self, name: &'static str, value: &str) -> Self {
-        self.name(name);
-        // A text can always be written.
-        self.0
-            .push_str(&serde_json::to_string(value).unwrap_or_default());
-        self
-    }
-
-    fn maybe_text(self, name: &'static str, value: Option<&str>) -> Self {
-        match value {
-            Some(value) => self.text(name, value),
-            None => self,
-        }
-    }
-
-    fn maybe_number(mut self, name: &'static str, value: Option<i64>) -> Self {
-        if let Some(value) = value {
-            self.name(name);
-            self.0.push_str(&value.to_string());
-        }
-        self
-    }
-
-    /// A packed column; null when it is empty.
-    fn packed(mut self, name: &'static str, value: &str) -> Self {
-        self.name(name);
-        self.0
-            .push_str(if value.is_empty() { "null" } else { value });
-        self
-    }
-
-    fn end(mut self) -> String {
-        self.0.push('}');
-        self.0
     }
 }

@@ -420,10 +420,7 @@ impl Writes for Session<'_> {
                 )
             })
             .collect();
-        let query = sqlx::query(sql)
-            .bind(json(&rows)?)
-            .bind(refs)
-            .bind(texts.0);
+        let query = sqlx::query(sql).bind(json(&rows)?).bind(refs).bind(texts.0);
         self.write("subjects", query).await
     }
 

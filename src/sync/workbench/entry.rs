@@ -1,0 +1,75 @@
+//! The bodies of ledger entries.
+
+use crate::store::{SubjectRef, WriteKey};
+
+/// The body of an entry about a write; `how` says what became of it.
+pub(super) fn written(
+    subject: Option<&SubjectRef>,
+    key: &WriteKey,
+    how: &str,
+    changes: &str,
+) -> String {
+    Body::about(changes.len())
+        .maybe_text("subject", subject.map(ToString::to_string).as_deref())
+        .text("contact", &key.external)
+        .text("how", how)
+        .text("write", changes)
+        .end()
+}
+
+/// A ledger body: a JSON object, written member by member, so that what is packed already goes in
+/// as it is, unread.
+pub(super) struct Body(String);
+
+impl Body {
+    /// What a body holds besides packed columns usually fits into so many bytes.
+    const REST: usize = 192;
+
+    /// A body with that many bytes of packed columns.
+    pub(super) fn about(packed: usize) -> Self {
+        Self(String::with_capacity(packed + Self::REST))
+    }
+
+    fn name(&mut self, name: &'static str) {
+        self.0.push(if self.0.is_empty() { '{' } else { ',' });
+        self.0.push('"');
+        self.0.push_str(name);
+        self.0.push_str("\":");
+    }
+
+    pub(super) fn text(mut self, name: &'static str, value: &str) -> Self {
+        self.name(name);
+        // A text can always be written.
+        self.0
+            .push_str(&serde_json::to_string(value).unwrap_or_default());
+        self
+    }
+
+    pub(super) fn maybe_text(self, name: &'static str, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.text(name, value),
+            None => self,
+        }
+    }
+
+    pub(super) fn maybe_number(mut self, name: &'static str, value: Option<i64>) -> Self {
+        if let Some(value) = value {
+            self.name(name);
+            self.0.push_str(&value.to_string());
+        }
+        self
+    }
+
+    /// A packed column; null when it is empty.
+    pub(super) fn packed(mut self, name: &'static str, value: &str) -> Self {
+        self.name(name);
+        self.0
+            .push_str(if value.is_empty() { "null" } else { value });
+        self
+    }
+
+    pub(super) fn end(mut self) -> String {
+        self.0.push('}');
+        self.0
+    }
+}
