@@ -10,7 +10,8 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use common::engine::{Pair, Rig, next_second, object};
+use common::engine::{Pair, Rig, config_text, next_second, object};
+use consentd::config::{self, Disk};
 use consentd::store::{self, Access};
 use consentd_sandbox::{AGENT, CallKind, Fault, Org, RECORDS, Rule, SPECIALIST};
 use flate2::Compression;
@@ -122,6 +123,11 @@ impl Scene {
             .salesforce()
             .set_fault(Fault::OtherInstance { url })
             .unwrap();
+        let text = config_text(&rig.sandbox, rig.folder.path()).replace(
+            "[systems.salesforce.auth]",
+            "[systems.salesforce.auth]\nallowed_hosts = [\"127.0.0.1\"]",
+        );
+        rig.checked = config::check(&text, Vec::new(), &Disk::default()).unwrap();
         rig.restart().await;
         let (ann, bob) = (rig.person("ann"), rig.person("bob"));
         rig.settle().await;
@@ -176,7 +182,6 @@ impl Scene {
     /// Answers are passed on unchanged again; what was missed arrives.
     async fn heals(&self) {
         *self.between.change.lock().unwrap() = None;
-        self.salesforce().clear_faults(Some("html-success"));
         self.rig.settle().await;
     }
 
