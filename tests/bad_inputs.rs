@@ -164,9 +164,8 @@ impl Scene {
     /// A poll fails, moves nothing, and says why; the other system goes on.
     async fn refused(&self, sentence: &str) -> String {
         let before = self.cursor().await;
-        let said = match self.rig.poll_one("salesforce").await {
-            Err(said) => said,
-            Ok(()) => panic!("{sentence}: was taken"),
+        let Err(said) = self.rig.poll_one("salesforce").await else {
+            panic!("{sentence}: was taken");
         };
         assert_eq!(self.cursor().await, before, "{sentence}: the feed stands");
         assert!(
@@ -329,12 +328,10 @@ fn at(fields: &'static [&'static str], time: &'static str) -> Spoil {
     })
 }
 
-/// The text of a record gets a further member that stands nowhere else.
+/// The text of a record gets a further member.
 fn with_member(text: &str, id: &str, member: &str) -> String {
-    in_record(text, id, |record| {
-        record["Marker__c"] = json!("MARKER");
-    })
-    .replace("\"Marker__c\":\"MARKER\"", member)
+    let name = format!("\"Id\":\"{id}\"");
+    text.replace(&name, &format!("{name},{member}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -544,7 +541,6 @@ async fn bad_input_26_odd_json_in_a_record_concerns_that_record_only() {
             "a number beyond 64 bits",
             member(r#""x":9223372036854775808000"#.to_owned()),
         ),
-        // The last one: what is spoiled after it would have to read it.
         ("200 levels deep", member(deep)),
     ])
     .await;

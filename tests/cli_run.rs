@@ -69,7 +69,7 @@ fn a_sandbox_and_a_daemon_as_two_processes() {
         ]),
         &sandbox_log,
     );
-    wait_for("sandbox ready", Duration::from_secs(60), || {
+    wait_for("sandbox ready", Duration::from_mins(1), || {
         sandbox.assert_alive();
         let log = sandbox.printed();
         if log.lines().any(|line| line == "sandbox ready") {
@@ -98,7 +98,7 @@ fn a_sandbox_and_a_daemon_as_two_processes() {
     let mut command = consentd(&["run", "--config", &config]);
     command.env("CONSENTD__SERVER__LISTEN", &listen);
     let mut daemon = Process::start(command, &daemon_log);
-    wait_ready(&mut daemon, &listen, Duration::from_secs(60));
+    wait_ready(&mut daemon, &listen, Duration::from_mins(1));
     wait_for("parity is 1 in both", Duration::from_secs(90), || {
         daemon.assert_alive();
         let metrics = get(&listen, "/metrics").unwrap();

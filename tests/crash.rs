@@ -260,7 +260,7 @@ fn play(mut scene: Scene, kills: u32, listen: &str) {
         daemon.kill();
         daemon = scene.daemon();
     }
-    wait_ready(&mut daemon, listen, Duration::from_secs(60));
+    wait_ready(&mut daemon, listen, Duration::from_mins(1));
     scene.wait_quiet(&mut daemon);
 
     let mut pairs = scene.people();
@@ -284,7 +284,7 @@ fn play(mut scene: Scene, kills: u32, listen: &str) {
 
     wait_for(
         "every last edit is shown in both orgs",
-        Duration::from_secs(60),
+        Duration::from_mins(1),
         || {
             daemon.assert_alive();
             scene.holds(&pairs)
