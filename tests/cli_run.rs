@@ -1,0 +1,285 @@
+//! The sandbox and the daemon as two processes, and the commands that look at them.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[expect(dead_code, reason = "no process is killed here")]
+#[path = "common/process.rs"]
+mod process;
+
+use consentd::cli::sandbox::{Rehearsal, write_config};
+use consentd_sandbox::{Options, Org, Sandbox};
+use process::{Process, consentd, free_address, get, output, text, wait_for, wait_ready};
+use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+/// A port with free ones behind it, as far as one can tell.
+fn free_base() -> u16 {
+    wait_for("six free ports", Duration::from_secs(10), || {
+        let address = free_address();
+        let base: u16 = address.rsplit(':').next().unwrap().parse().unwrap();
+        let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+        match base.checked_add(consentd_sandbox::PORTS) {
+            Some(end) if (base..end).all(free) => Ok(base),
+            _ => Err(format!("not behind {base}")),
+        }
+    })
+}
+
+/// Runs a command that has to end with that status; gives what it printed.
+fn printed(status: i32, arguments: &[&str]) -> String {
+    let answer = output(arguments);
+    assert_eq!(
+        answer.status.code(),
+        Some(status),
+        "{arguments:?}\n{}\n{}",
+        text(&answer.stdout),
+        text(&answer.stderr)
+    );
+    text(&answer.stdout)
+}
+
+fn json(text: &str) -> Vec<Value> {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// The rows of a CSV text by column name; every row has as many columns as the first.
+fn csv(text: &str) -> Vec<Vec<String>> {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    reader
+        .records()
+        .map(|row| row.unwrap().iter().map(str::to_owned).collect())
+        .collect()
+}
+
+#[test]
+fn a_sandbox_and_a_daemon_as_two_processes() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().display().to_string();
+    let base = free_base().to_string();
+    let sandbox_log = folder.path().join("sandbox.log");
+    let mut sandbox = Process::start(
+        consentd(&[
+            "sandbox",
+            "--contacts",
+            "300",
+            "--port-base",
+            &base,
+            "--dir",
+            &dir,
+        ]),
+        &sandbox_log,
+    );
+    wait_for("sandbox ready", Duration::from_mins(1), || {
+        sandbox.assert_alive();
+        let log = sandbox.printed();
+        if log.lines().any(|line| line == "sandbox ready") {
+            Ok(())
+        } else {
+            Err(log)
+        }
+    });
+    let config = folder.path().join("consentd-sandbox.toml");
+    for secret in [
+        "consentd-sandbox.toml",
+        "consentd-sandbox/hash.key",
+        "consentd-sandbox/salesforce.pem",
+    ] {
+        let mode = std::fs::metadata(folder.path().join(secret))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{secret}");
+    }
+    let config = config.display().to_string();
+    printed(0, &["check", "--live", "--config", &config]);
+
+    let listen = free_address();
+    let daemon_log = folder.path().join("daemon.log");
+    let mut command = consentd(&["run", "--config", &config]);
+    command.env("CONSENTD__SERVER__LISTEN", &listen);
+    let mut daemon = Process::start(command, &daemon_log);
+    wait_ready(&mut daemon, &listen, Duration::from_mins(1));
+    wait_for("parity is 1 in both", Duration::from_secs(90), || {
+        daemon.assert_alive();
+        let metrics = get(&listen, "/metrics").unwrap();
+        let shares: Vec<&str> = metrics
+            .lines()
+            .filter(|line| line.starts_with("consentd_parity_ratio{"))
+            .collect();
+        let full = |name: &str| {
+            shares
+                .iter()
+                .any(|line| line.contains(&format!("system=\"{name}\"")) && line.ends_with(" 1"))
+        };
+        if full("salesforce") && full("ascend") {
+            Ok(())
+        } else {
+            Err(format!("{shares:?}"))
+        }
+    });
+    assert!(get(&listen, "/healthz").unwrap().ends_with("ok\n"));
+
+    status(&config);
+    plan_and_parity(&config);
+    explain(&config, folder.path());
+
+    let ended = daemon.end("-TERM", Duration::from_secs(30));
+    assert_eq!(ended.code(), Some(0), "{ended}");
+    // Nothing has to run for a look at the store.
+    status(&config);
+    let ended = sandbox.end("-INT", Duration::from_secs(10));
+    assert_eq!(ended.code(), Some(0), "{ended}");
+}
+
+fn status(config: &str) {
+    let ask = |format: &str| printed(0, &["status", "--config", config, "--output", format]);
+    let rows = json(&ask("json"));
+    assert_eq!(rows.len(), 2);
+    for (row, name) in rows.iter().zip(["ascend", "salesforce"]) {
+        assert_eq!(row["system"], name, "{row}");
+        assert_eq!(row["feed"], "following", "{row}");
+        assert!(row["contacts"].as_i64().unwrap() > 100, "{row}");
+        assert_eq!(row["quarantined"], 0, "{row}");
+    }
+    let table = ask("table");
+    assert!(
+        table.contains("salesforce") && table.contains("ledger entries"),
+        "{table}"
+    );
+    assert_eq!(csv(&ask("csv")).len(), 2);
+}
+
+fn plan_and_parity(config: &str) {
+    for command in ["plan", "parity"] {
+        let ask = |format: &str| {
+            let answer = output(&[command, "--config", config, "--output", format]);
+            // A protected duplicate is a difference that stays.
+            assert!(
+                matches!(answer.status.code(), Some(0 | 2)),
+                "{command}: {}",
+                text(&answer.stderr)
+            );
+            (answer.status.code(), text(&answer.stdout))
+        };
+        let (code, listed) = ask("json");
+        let rows = json(&listed);
+        assert_eq!(
+            code,
+            Some(if rows.is_empty() { 0 } else { 2 }),
+            "{command}: {listed}"
+        );
+        let (_, listed) = ask("csv");
+        assert_eq!(csv(&listed).len(), rows.len(), "{command}: {listed}");
+        let (_, table) = ask("table");
+        assert!(!table.trim().is_empty(), "{command} prints a table");
+    }
+}
+
+/// Somebody whom the store knows is explained in every format, and nobody else is.
+fn explain(config: &str, folder: &std::path::Path) {
+    // The same number of contacts and the same seed make the same people.
+    let people = tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let twin = Sandbox::start(Options {
+            contacts: 300,
+            seed: 1,
+            port_base: None,
+        })
+        .await
+        .unwrap();
+        let org = twin.salesforce();
+        let people: Vec<_> = org
+            .contact_ids(usize::MAX)
+            .iter()
+            .filter_map(|id| org.contact(id))
+            .filter(|contact| contact.opted_out && !contact.deleted)
+            .filter_map(|contact| contact.address)
+            .collect();
+        twin.stop().await;
+        people
+    });
+    let address = people
+        .iter()
+        .find(|address| {
+            output(&["explain", "--config", config, address.as_str()])
+                .status
+                .success()
+        })
+        .unwrap_or_else(|| panic!("nobody of {people:?} is known in {}", folder.display()));
+    let ask = |format: &str| {
+        printed(
+            0,
+            &["explain", "--config", config, "--output", format, address],
+        )
+    };
+    let rows = json(&ask("json"));
+    let events: Vec<&str> = rows
+        .iter()
+        .filter_map(|row| row["event"].as_str())
+        .collect();
+    assert!(
+        events.contains(&"verdict") && events.contains(&"shows"),
+        "{events:?}"
+    );
+    assert!(
+        rows.iter().any(|row| row["what"]
+            .as_str()
+            .is_some_and(|what| what.contains("marketing"))),
+        "{rows:#?}"
+    );
+    assert_eq!(csv(&ask("csv")).len(), rows.len());
+    assert!(ask("table").contains("verdict"));
+    let nobody = output(&["explain", "--config", config, "nobody@nowhere.example"]);
+    assert_eq!(nobody.status.code(), Some(1));
+    let said = text(&nobody.stderr);
+    assert!(
+        said.contains("nobody is known") && !said.contains("nobody@nowhere.example"),
+        "{said}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_before_the_first_run_lists_writes_and_does_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::start(Options {
+        contacts: 300,
+        seed: 1,
+        port_base: None,
+    })
+    .await
+    .unwrap();
+    let config = write_config(&sandbox, folder.path(), &Rehearsal::default()).unwrap();
+    let config = config.display().to_string();
+    let before = sandbox.parity().different;
+    assert!(before > 0, "the orgs differ to begin with");
+    let listed = tokio::task::spawn_blocking(move || {
+        printed(2, &["plan", "--config", &config, "--output", "json"])
+    })
+    .await
+    .unwrap();
+    let rows = json(&listed);
+    assert!(!rows.is_empty());
+    let lanes: Vec<_> = rows
+        .iter()
+        .map(|row| row["lane"].as_str().unwrap())
+        .collect();
+    let withdrawals = lanes.iter().take_while(|lane| **lane == "withdrawal");
+    let first = withdrawals.count();
+    assert!(first > 0, "withdrawals come first: {:?}", lanes.first());
+    assert!(
+        lanes.iter().skip(first).all(|lane| *lane == "grant"),
+        "and all of them"
+    );
+    let written = |org: &Org| {
+        let calls = org.calls();
+        calls.rows_changed + calls.rows_unchanged + calls.rows_created
+    };
+    assert_eq!(
+        (written(sandbox.salesforce()), written(sandbox.ascend())),
+        (0, 0)
+    );
+    assert_eq!(sandbox.parity().different, before);
+    assert!(
+        !folder.path().join("consentd-sandbox/consentd.db").exists(),
+        "a plan leaves no store behind"
+    );
+}
