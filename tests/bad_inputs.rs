@@ -10,8 +10,8 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use common::engine::{Pair, Rig, config_text, next_second, object};
-use consentd::config::{self, Disk};
+use common::engine::{Pair, Rig, next_second, object};
+use consentd::config::SystemKind;
 use consentd::store::{self, Access};
 use consentd_sandbox::{AGENT, CallKind, Fault, Org, RECORDS, Rule, SPECIALIST};
 use flate2::Compression;
@@ -123,11 +123,12 @@ impl Scene {
             .salesforce()
             .set_fault(Fault::OtherInstance { url })
             .unwrap();
-        let text = config_text(&rig.sandbox, rig.folder.path()).replace(
-            "[systems.salesforce.auth]",
-            "[systems.salesforce.auth]\nallowed_hosts = [\"127.0.0.1\"]",
-        );
-        rig.checked = config::check(&text, Vec::new(), &Disk::default()).unwrap();
+        let salesforce = rig.checked.systems.iter_mut();
+        for system in salesforce.filter(|system| system.name == "salesforce") {
+            if let SystemKind::Salesforce(settings) = &mut system.kind {
+                settings.platform.allowed_hosts = vec!["127.0.0.1".to_owned()];
+            }
+        }
         rig.restart().await;
         let (ann, bob) = (rig.person("ann"), rig.person("bob"));
         rig.settle().await;
@@ -150,8 +151,7 @@ impl Scene {
 
     async fn opt_out(&self, pair: &Pair) {
         next_second().await;
-        self.rig
-            .opt(self.salesforce(), &pair.salesforce, OUT, AGENT);
+        Rig::opt(self.salesforce(), &pair.salesforce, OUT, AGENT);
         Rig::until_visible().await;
     }
 
@@ -210,9 +210,7 @@ impl Scene {
         for (sentence, change) in changes {
             next_second().await;
             let by = if out { AGENT } else { SPECIALIST };
-            scene
-                .rig
-                .opt(scene.salesforce(), &scene.ann.salesforce, out, by);
+            Rig::opt(scene.salesforce(), &scene.ann.salesforce, out, by);
             scene.change(move |answer| change(answer));
             scene.rig.settle().await;
             assert_eq!(scene.rig.shown(&scene.ann), (out, out), "{sentence}");
@@ -251,9 +249,7 @@ impl Scene {
             answer.body = text.into_bytes();
         });
         for person in &people {
-            scene
-                .rig
-                .opt(scene.salesforce(), &person.salesforce, OUT, AGENT);
+            Rig::opt(scene.salesforce(), &person.salesforce, OUT, AGENT);
         }
         scene.opt_out(&scene.bob).await;
         scene.rig.settle().await;
@@ -639,7 +635,6 @@ async fn bad_input_32_33_34_an_impossible_time_does_not_carry_the_feed_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "changes made after the clock is right again are not read before it has caught up"]
 async fn bad_input_37_a_vendors_clock_that_was_ahead_for_a_while_hides_no_later_change() {
     let scene = Scene::new().await;
     scene
@@ -669,7 +664,7 @@ async fn bad_input_39_41_odd_ways_to_write_an_address_are_one_person_and_a_tag_i
     let others = ["ann+news@rig.example", "a.nn@rig.example"]
         .map(|address| contact(ascend, address, RECORDS));
     rig.settle().await;
-    rig.opt(salesforce, &ann, OUT, AGENT);
+    Rig::opt(salesforce, &ann, OUT, AGENT);
     rig.settle().await;
     let out = |id: &String| ascend.contact(id).unwrap().opted_out;
     assert_eq!(same.each_ref().map(out), [OUT, OUT]);
@@ -690,7 +685,7 @@ async fn bad_input_44_five_hundred_contacts_of_one_address_follow_their_oldest()
         })
         .collect();
     rig.settle().await;
-    rig.opt(rig.sandbox.ascend(), &ann.ascend, OUT, RECORDS);
+    Rig::opt(rig.sandbox.ascend(), &ann.ascend, OUT, RECORDS);
     rig.settle().await;
     let out = |id: &String| rig.sandbox.salesforce().contact(id).unwrap().opted_out;
     assert_eq!(rig.shown(&ann), (OUT, OUT));
@@ -711,7 +706,7 @@ async fn bad_input_50_an_address_that_looks_like_a_query_is_an_address() {
     let rig = Rig::start(0).await;
     let (bob, ann) = (rig.person("bob"), rig.person("o'neil'or'1'='1"));
     rig.settle().await;
-    rig.opt(rig.sandbox.salesforce(), &ann.salesforce, OUT, AGENT);
+    Rig::opt(rig.sandbox.salesforce(), &ann.salesforce, OUT, AGENT);
     rig.settle().await;
     assert_eq!(rig.shown(&ann), (OUT, OUT));
     assert_eq!(rig.shown(&bob), (IN, IN));

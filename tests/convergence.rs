@@ -2,6 +2,7 @@
 //! the orgs show, and how often they were written to.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[expect(dead_code, reason = "this file uses a part of the rig")]
 mod common;
 
 use common::engine::{Rig, next_second, object};

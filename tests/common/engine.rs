@@ -32,7 +32,7 @@ impl Listener for Ear {
 pub(crate) struct Rig {
     pub(crate) sandbox: Sandbox,
     /// Holds the secrets and the store while the rig lives.
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     /// The database on Postgres, if the store is there.
     _database: Option<Database>,
     pub(crate) checked: Checked,
@@ -76,7 +76,7 @@ impl Rig {
         let (members, rules) = build(&checked, &store, &ear).await;
         Self {
             sandbox,
-            _folder: folder,
+            folder,
             _database: database,
             checked,
             store,

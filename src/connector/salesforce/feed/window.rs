@@ -58,6 +58,8 @@ impl Step<'_> {
     pub(super) async fn poll(&self, state: State, before: i64) -> Result<Page, Fault> {
         let settings = self.org.settings();
         let now = self.org.now().await?;
+        // A clock that was ahead and is right again must not hide what happens now.
+        let before = before.min(now.micros());
         let from = floor_second(At::from_micros(before).minus(micros(settings.overlap)));
         let until = floor_second(now.minus(micros(settings.lag)));
         if now.since(from) > OLDEST_WINDOW_MICROS {
