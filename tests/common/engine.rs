@@ -32,7 +32,7 @@ impl Listener for Ear {
 pub(crate) struct Rig {
     pub(crate) sandbox: Sandbox,
     /// Holds the secrets and the store while the rig lives.
-    folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
     /// The database on Postgres, if the store is there.
     _database: Option<Database>,
     pub(crate) checked: Checked,
