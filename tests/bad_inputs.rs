@@ -745,7 +745,7 @@ async fn bad_input_51_a_damaged_store_is_refused_and_left_alone() {
         ..
     } = rig;
     drop((store, members));
-    let path = folder.path().join("state.db");
+    let path = folder.path().join("consentd-sandbox/consentd.db");
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[..100].fill(0x5a);
     std::fs::write(&path, &bytes).unwrap();

@@ -397,10 +397,12 @@ impl Writes for Session<'_> {
     }
 
     async fn put_subjects(&mut self, rows: &[&SubjectRow]) -> Result<u64, StoreError> {
+        // Where no subject of the page has a verdict the joined texts are empty, which is bound as
+        // NULL.
         let sql = "INSERT INTO subjects (id, ref, address, verdicts, remembered, findings) \
                    SELECT j.value ->> 0, substr(?2, 1 + 16 * j.key, 16), j.value ->> 1, \
-                     CAST(substr(?3, j.value ->> 2, j.value ->> 3) AS TEXT), j.value ->> 4, \
-                     j.value ->> 5 FROM jsonb_each(?1) j WHERE true \
+                     coalesce(CAST(substr(?3, j.value ->> 2, j.value ->> 3) AS TEXT), ''), \
+                     j.value ->> 4, j.value ->> 5 FROM jsonb_each(?1) j WHERE true \
                    ON CONFLICT (id) DO UPDATE SET address = excluded.address, \
                      verdicts = excluded.verdicts, remembered = excluded.remembered, \
                      findings = excluded.findings WHERE ref = excluded.ref";
@@ -601,7 +603,7 @@ impl Writes for Session<'_> {
     async fn put_quarantine(&mut self, rows: &[&QuarantineRow]) -> Result<u64, StoreError> {
         let sql = "INSERT INTO quarantine (system, external, reason, seen_at, raw) \
                    SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, \
-                     substr(?2, 1 + (j.value ->> 4), j.value ->> 5) FROM jsonb_each(?1) j \
+                     coalesce(substr(?2, 1 + (j.value ->> 4), j.value ->> 5), x'') FROM jsonb_each(?1) j \
                    WHERE true ON CONFLICT (system, external) \
                    DO UPDATE SET reason = excluded.reason, raw = excluded.raw \
                    WHERE reason <> excluded.reason OR raw <> excluded.raw";
