@@ -150,6 +150,14 @@ fn status(config: &str) {
 }
 
 fn plan_and_parity(config: &str) {
+    // What the first load decided goes out first, so that the lists stand still.
+    wait_for("nothing is left to write", Duration::from_secs(30), || {
+        let answer = output(&["plan", "--config", config, "--output", "csv"]);
+        match answer.status.code() {
+            Some(0) => Ok(()),
+            _ => Err(text(&answer.stdout)),
+        }
+    });
     for command in ["plan", "parity"] {
         let ask = |format: &str| {
             let answer = output(&[command, "--config", config, "--output", format]);
