@@ -180,7 +180,7 @@ struct Pass {
     contacts: u64,
     rows: u64,
     /// Bytes that went into the store's log.
-    logged: u64,
+    logged: Option<u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -229,7 +229,8 @@ fn print_tables(rows: &[Measured]) {
                 format!("{:.0}", row.contacts as f64 / part.seconds),
                 format!("{:.0}", part.peak),
                 pass.map_or_else(String::new, |pass| pass.rows.to_string()),
-                pass.map_or_else(String::new, |pass| format!("{:.1}", megabytes(pass.logged))),
+                pass.and_then(|pass| pass.logged)
+                    .map_or_else(String::new, |logged| format!("{:.1}", megabytes(logged))),
             ]);
         };
         line("fetch and discard", &row.fetched, None);
@@ -358,12 +359,15 @@ fn id(number: usize) -> String {
 
 /// Who made the contact, and who changed it last.
 fn users(number: usize, contact: &SalesforceContact) -> (&'static str, &'static str) {
-    let modifier = if contact.opted_out_by_agent {
+    let creator = number % 2;
+    let modifier = if contact.modified == contact.created {
+        creator
+    } else if contact.opted_out_by_agent {
         3
     } else {
         number % 3
     };
-    (USERS[number % 2], USERS[modifier])
+    (USERS[creator], USERS[modifier])
 }
 
 fn time(at: chrono::DateTime<chrono::Utc>) -> String {
@@ -720,11 +724,10 @@ async fn load(url: &str, folder: &Path) -> anyhow::Result<Loaded> {
             part,
             contacts: count.contacts.load(Ordering::Relaxed) - before.0,
             rows: count.rows.load(Ordering::Relaxed) - before.1,
-            logged: 0,
+            logged: None,
         })
     };
-    let mut first = pass().await?;
-    first.logged = size(&with_suffix(&path, "-wal"));
+    let first = pass().await?;
     // Without its cursor the feed begins anew. Folding the log in shows what the load adds to it.
     let mut tool = SqliteConnectOptions::new()
         .filename(&path)
@@ -736,7 +739,7 @@ async fn load(url: &str, folder: &Path) -> anyhow::Result<Loaded> {
     tool.close().await?;
     let stored = size(&path);
     let mut again = pass().await?;
-    again.logged = size(&with_suffix(&path, "-wal"));
+    again.logged = Some(size(&with_suffix(&path, "-wal")));
     store.close().await;
     Ok(Loaded {
         first,

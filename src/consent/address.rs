@@ -1,6 +1,7 @@
 //! From an address as somebody typed it to the subject key that all systems share (R1, R2).
 
 use icu_casemap::CaseMapper;
+use std::borrow::Cow;
 use std::fmt;
 use unicode_normalization::UnicodeNormalization;
 
@@ -48,7 +49,12 @@ impl SubjectKey {
         if trimmed.len() > 4 * MAX_ADDRESS_BYTES {
             return Err(AddressFault::TooLong);
         }
-        let composed: String = trimmed.nfc().collect();
+        // Plain ASCII, which most addresses are, is its own NFC.
+        let composed: Cow<'_, str> = if trimmed.is_ascii() {
+            trimmed.into()
+        } else {
+            trimmed.nfc().collect()
+        };
         let (local, domain) = composed.rsplit_once('@').ok_or(AddressFault::NoDomain)?;
         if local.is_empty() || domain.is_empty() || local.contains('@') {
             return Err(AddressFault::NoDomain);
@@ -60,8 +66,12 @@ impl SubjectKey {
         {
             return Err(AddressFault::BadCharacter);
         }
-        let mapper = CaseMapper::new();
-        let local: String = local.chars().map(|c| mapper.simple_fold(c)).nfc().collect();
+        let local: String = if local.is_ascii() {
+            local.to_ascii_lowercase()
+        } else {
+            let mapper = CaseMapper::new();
+            local.chars().map(|c| mapper.simple_fold(c)).nfc().collect()
+        };
         let domain = idna::domain_to_ascii_strict(domain).map_err(|_| AddressFault::BadDomain)?;
         if !domain.contains('.') || domain.starts_with('.') || domain.ends_with('.') {
             return Err(AddressFault::BadDomain);

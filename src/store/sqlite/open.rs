@@ -32,6 +32,9 @@ const BUSY: Duration = Duration::from_secs(5);
 /// change is then written to the database once.
 const CHECKPOINT_PAGES: &str = "32768";
 
+/// Memory for database pages, for every connection: 16 MiB. The operating system keeps the rest.
+const CACHE_KIB: &str = "-16384";
+
 pub(super) async fn open(path: &Path, access: Access) -> Result<SqliteStore, StoreError> {
     let lock = match access {
         Access::Daemon => Some(claim_file(path)?),
@@ -70,7 +73,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .foreign_keys(true)
         .busy_timeout(BUSY)
         .pragma("temp_store", "MEMORY")
-        .pragma("cache_size", "-32768")
+        .pragma("cache_size", CACHE_KIB)
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         .pragma("journal_size_limit", "134217728")
         .row_buffer_size(1024)

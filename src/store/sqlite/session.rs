@@ -165,6 +165,7 @@ fn joined<'a, const N: usize>(pieces: impl Iterator<Item = &'a [u8; N]>) -> Vec<
 
 /// The long texts of many rows as one binary value, from which SQL cuts each by its place: in JSON
 /// every quote in them would be escaped here and unescaped there.
+/// What is joined from nothing but empty texts is bound as NULL, so statements `coalesce` it.
 #[derive(Default)]
 struct Texts(Vec<u8>);
 
@@ -397,8 +398,6 @@ impl Writes for Session<'_> {
     }
 
     async fn put_subjects(&mut self, rows: &[&SubjectRow]) -> Result<u64, StoreError> {
-        // Where no subject of the page has a verdict the joined texts are empty, which is bound as
-        // NULL.
         let sql = "INSERT INTO subjects (id, ref, address, verdicts, remembered, findings) \
                    SELECT j.value ->> 0, substr(?2, 1 + 16 * j.key, 16), j.value ->> 1, \
                      coalesce(CAST(substr(?3, j.value ->> 2, j.value ->> 3) AS TEXT), ''), \
@@ -432,7 +431,7 @@ impl Writes for Session<'_> {
                    SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, \
                      j.value ->> 4, j.value ->> 5, j.value ->> 6, j.value ->> 7, j.value ->> 8, \
                      j.value ->> 9, j.value ->> 10, \
-                     CAST(substr(?2, j.value ->> 11, j.value ->> 12) AS TEXT) \
+                     coalesce(CAST(substr(?2, j.value ->> 11, j.value ->> 12) AS TEXT), '') \
                    FROM jsonb_each(?1) j WHERE true \
                    ON CONFLICT (system, external) DO UPDATE SET subject = excluded.subject, \
                      own_subject = excluded.own_subject, link = excluded.link, \
@@ -641,7 +640,7 @@ impl Writes for Session<'_> {
     async fn append(&mut self, sealed: &Sealed<'_>) -> Result<u64, StoreError> {
         let sql = "INSERT INTO ledger (seq, at, kind, subject, system, body, digest) \
                    SELECT ?3 + j.key, j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, \
-                     CAST(substr(?4, j.value ->> 4, j.value ->> 5) AS TEXT), \
+                     coalesce(CAST(substr(?4, j.value ->> 4, j.value ->> 5) AS TEXT), ''), \
                      substr(?2, 1 + 32 * j.key, 32) FROM jsonb_each(?1) j";
         let mut texts = Texts::default();
         let rows: Vec<_> = sealed
