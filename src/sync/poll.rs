@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Pages of a load are stored together up to this many contacts: fewer transactions, each with
 /// fewer written database pages per contact.
-/// With [`PAGES_AHEAD`] it decides how much memory a load takes.
+/// With `PAGES_AHEAD` it decides how much memory a load takes.
 pub const LOAD_CONTACTS: usize = 4_000;
 
 /// So many pages wait to be stored while others are read. With the batch that is being stored they
