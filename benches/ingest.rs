@@ -586,6 +586,7 @@ async fn fetch(url: &str) -> anyhow::Result<Part> {
             url: format!("{url}/services/data/v{VERSION}/query/{LOCATOR}-{offset}").parse()?,
             headers: Vec::new(),
             bearer: None,
+            secrets: Vec::new(),
             body: Body::None,
         };
         let answer = http.send(call).await?;

@@ -8,6 +8,8 @@ use consentd::runtime::clock::{Clock, Manual};
 use consentd::runtime::health::{Board, Breaker, Watched};
 use consentd::runtime::lifecycle::Lifecycle;
 use consentd::store::*;
+use consentd::web::api;
+use consentd::web::hooks;
 use consentd::web::metrics::{Refresher, Shown, install};
 use consentd::web::router::{OPENAPI, PATHS};
 use consentd::web::{App, serve};
@@ -57,10 +59,16 @@ impl Store for Breakable {
     async fn feed(&self, _: i16) -> Result<FeedRow, StoreError> {
         self.ask(FeedRow::default())
     }
-    async fn set_feed_switch(&self, _: i16, _: FeedSwitch, _: At) -> Result<(), StoreError> {
-        self.ask(())
+    async fn systems(&self) -> Result<Vec<(i16, String)>, StoreError> {
+        self.ask(Vec::new())
+    }
+    async fn decided(&self) -> Result<Decided, StoreError> {
+        self.ask(Decided::default())
     }
     async fn claim_writes(&self, _: &Claim) -> Result<Vec<OutboxRow>, StoreError> {
+        self.ask(Vec::new())
+    }
+    async fn addresses(&self, _: i16, _: &[&str]) -> Result<Vec<Option<String>>, StoreError> {
         self.ask(Vec::new())
     }
     async fn still_current(&self, _: &[(WriteKey, i64)]) -> Result<Vec<WriteKey>, StoreError> {
@@ -96,6 +104,44 @@ impl Store for Breakable {
     }
     async fn outbox(&self, _: usize, _: usize) -> Result<Vec<OutboxRow>, StoreError> {
         self.ask(Vec::new())
+    }
+    async fn recipients(
+        &self,
+        _: &[SubjectRef],
+        _: &[i16],
+    ) -> Result<Vec<Option<RecipientRow>>, StoreError> {
+        self.ask(Vec::new())
+    }
+    async fn contacts_of(
+        &self,
+        _: &[SubjectRef],
+        _: &[i16],
+    ) -> Result<Vec<SubjectContact>, StoreError> {
+        self.ask(Vec::new())
+    }
+    async fn subjects_of(&self, _: &[(i16, &str)]) -> Result<Vec<Option<SubjectRef>>, StoreError> {
+        self.ask(Vec::new())
+    }
+    async fn subject_addresses(&self, _: &[SubjectRef]) -> Result<Vec<Option<String>>, StoreError> {
+        self.ask(Vec::new())
+    }
+    async fn put_sendout(&self, _: &SendoutRow, _: usize) -> Result<bool, StoreError> {
+        self.ask(true)
+    }
+    async fn sendout(&self, _: &str) -> Result<Option<SendoutRow>, StoreError> {
+        self.ask(None)
+    }
+    async fn sendouts(&self, _: usize) -> Result<Vec<SendoutHead>, StoreError> {
+        self.ask(Vec::new())
+    }
+    async fn due_sendouts(&self, _: i16, _: usize) -> Result<Vec<(String, At)>, StoreError> {
+        self.ask(Vec::new())
+    }
+    async fn advance_sendout(&self, _: &SendoutStep) -> Result<bool, StoreError> {
+        self.ask(true)
+    }
+    async fn forget_sendouts(&self, _: At) -> Result<u64, StoreError> {
+        self.ask(0)
     }
     fn sequence(&self) -> i64 {
         0
@@ -167,6 +213,7 @@ impl Surface {
             every: Duration::from_millis(5),
             withdrawal_deadline: Duration::from_hours(48),
             alarmed: std::sync::Arc::default(),
+            counted: std::sync::Arc::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
@@ -175,6 +222,8 @@ impl Surface {
             board: board.clone(),
             clock: clock.clone(),
             metrics: METRICS.clone(),
+            hooks: Arc::default(),
+            api: None,
         };
         #[expect(clippy::disallowed_methods, reason = "the test's own server")]
         tokio::spawn({
@@ -453,7 +502,7 @@ fn the_description_names_the_routes_that_there_are() {
         .keys()
         .map(String::as_str)
         .collect();
-    let mut routed = PATHS.to_vec();
+    let mut routed = [PATHS, api::PATHS, hooks::PATHS].concat();
     described.sort_unstable();
     routed.sort_unstable();
     assert_eq!(described, routed);

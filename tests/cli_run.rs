@@ -82,6 +82,7 @@ fn a_sandbox_and_a_daemon_as_two_processes() {
     for secret in [
         "consentd-sandbox.toml",
         "consentd-sandbox/hash.key",
+        "consentd-sandbox/sender.token",
         "consentd-sandbox/salesforce.pem",
     ] {
         let mode = std::fs::metadata(folder.path().join(secret))
@@ -122,6 +123,10 @@ fn a_sandbox_and_a_daemon_as_two_processes() {
     status(&config);
     plan_and_parity(&config);
     explain(&config, folder.path());
+    check_recipients(&listen, folder.path());
+    let log = daemon.printed();
+    assert!(log.contains("a list was checked by rehearsal"), "{log}");
+    assert!(!log.contains('@'), "an address shows: {log}");
 
     let ended = daemon.end("-TERM", Duration::from_secs(30));
     assert_eq!(ended.code(), Some(0), "{ended}");
@@ -243,6 +248,82 @@ fn explain(config: &str, folder: &std::path::Path) {
         said.contains("nobody is known") && !said.contains("nobody@nowhere.example"),
         "{said}"
     );
+}
+
+/// Lists as spreadsheets write them, and the three exit states.
+fn check_recipients(listen: &str, folder: &std::path::Path) {
+    let url = format!("http://{listen}");
+    let token = folder.join("consentd-sandbox/sender.token");
+    let ask = |list: &str, more: &[&str]| {
+        let file = folder.join("list.csv");
+        std::fs::write(&file, list).unwrap();
+        let file = file.display().to_string();
+        let token = token.display().to_string();
+        let mut arguments = vec!["check-recipients", &file, "--purpose", "marketing"];
+        arguments.extend(["--url", &url]);
+        if !more.contains(&"--token-file") {
+            arguments.extend(["--token-file", &token]);
+        }
+        arguments.extend(more);
+        let answer = output(&arguments);
+        let said = (text(&answer.stdout), text(&answer.stderr));
+        (answer.status.code(), said.0, said.1)
+    };
+    let list = "\u{feff}Name,E-mail\r\n=Ann,nobody@nowhere.example\r\n\"B, ob\",=cmd\r\n";
+    let column = ["--column", "e-mail"];
+    let (code, listed, said) = ask(list, &[&column[..], &["--output", "csv"]].concat());
+    assert_eq!(code, Some(2), "{said}");
+    let rows = csv(&listed);
+    assert_eq!(rows.len(), 2);
+    assert_eq!(rows[0][..2], ["nobody@nowhere.example", "unknown-address"]);
+    assert_eq!(
+        rows[1][..2],
+        ["'=cmd", "unknown-address"],
+        "no formula comes out"
+    );
+    let (code, table, _) = ask(list, &column);
+    assert_eq!(code, Some(2));
+    assert!(
+        table.contains("unknown-address") && table.contains("addressed"),
+        "{table}"
+    );
+    let (code, listed, _) = ask("email\n", &["--output", "json"]);
+    assert_eq!(
+        (code, json(&listed).len()),
+        (Some(0), 0),
+        "nobody is refused"
+    );
+    for (sentence, list, more, expected) in [
+        (
+            "no such column",
+            list,
+            &["--column", "mail"][..],
+            "no column \"mail\"",
+        ),
+        (
+            "an unknown purpose",
+            "email\n",
+            &["--purpose", "x"][..],
+            "cannot be used multiple",
+        ),
+        (
+            "no token",
+            "email\n",
+            &["--token-file", "/nonexistent"][..],
+            "token in /nonexistent cannot be read",
+        ),
+    ] {
+        let (code, _, said) = ask(list, more);
+        assert_eq!(code, Some(1), "{sentence}: {said}");
+        assert!(said.contains(expected), "{sentence}: {said}");
+    }
+    let wrong = folder.join("wrong.token");
+    std::fs::write(&wrong, "no token of this daemon, however long").unwrap();
+    let wrong = wrong.display().to_string();
+    let (code, _, said) = ask("email\na@x.example\n", &["--token-file", &wrong]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("a token is needed (401)"), "{said}");
+    assert!(!said.contains("however long"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

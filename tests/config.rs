@@ -5,14 +5,18 @@ use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use consentd::config::reload::{Changed, merge};
 use consentd::config::{
-    Checked, ConfigFaults, LogFormat, Schedule, SecretFile, SecretReader, SystemKind, check, keys,
+    Checked, ConfigFaults, LogFormat, Role, Schedule, SecretFile, SecretReader, SystemKind, check,
+    keys,
 };
 use consentd::connector::ascend::config::Mode;
 use consentd::connector::salesforce::config::Grant;
-use consentd::consent::{DuplicateWithdrawal, Polarity, Revival};
+use consentd::connector::superoffice::config::Deployment;
+use consentd::consent::{Basis, DuplicateWithdrawal, Polarity, Revival};
 use consentd::store::StoreSettings;
 use secrecy::ExposeSecret;
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -51,6 +55,11 @@ impl Files {
         files.put("salesforce-secret", "salesforce-secret-value");
         files.put("ascend-secret", "ascend-secret-value\r\n");
         files.put("database-password", "database-password-value\n");
+        files.put("emarketeer-key", "emarketeer-key-value\n");
+        files.put("superoffice-app-token", "application-token\n");
+        files.put("superoffice-system-user", "Consent Sync-ab12cd34ef\n");
+        files.put("superoffice-key.pem", rsa_key());
+        files.put("superoffice-webhook", "0123456789abcdef0123456789abcdef\n");
         files
     }
 
@@ -129,7 +138,7 @@ fn the_example_is_accepted_and_means_what_it_says() {
     assert_eq!(checked.policy.withdrawal_deadline, Duration::from_hours(48));
     assert_eq!(checked.policy.grant_settle, Duration::from_mins(1));
     assert_eq!(checked.policy.rules.load_contacts, 25);
-    assert_eq!(checked.purposes.len(), 3);
+    assert_eq!(checked.purposes.len(), 4);
 
     let salesforce = checked.system("salesforce").expect("configured");
     assert!(salesforce.enabled);
@@ -166,6 +175,99 @@ fn the_example_is_accepted_and_means_what_it_says() {
     ));
 }
 
+#[test]
+fn emarketeer_is_set_up_by_names_keys_and_places() {
+    let checked = load(EXAMPLE).expect("accepted");
+    let system = checked.system("emarketeer").expect("configured");
+    let marketing = checked.purposes.find("marketing").expect("listed");
+    assert_eq!(system.carries, [(marketing, Polarity::Recorded)]);
+    let SystemKind::Emarketeer(settings) = &system.kind else {
+        panic!("an emarketeer system");
+    };
+    assert_eq!(
+        settings.auth.consent.expose_secret(),
+        "emarketeer-key-value"
+    );
+    assert_eq!(
+        settings.consent.filter.as_str(),
+        "https://prod-apigw.emarketeer.com/consent-public/v1/consents/filter"
+    );
+    assert_eq!(
+        settings.contact.list.as_str(),
+        "https://connect.emarketeer.com/contacts-api/v1/contacts"
+    );
+    assert_eq!(settings.id_key.expose_secret(), HASH_KEY.as_bytes());
+    assert_eq!(settings.page_rows, 1_000);
+}
+
+#[test]
+fn emarketeer_takes_a_key_for_each_module() {
+    let own = example_with(
+        "key_file = \"/etc/consentd/secrets/emarketeer-key\"",
+        "scheme = \"bearer\"",
+    );
+    let message = faults(load(&own));
+    assert!(
+        message.starts_with("systems.emarketeer.auth.key_file: is missing"),
+        "{message}"
+    );
+    let environment = [
+        ("CONSENTD__SYSTEMS__EMARKETEER__AUTH__CONSENT_KEY", "one"),
+        ("CONSENTD__SYSTEMS__EMARKETEER__AUTH__CONTACT_KEY", "two"),
+    ];
+    let checked = load_with(&own, &environment, &Files::all()).expect("accepted");
+    let SystemKind::Emarketeer(settings) = &checked.system("emarketeer").expect("it is").kind
+    else {
+        panic!("an emarketeer system");
+    };
+    assert_eq!(settings.auth.consent.expose_secret(), "one");
+    assert_eq!(settings.auth.contact.expose_secret(), "two");
+}
+
+#[test]
+fn what_emarketeer_cannot_be_told_is_refused() {
+    for (old, new, expected) in [
+        (
+            "# base_url = \"https://prod-apigw.emarketeer.com\"",
+            "base_url = \"http://prod-apigw.emarketeer.com\"",
+            "systems.emarketeer.consent.base_url: must begin with https; plain http is for this \
+             machine only, e.g. https://prod-apigw.emarketeer.com",
+        ),
+        (
+            "# filter = \"/consent-public/v1/consents/filter\"",
+            "filter = \"consents?x=1\"",
+            "systems.emarketeer.consent.filter: must be a path behind base_url, e.g. \
+             /consent-public/v1/consents/filter, but is \"consents?x=1\"",
+        ),
+        (
+            "# changed_at = [\"/createdAt\", \"/created\", \"/timestamp\"]",
+            "changed_at = [\"createdAt\"]",
+            "systems.emarketeer.consent.fields.changed_at: \"createdAt\" is no place in a JSON \
+             text; write it as in \"/purpose/id\"",
+        ),
+        (
+            "# store = [\"Store and process\", \"Store data\", \"Store\"]",
+            "stroe = [\"Store\"]",
+            "systems.emarketeer.purposes.stroe: purpose \"stroe\" is not listed under [[purposes]]; \
+             add it there",
+        ),
+        (
+            "# granted_basis = \"consent\"",
+            "granted_basis = \"whim\"",
+            "systems.emarketeer.granted_basis: must be one of consent, contract, legal-obligation, \
+             vital-interests, public-task, legitimate-interests, but is \"whim\"",
+        ),
+        (
+            "# feed = \"auto\"",
+            "feed = \"guess\"",
+            "systems.emarketeer.feed: must be \"auto\", \"filter\", \"contacts\" or \"full\", but \
+             is \"guess\"",
+        ),
+    ] {
+        refuses(old, new, expected);
+    }
+}
+
 /// Uncommenting a default must not change anything, so the defaults the example shows are true.
 #[test]
 fn the_defaults_shown_in_the_example_are_the_defaults() {
@@ -176,6 +278,7 @@ fn the_defaults_shown_in_the_example_are_the_defaults() {
                 rest.split_once(" = ").is_some_and(|(key, _)| {
                     key.ends_with("_secs")
                         || key.ends_with("_hours")
+                        || key.ends_with("_days")
                         || key.ends_with("_per_hour")
                         || key.ends_with("_per_minute")
                         || key.ends_with("_per_sec")
@@ -190,6 +293,8 @@ fn the_defaults_shown_in_the_example_are_the_defaults() {
                             "revival",
                             "unknown",
                             "enabled",
+                            "legal_basis_sync",
+                            "granted_basis",
                             "page_rows",
                             "max_concurrent",
                             "quota_reserve_percent",
@@ -199,6 +304,33 @@ fn the_defaults_shown_in_the_example_are_the_defaults() {
                             "audience",
                             "allowed_hosts",
                             "address_field",
+                            "feed",
+                            "granted_basis",
+                            "refused_characters",
+                            "scheme",
+                            "lists",
+                            "totals",
+                            "history",
+                            "legal_basis",
+                            "changed_at",
+                            "references",
+                            "email",
+                            "modified",
+                            "legitimate-interests",
+                            "source",
+                            "comment",
+                            "language",
+                            "retired",
+                            "consent_feed",
+                            "merge_log",
+                            "filter_time_zone",
+                            "consent",
+                            "contract",
+                            "legal-obligation",
+                            "vital-interests",
+                            "public-task",
+                            "legitimate-interests",
+                            "withdrawn",
                         ]
                         .contains(&key)
                 })
@@ -238,6 +370,146 @@ fn the_example_shows_every_known_key() {
     }
 }
 
+/// The example with its tables about the API uncommented, and files for them.
+fn with_api(change: impl Fn(&str) -> String) -> Result<Checked, ConfigFaults> {
+    const BEGIN: &str = "# [[server.tokens]]";
+    const END: &str = "[store]";
+    let (before, rest) = EXAMPLE.split_once(BEGIN).expect("the tokens are shown");
+    let (api, after) = rest.split_once(END).expect("the store follows");
+    let api: Vec<&str> = format!("{BEGIN}{api}")
+        .lines()
+        .filter_map(|line| line.strip_prefix("# "))
+        .filter(|line| line.starts_with('[') || line.contains(" = "))
+        .filter(|line| !line.starts_with("token_hash_file"))
+        .map(|line| &*line.to_owned().leak())
+        .collect();
+    let text = format!("{before}\n{}\n{END}{after}", change(&api.join("\n")));
+    let mut files = Files::all();
+    files.put("campaigns-token", &format!("{TOKEN}\n"));
+    files.put("campaigns-token-hash", &format!("{TOKEN_HASH}  -\n"));
+    files.put("short", "too-short");
+    files.put("blank", "0123456789 0123456789 0123456789 0123456789");
+    files.put(
+        "callback-secret",
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n",
+    );
+    load_with(&text, &[], &files)
+}
+
+const TOKEN: &str = "2b7e151628aed2a6abf7158809cf4f3c";
+const TOKEN_HASH: &str = "8e4b9ed26e4f1f4b8e1bdf0c8a1b0f0f9e5d9a5d6f1c6a4f0f6b8d1f2a3c4e5d";
+
+#[test]
+fn tokens_and_callbacks_are_read_from_files_and_kept_as_digests() {
+    let by_token = with_api(str::to_owned).expect("accepted");
+    let server = &by_token.server;
+    assert_eq!(server.tokens.len(), 1);
+    let token = &server.tokens[0];
+    assert_eq!(
+        (token.name.as_str(), token.role),
+        ("campaigns", Role::Sender)
+    );
+    assert_eq!(token.hash[..], Sha256::digest(TOKEN.as_bytes())[..]);
+    let callback = server.callback.as_ref().expect("given");
+    assert_eq!(callback.key.expose_secret().len(), 24);
+    assert_eq!(callback.hosts, ["mail.example.edu"]);
+    assert_eq!(server.sendout_retention, Duration::from_hours(30 * 24));
+    let by_hash = with_api(|text| {
+        text.replace("token_file", "token_hash_file")
+            .replace("campaigns-token", "campaigns-token-hash")
+    });
+    let hash = by_hash.expect("accepted").server.tokens[0].hash;
+    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, TOKEN_HASH);
+    let none = load(EXAMPLE).expect("accepted").server;
+    assert!(none.tokens.is_empty() && none.callback.is_none());
+}
+
+#[test]
+fn what_is_wrong_with_tokens_and_callbacks_is_said_without_showing_them() {
+    let rows = [
+        (
+            "role = \"sender\"",
+            "role = \"admin\"",
+            "server.tokens[0].role: must be \"viewer\", \"sender\" or \"operator\", but is \"admin\"",
+        ),
+        (
+            "name = \"campaigns\"",
+            "name = \"Campaign tool\"",
+            "server.tokens[0].name: a name is at most 32 lower-case letters",
+        ),
+        (
+            "campaigns-token\"",
+            "short\"",
+            "server.tokens[0].token_file: needs at least 32 characters without blanks",
+        ),
+        (
+            "campaigns-token\"",
+            "blank\"",
+            "server.tokens[0].token_file: needs at least 32 characters without blanks",
+        ),
+        (
+            "token_file",
+            "token_hash_file",
+            "server.tokens[0].token_hash_file: must begin with the 64 hexadecimal digits",
+        ),
+        (
+            "token_file",
+            "token",
+            "server.tokens[0].token: unknown key; known here: name, role, token_file",
+        ),
+        (
+            "token_file = \"/etc/consentd/secrets/campaigns-token\"",
+            "",
+            "server.tokens[0].token_file: is missing",
+        ),
+        (
+            "token_file = ",
+            "token_hash_file = \"/etc/consentd/secrets/campaigns-token-hash\"\ntoken_file = ",
+            "server.tokens[0].token_hash_file: token_file is given too",
+        ),
+        (
+            "callback-secret",
+            "campaigns-token",
+            "server.callback.secret_file: must hold whsec_",
+        ),
+        (
+            "hosts = [\"mail.example.edu\"]",
+            "",
+            "server.callback.hosts: is missing",
+        ),
+        (
+            "mail.example.edu",
+            "https://mail.example.edu/",
+            "server.callback.hosts: \"https://mail.example.edu/\" is no host name",
+        ),
+    ];
+    for (old, new, expected) in rows {
+        let refused = with_api(|text| {
+            assert!(text.contains(old), "{old:?} is not in {text}");
+            text.replacen(old, new, 1)
+        });
+        let told = faults(refused);
+        assert!(told.contains(expected), "{told}");
+        for secret in [TOKEN, "too-short", "MfKQ9r8G"] {
+            assert!(!told.contains(secret), "{told}");
+        }
+    }
+    let twice = with_api(|text| {
+        let (token, _) = text.split_once("[server.callback]").expect("shown");
+        format!("{token}\n{text}")
+    });
+    let told = faults(twice);
+    assert!(
+        told.contains("server.tokens[1].name: \"campaigns\" stands twice"),
+        "{told}"
+    );
+    assert!(
+        told.contains("server.tokens[1].token_file: is the token of another"),
+        "{told}"
+    );
+}
+
 #[test]
 fn service_indicators_default_to_the_names_seen_in_public() {
     let text = example_with("mode = \"contact-flag\"", "mode = \"service-indicator\"")
@@ -255,6 +527,247 @@ fn service_indicators_default_to_the_names_seen_in_public() {
         ("NE", &["NC".to_owned()][..])
     );
     assert_eq!(indicator.comment_field, None);
+}
+
+fn superoffice(text: &str) -> consentd::connector::superoffice::config::Settings {
+    let checked = load(text).unwrap_or_else(|faults| panic!("accepted: {faults}"));
+    let SystemKind::SuperOffice(settings) =
+        &checked.system("superoffice").expect("configured").kind
+    else {
+        panic!("a superoffice system");
+    };
+    (**settings).clone()
+}
+
+#[test]
+fn superoffice_holds_records_of_two_purposes_with_the_built_in_bases() {
+    let checked = load(EXAMPLE).expect("accepted");
+    let system = checked.system("superoffice").expect("configured");
+    assert_eq!(system.carries.len(), 2);
+    assert!(
+        system
+            .carries
+            .iter()
+            .all(|(_, polarity)| *polarity == Polarity::Recorded)
+    );
+    let settings = superoffice(EXAMPLE);
+    let table = "[systems.superoffice.purposes]\nmarketing = \"EMARKETING\"\nstore = \"STORE\"\n";
+    let implied = superoffice(&example_with(table, ""));
+    assert_eq!(
+        settings.purposes, implied.purposes,
+        "the default is what is shown"
+    );
+    let written: Vec<_> = settings
+        .bases
+        .iter()
+        .map(|base| base.written.as_str())
+        .collect();
+    assert_eq!(
+        written,
+        ["61A", "61B", "61C", "61D", "61E", "61F", "WITHDRAWN"]
+    );
+    assert_eq!(settings.granted_basis, Basis::Consent);
+    assert_eq!(settings.customer(), Some("Cust12345"));
+    let shown = format!("{settings:?}");
+    for secret in [
+        "application-token",
+        "ab12cd34ef",
+        "0123456789abcdef",
+        "PRIVATE KEY",
+    ] {
+        assert!(!shown.contains(secret), "{secret} is not shown");
+    }
+}
+
+#[test]
+fn superoffice_bases_can_be_the_tenants_own() {
+    let text = example_with(
+        "# legitimate-interests = [\"61F\"]",
+        "legitimate-interests = [\"SOFT\", \"61F\"]\npublic-task = []",
+    );
+    let settings = superoffice(&text);
+    let base = settings
+        .bases
+        .iter()
+        .find(|base| base.means.1 == Some(Basis::LegitimateInterests))
+        .expect("mapped");
+    assert_eq!((base.written.as_str(), base.also_read.len()), ("SOFT", 1));
+    assert!(
+        settings
+            .bases
+            .iter()
+            .all(|base| base.means.1 != Some(Basis::PublicTask))
+    );
+    refuses(
+        "# contract = [\"61B\"]",
+        "contract = [\"#61a\"]",
+        "systems.superoffice.legal_bases.contract: key #61a stands for another basis already; each key has one meaning",
+    );
+    refuses(
+        "# withdrawn = [\"WITHDRAWN\"]",
+        "withdrawn = []",
+        "systems.superoffice.legal_bases.withdrawn: must name the key by which a withdrawal is written",
+    );
+    refuses(
+        "# consent = [\"61A\"]",
+        "consent = []",
+        "systems.superoffice.granted_basis: is \"consent\", for which legal_bases names no key",
+    );
+    refuses(
+        "# consent = [\"61A\"]",
+        "consent = [\"Explicit consent\"]",
+        "systems.superoffice.legal_bases.consent: must hold keys of SuperOffice's legal bases, e.g. \"61A\", but holds \"Explicit consent\"",
+    );
+}
+
+#[test]
+fn superoffice_purposes_must_exist_once_and_by_key() {
+    for (sentence, new, expected) in [
+        (
+            "a name instead of a key",
+            "store = \"Sales and service\"",
+            "systems.superoffice.purposes.store: must be the key of a purpose in SuperOffice, e.g. \"EMARKETING\", but is \"Sales and service\"",
+        ),
+        (
+            "one key for two purposes",
+            "store = \"#emarketing\"",
+            "systems.superoffice.purposes.store: key #emarketing stands for \"marketing\" already",
+        ),
+        (
+            "a purpose that is not listed",
+            "shop = \"STORE\"",
+            "systems.superoffice.purposes: purpose \"shop\" is not listed under [[purposes]]; listed are: marketing, marketing.alumni-news, marketing.events, store",
+        ),
+    ] {
+        let text = example_with("store = \"STORE\"", new);
+        assert_eq!(faults(load(&text)), expected, "{sentence}");
+    }
+}
+
+#[test]
+fn superoffice_onsite_needs_another_login_and_tls() {
+    let auth = EXAMPLE
+        .split_once("[systems.superoffice.auth]\n")
+        .and_then(|(_, rest)| rest.split_once("\n# Lets SuperOffice"))
+        .map(|(auth, _)| auth)
+        .expect("the example shows the login");
+    let onsite = |base: &str, login: &str| {
+        EXAMPLE
+            .replace(
+                "deployment = \"online\"",
+                &format!("deployment = \"onsite\"\nbase_url = \"{base}\""),
+            )
+            .replace(auth, login)
+    };
+    let basic = "grant = \"basic\"\nusername = \"consentd\"\npassword_file = \"/etc/consentd/secrets/ascend-secret\"\n";
+    let settings = superoffice(&onsite("https://crm.example.com/SuperOffice/api/", basic));
+    assert!(matches!(
+        &settings.deployment,
+        Deployment::Onsite(onsite) if onsite.base_url.as_str() == "https://crm.example.com/SuperOffice/api"
+    ));
+    assert_eq!(settings.customer(), None);
+    superoffice(&onsite("http://127.0.0.1:9403/SuperOffice/api", basic));
+    for base in ["http://crm.example.com/api", "http://192.168.1.10/api"] {
+        assert_eq!(
+            faults(load(&onsite(base, basic))),
+            "systems.superoffice.base_url: must begin with https; plain http is for this machine only. A certificate of one's own is trusted by ca_file"
+        );
+    }
+    for base in [
+        "crm.example.com",
+        "https://user:secret@crm.example.com/api",
+        "https://crm.example.com/api?x=1",
+    ] {
+        let said = faults(load(&onsite(base, basic)));
+        assert!(
+            said.starts_with("systems.superoffice.base_url: must be an address"),
+            "{said}"
+        );
+        assert!(!said.contains("secret"), "{said}");
+    }
+    assert_eq!(
+        faults(load(&onsite(
+            "https://crm.example.com/api",
+            &format!("{basic}customer = \"Cust1\"\n")
+        ))),
+        "systems.superoffice.auth.customer: has no meaning with this grant; remove it"
+    );
+    assert_eq!(
+        faults(load(&onsite(
+            "https://crm.example.com/api",
+            "grant = \"system-user\"\n"
+        ))),
+        "systems.superoffice.auth.grant: must be \"basic\" or \"ticket\", but is \"system-user\""
+    );
+}
+
+#[test]
+fn superoffice_certificates_of_ones_own_are_checked_at_start() {
+    let mut files = Files::all();
+    files.put_mode("ca.pem", "no certificate", 0o644, false);
+    let text = example_with(
+        "deployment = \"online\"",
+        "deployment = \"onsite\"\nbase_url = \"https://crm.example.com/api\"\nca_file = \"/etc/consentd/secrets/ca.pem\"",
+    );
+    let said = faults(load_with(&text, &[], &files));
+    assert!(
+        said.contains("systems.superoffice.ca_file: must hold certificates in PEM"),
+        "{said}"
+    );
+}
+
+#[test]
+fn superoffice_faults_name_the_key_and_what_to_do() {
+    for (old, new, expected) in [
+        (
+            "customer = \"Cust12345\"",
+            "customer = \"Cust 1/../x\"",
+            "systems.superoffice.auth.customer: must be the tenant's id, e.g. \"Cust12345\", but is \"Cust 1/../x\"",
+        ),
+        (
+            "login_url = \"https://online.superoffice.com\"",
+            "login_url = \"http://online.superoffice.com\"",
+            "systems.superoffice.auth.login_url: must begin with https; plain http is for this machine only",
+        ),
+        (
+            "# comment = \"consentd: said in {system} at {time}\"",
+            "comment = \"{address} said so\"",
+            "systems.superoffice.comment: may hold {system} and {time} only",
+        ),
+        (
+            "# source = \"API\"",
+            "source = \"Other integration\"",
+            "systems.superoffice.source: must be a key of SuperOffice (letters and digits), not a name, but is \"Other integration\"",
+        ),
+        (
+            "# filter_time_zone = \"UTC\"",
+            "filter_time_zone = \"Norway/Oslo\"",
+            "systems.superoffice.filter_time_zone: \"Norway/Oslo\" is no time zone; write it as in \"Europe/Oslo\"",
+        ),
+        (
+            "deployment = \"online\"",
+            "deployment = \"online\"\nca_file = \"/etc/consentd/secrets/hash-key\"",
+            "systems.superoffice.ca_file: has no meaning with deployment \"online\"; remove it",
+        ),
+        (
+            "url = \"https://consent.example.com/hooks/superoffice\"",
+            "url = \"http://consent.example.com/hooks/superoffice\"",
+            "systems.superoffice.webhook.url: must be the https address by which SuperOffice reaches this daemon, e.g. https://consent.example.com/hooks/superoffice",
+        ),
+        (
+            "# page_rows = 1000",
+            "page_rows = 7",
+            "systems.superoffice.page_rows: must be 50 to 10000 rows, but is 7",
+        ),
+    ] {
+        refuses(old, new, expected);
+    }
+    let mut files = Files::all();
+    files.put("superoffice-webhook", "short\n");
+    assert_eq!(
+        faults(load_with(EXAMPLE, &[], &files)),
+        "systems.superoffice.webhook.secret_file: needs at least 16 characters, but has 5"
+    );
 }
 
 #[test]
@@ -482,7 +995,7 @@ fn a_secret_in_the_file_is_refused_and_never_repeated() {
 #[test]
 fn secrets_do_not_show_in_debug_output() {
     let shown = format!("{:?}", load(EXAMPLE).expect("accepted"));
-    for secret in [HASH_KEY, "ascend-secret-value", "BEGIN"] {
+    for secret in [HASH_KEY, "ascend-secret-value", "emarketeer-key", "BEGIN"] {
         assert!(!shown.contains(secret), "{secret} shows");
     }
 }
@@ -570,8 +1083,11 @@ fn a_database_address_that_cannot_be_used_is_refused() {
 #[test]
 fn a_postgres_password_comes_from_a_file_or_the_environment() {
     let url = "url = \"sqlite:///var/lib/consentd/consentd.db\"";
-    let text = example_with(url, "url = \"postgres://consentd@localhost/consentd\"")
-        .replace("# password_file = ", "password_file = ");
+    let text = example_with(url, "url = \"postgres://consentd@localhost/consentd\"").replacen(
+        "# password_file = ",
+        "password_file = ",
+        1,
+    );
     let checked = load(&text).expect("accepted");
     let StoreSettings::Postgres {
         url: address,
@@ -613,7 +1129,7 @@ fn purposes_must_form_a_tree_and_be_listed() {
         "# purpose = \"marketing\"",
         "purpose = \"fundraising\"",
         "systems.ascend.opt_out.purpose: purpose \"fundraising\" is not listed under [[purposes]]; \
-         listed are: marketing, marketing.alumni-news, marketing.events",
+         listed are: marketing, marketing.alumni-news, marketing.events, store",
     );
     refuses(
         "\"marketing.events\" = ",
@@ -642,7 +1158,7 @@ fn a_link_must_point_at_a_system_and_a_field_that_are_configured() {
     refuses(
         "system = \"salesforce\"",
         "system = \"salesfarce\"",
-        "systems.ascend.link: system \"salesfarce\" is not configured; configured are: ascend, salesforce",
+        "systems.ascend.link: system \"salesfarce\" is not configured; configured are: ascend, emarketeer, salesforce, superoffice",
     );
     refuses(
         "system_field = \"Ascend_ID__c\"",
@@ -763,7 +1279,7 @@ fn all_faults_are_reported_in_one_message() {
       systems.Ascend.opt_out.field: is missing; set it to the API name of the flag
       systems.Ascend.opt_out.polarity: is missing, and there is no default, because a guess would reverse everybody's consent: set "opt-out" if a set value means "do not mail", or "permission" if a set value means "may be mailed"
       systems.Ascend.transport: must be "platform", but is "file"
-      systems.other.kind: must be "salesforce" or "ascend", but is "hubspot"
+      systems.other.kind: must be "salesforce", "ascend", "emarketeer" or "superoffice", but is "hubspot"
       systems.salesforce.auth.grant: must be "jwt-bearer", "client-credentials" or "refresh-token", but is "password"
       systems.salesforce.enabled: must be true or false, without quotes, but is text
     "#);
@@ -795,6 +1311,11 @@ fn r23_the_policy_version_marks_what_verdicts_depend_on() {
         ("# withdrawal = \"oldest\"", "withdrawal = \"any\""),
         ("precedence = 2", "precedence = 3"),
         ("polarity = \"opt-out\"", "polarity = \"permission\""),
+        ("# legal_basis_sync = true", "legal_basis_sync = false"),
+        (
+            "# granted_basis = \"consent\"",
+            "granted_basis = \"contract\"",
+        ),
     ] {
         assert_ne!(before, mark(&example_with(old, new)), "{new}");
     }
@@ -817,7 +1338,142 @@ fn revival_is_read_per_purpose() {
         [
             Revival::ConsentOnly,
             Revival::LastWriter,
+            Revival::LastWriter,
             Revival::LastWriter
         ]
     );
+}
+
+#[test]
+fn r22_what_is_revived_by_consent_alone_is_granted_on_consent() {
+    refuses(
+        "# revival = \"last-writer\"",
+        "revival = \"consent-only\"\ngranted_basis = \"contract\"",
+        "purposes: \"marketing\" is revived by consent alone, so its granted_basis must be \"consent\"",
+    );
+    refuses(
+        "# granted_basis = \"consent\"",
+        "granted_basis = \"consnet\"",
+        "purposes[0].granted_basis: must be \"consent\", \"contract\", \"legal-obligation\", \
+         \"vital-interests\", \"public-task\" or \"legitimate-interests\", but is \"consnet\"",
+    );
+}
+
+/// What a reload of this text makes of the running example: what is taken over, and what is not.
+fn reloaded(text: &str, files: &Files) -> (Checked, Changed) {
+    let running = load(EXAMPLE).expect("accepted");
+    merge(&running, load_with(text, &[], files).expect("accepted"))
+}
+
+#[test]
+fn r49_a_reload_names_what_changes() {
+    let salesforce = "[systems.salesforce]\n";
+    let rows = [
+        (
+            "# withdrawal = \"oldest\"",
+            "withdrawal = \"any\"",
+            "policy",
+        ),
+        ("# unknown = \"block\"", "unknown = \"allow\"", "purposes"),
+        (
+            "# enabled = true",
+            "enabled = false",
+            "salesforce is switched off",
+        ),
+        (
+            "# legal_basis_sync = true",
+            "legal_basis_sync = false",
+            "the legal-basis sync of salesforce is switched off",
+        ),
+        (
+            salesforce,
+            "[systems.salesforce]\npoll_interval_secs = 5\n",
+            "settings of salesforce",
+        ),
+    ];
+    for (old, new, expected) in rows {
+        let (_, changed) = reloaded(&example_with(old, new), &Files::all());
+        assert_eq!(changed.taken, [expected], "{new}");
+        assert_eq!(changed.ignored, [""; 0], "{new}");
+    }
+    let (_, same) = reloaded(EXAMPLE, &Files::all());
+    assert_eq!(same, Changed::default(), "nothing has changed");
+    let renamed = EXAMPLE
+        .replace("[systems.ascend", "[systems.advance")
+        .replace("systems.ascend.", "systems.advance.");
+    let (_, changed) = reloaded(&renamed, &Files::all());
+    assert_eq!(
+        changed.taken,
+        ["ascend is no longer configured", "advance is new"],
+        "another name is another system"
+    );
+}
+
+#[test]
+fn r49_another_secret_in_the_same_file_is_a_change_of_its_system_alone() {
+    let mut files = Files::all();
+    files.put("ascend-secret", "another-value");
+    let (next, changed) = reloaded(EXAMPLE, &files);
+    assert_eq!(changed.taken, ["settings of ascend"]);
+    let running = load(EXAMPLE).expect("accepted");
+    let same = |name: &str| {
+        let (before, after) = (running.system(name), next.system(name));
+        before
+            .expect("configured")
+            .connects_like(after.expect("configured"))
+    };
+    assert_eq!((same("salesforce"), same("ascend")), (true, false));
+}
+
+#[test]
+fn r49_what_is_only_read_at_start_is_named_and_kept() {
+    let mut files = Files::all();
+    files.put("hash-key", "0123456789abcdef0123456789abcdef");
+    let text = example_with(
+        "# listen = \"127.0.0.1:8480\"",
+        "listen = \"127.0.0.1:9999\"",
+    )
+    .replace("consentd.db", "other.db")
+    .replace("# filter = \"info\"", "filter = \"debug\"")
+    .replace("precedence = 2", "precedence = 3");
+    let (next, changed) = reloaded(&text, &files);
+    assert_eq!(changed.taken, ["settings of ascend"]);
+    assert_eq!(
+        changed.ignored,
+        ["server.listen", "store.url", "identity.hash_key", "log"]
+    );
+    assert_eq!(next.server.listen.port(), 8480);
+    assert_eq!(next.hash_key.expose_secret(), HASH_KEY.as_bytes());
+    assert_eq!(next.log.filter, "info");
+    assert!(matches!(
+        &next.store,
+        StoreSettings::Sqlite { path } if path.ends_with("consentd.db")
+    ));
+}
+
+/// What is read of contacts is marked by names, so that it does not depend on their order.
+#[test]
+fn a_systems_shape_changes_with_what_is_read_of_its_contacts() {
+    let shape = |text: &str| {
+        let checked = load(text).expect("accepted");
+        let system = checked.system("salesforce").expect("configured");
+        system.shape(&checked.purposes)
+    };
+    let before = shape(EXAMPLE);
+    let more = "[[purposes]]\nname = \"marketing\"";
+    let added = example_with(more, &format!("[[purposes]]\nname = \"aaa\"\n\n{more}"));
+    assert_eq!(before, shape(&added), "a purpose that it does not hold");
+    assert_eq!(
+        before,
+        shape(&example_with("# page_rows = 2000", "page_rows = 500"))
+    );
+    for (old, new) in [
+        (
+            "# opt_out = \"HasOptedOutOfEmail\"",
+            "opt_out = \"Other__c\"",
+        ),
+        ("\"marketing.events\" = \"Email_Events__c\"", ""),
+    ] {
+        assert_ne!(before, shape(&example_with(old, new)), "{new}");
+    }
 }

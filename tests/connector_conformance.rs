@@ -12,8 +12,18 @@ mod bench;
 mod bulk;
 #[path = "connector_conformance/changes.rs"]
 mod changes;
+#[path = "connector_conformance/emarketeer_bench.rs"]
+mod emarketeer_bench;
+#[path = "connector_conformance/emarketeer_odd.rs"]
+mod emarketeer_odd;
+#[path = "connector_conformance/emarketeer_reads.rs"]
+mod emarketeer_reads;
+#[path = "connector_conformance/emarketeer_writes.rs"]
+mod emarketeer_writes;
 #[path = "connector_conformance/reads.rs"]
 mod reads;
+#[path = "connector_conformance/superoffice/mod.rs"]
+mod superoffice;
 #[path = "connector_conformance/transport.rs"]
 mod transport;
 #[path = "connector_conformance/writes.rs"]

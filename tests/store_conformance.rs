@@ -14,6 +14,8 @@ mod postgres_server;
 mod queue;
 #[path = "store_conformance/reports.rs"]
 mod reports;
+#[path = "store_conformance/send.rs"]
+mod send;
 #[path = "store_conformance/transactions.rs"]
 mod transactions;
 
@@ -45,6 +47,9 @@ on_both_databases! {
         links_bring_their_contacts_once_and_no_further,
         replayed_changes_write_nothing,
         a_feed_moves_only_from_where_it_stands,
+        switches_stay_as_they_are_turned,
+        a_switch_is_turned_with_its_entry_or_not_at_all,
+        it_is_kept_how_far_subjects_are_decided,
         a_refused_row_takes_its_whole_transaction_with_it,
         a_load_counts_each_contact_once,
         flips_are_counted_in_their_window,
@@ -65,6 +70,13 @@ on_both_databases! {
         quarantined_records_stay_until_they_heal,
         subjects_are_paged_by_number,
         the_store_proves_that_it_can_be_written;
+    send:
+        recipients_come_in_the_order_asked_for,
+        recipients_come_with_what_is_held_and_what_is_not_understood,
+        the_number_of_statements_does_not_grow_with_the_recipients,
+        the_live_contacts_of_subjects_come_with_their_own_addresses,
+        a_sendout_comes_back_as_it_was_put_also_after_a_restart,
+        a_sendout_is_answered_once_and_forgotten_in_its_time;
     opening:
         a_newer_or_broken_schema_is_refused,
         a_tool_works_beside_the_daemon,

@@ -1,4 +1,4 @@
-//! The control API: everything a test does to the simulated orgs, as JSON over HTTP.
+//! The control API: everything a test does to the simulated systems, as JSON over HTTP.
 //!
 //! `{system}` is `salesforce` or `ascend`. Bodies are JSON objects of at most [`MAX_BODY_BYTES`]; unknown members are
 //! refused. An act that the org refuses is answered 422, a name that nobody bears 404, malformed input 400, each as
@@ -6,7 +6,7 @@
 //!
 //! | route | what it does |
 //! |---|---|
-//! | `GET /v1/contacts?address=` | the contacts with this address in every system, deleted ones included |
+//! | `GET /v1/contacts?address=` | the contacts with this address in both orgs, deleted ones included; `emarketeer`: all that it knows |
 //! | `GET /v1/{system}/contacts/{id}` | one contact |
 //! | `GET /v1/{system}/history/{id}` | its field history, oldest first |
 //! | `GET /v1/{system}/select?soql=` | rows of any object by a query, deleted ones included, uncounted |
@@ -24,7 +24,9 @@
 //! | `GET /v1/{system}/settings`, `PATCH` | the org's set-up, see [`crate::Settings`] |
 //! | `GET /v1/clock`, `POST /v1/clock/advance` | the clock; `{seconds}` |
 //! | `GET /v1/parity?ascend_field=` | how far the orgs agree; `Email_Permission__c` compares with that field |
-//! | `GET /v1/systems` | addresses of the orgs and the client credentials |
+//! | `GET /v1/systems` | addresses of the systems and the client credentials |
+//! | `/v1/superoffice/…` | the SuperOffice tenant, see [`crate::superoffice::control`] |
+//! | `/v1/emarketeer/…` | the eMarketeer account, see [`crate::emarketeer::control`] |
 
 use std::sync::Arc;
 
@@ -49,7 +51,7 @@ use crate::{ActError, Core, LoadScope, Org, Settings, System};
 pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// An answer that is not 2xx.
-struct No(StatusCode, String);
+pub(crate) struct No(pub(crate) StatusCode, pub(crate) String);
 
 impl IntoResponse for No {
     fn into_response(self) -> Response {
@@ -69,10 +71,10 @@ impl From<ActError> for No {
     }
 }
 
-type Answer = Result<Json<Value>, No>;
+pub(crate) type Answer = Result<Json<Value>, No>;
 
 /// A JSON body whose faults are answered in the API's own form.
-struct Body<T>(T);
+pub(crate) struct Body<T>(pub(crate) T);
 
 impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = No;
@@ -86,7 +88,7 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequest<S> for Body<T> 
 }
 
 /// A query string whose faults are answered in the API's own form.
-struct Query<T>(T);
+pub(crate) struct Query<T>(pub(crate) T);
 
 impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequestParts<S> for Query<T> {
     type Rejection = No;
@@ -132,12 +134,15 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
             "/v1/{system}/settings",
             get(settings).patch(change_settings),
         )
+        .nest("/v1/superoffice", crate::superoffice::control::router())
+        .nest("/v1/emarketeer", crate::emarketeer::control::router())
         .fallback(async || No(StatusCode::NOT_FOUND, "no such route".to_owned()))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(core)
 }
 
-fn body(value: impl serde::Serialize) -> Answer {
+/// A value as an answer.
+pub(crate) fn body(value: impl serde::Serialize) -> Answer {
     serde_json::to_value(value)
         .map(Json)
         .map_err(|error| No(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
@@ -152,19 +157,40 @@ async fn systems(State(core): Shared) -> Answer {
         "username": core.credentials.username,
         "private_key_pem": core.credentials.private_key_pem,
         "refresh_token": core.credentials.refresh_token,
+        "emarketeer": {
+            "url": core.emarketeer.url(),
+            "api_key": core.credentials.emarketeer.default,
+            "consent_key": core.credentials.emarketeer.consent,
+            "contact_key": core.credentials.emarketeer.contact,
+            "subscription_key": core.credentials.emarketeer.subscription,
+            "signals_key": core.credentials.emarketeer.signals,
+            "api_id": core.credentials.emarketeer.api_id,
+        },
+        "superoffice": {
+            "url": core.superoffice.url(),
+            "api_url": core.superoffice.api_url(),
+            "tenant": core.credentials.superoffice.tenant,
+            "client_id": core.credentials.superoffice.client_id,
+            "client_secret": core.credentials.superoffice.client_secret,
+            "system_token": core.credentials.superoffice.system_token,
+            "refresh_token": core.credentials.superoffice.refresh_token,
+            "username": core.credentials.superoffice.username,
+            "password": core.credentials.superoffice.password,
+        },
     }))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ByAddress {
-    address: String,
+pub(crate) struct ByAddress {
+    pub(crate) address: String,
 }
 
 async fn contacts(State(core): Shared, Query(query): Query<ByAddress>) -> Answer {
     let mut found = core.salesforce.contacts_by_address(&query.address);
     found.extend(core.ascend.contacts_by_address(&query.address));
-    body(json!({"contacts": found}))
+    let emarketeer = core.emarketeer.address(&query.address);
+    body(json!({"contacts": found, "emarketeer": emarketeer}))
 }
 
 async fn clock(State(core): Shared) -> Answer {
@@ -173,6 +199,8 @@ async fn clock(State(core): Shared) -> Answer {
         "ahead_secs": core.clock.ahead_secs(),
         "salesforce": core.salesforce.now(),
         "ascend": core.ascend.now(),
+        "emarketeer": core.emarketeer.now(),
+        "superoffice": core.superoffice.now(),
     }))
 }
 
@@ -403,7 +431,7 @@ async fn set_fault(
 }
 
 /// A fault rule; members that mean nothing to its fault are refused, since a mistyped limit would be no limit.
-fn rule_of(input: Map<String, Value>) -> Result<Rule, No> {
+pub(crate) fn rule_of(input: Map<String, Value>) -> Result<Rule, No> {
     let bad = |error: serde_json::Error| No(StatusCode::UNPROCESSABLE_ENTITY, error.to_string());
     let names: Vec<String> = input.keys().cloned().collect();
     let rule: Rule = serde_json::from_value(Value::Object(input)).map_err(bad)?;

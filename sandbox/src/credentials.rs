@@ -1,4 +1,4 @@
-//! What a client needs in order to log in: made at start, the same for both orgs.
+//! What a client needs in order to log in: made at start, the same for both orgs; SuperOffice has its own.
 
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::KeySize;
@@ -6,7 +6,7 @@ use aws_lc_rs::signature::{KeyPair, RsaKeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::StartError;
+use crate::{StartError, emarketeer};
 
 /// Characters in a line of PEM.
 const PEM_LINE: usize = 64;
@@ -26,7 +26,53 @@ pub struct Credentials {
     pub refresh_token: String,
     /// Password with its security token, for SOAP `login()`.
     pub password: String,
+    /// API keys of the eMarketeer account.
+    pub emarketeer: emarketeer::Keys,
+    /// Logins of the SuperOffice tenant.
+    pub superoffice: SuperOfficeCredentials,
     pub(crate) public_key: Vec<u8>,
+}
+
+/// What an app needs for the SuperOffice tenant. Its private key is [`Credentials::private_key_pem`].
+#[derive(Clone)]
+pub struct SuperOfficeCredentials {
+    /// Context identifier of the tenant online, such as `Cust40001`.
+    pub tenant: String,
+    /// `client_id` of the app.
+    pub client_id: String,
+    /// `client_secret` of the app, which is also its application token.
+    pub client_secret: String,
+    /// The tenant's system user token for the app.
+    pub system_token: String,
+    /// A refresh token, which stays good.
+    pub refresh_token: String,
+    /// User name, for Basic onsite.
+    pub username: String,
+    /// The user's password.
+    pub password: String,
+}
+
+impl std::fmt::Debug for SuperOfficeCredentials {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("SuperOfficeCredentials")
+            .field("tenant", &self.tenant)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SuperOfficeCredentials {
+    fn generate() -> SuperOfficeCredentials {
+        SuperOfficeCredentials {
+            tenant: "Cust40001".to_owned(),
+            client_id: "0c7d1b5e6f2a4938".to_owned(),
+            client_secret: "sandbox-application-token".to_owned(),
+            system_token: "Consent Sync-Kq3ZtYw8Lm".to_owned(),
+            refresh_token: "sandboxSuperOfficeRefreshToken".to_owned(),
+            username: "consent.sync@crm.invalid".to_owned(),
+            password: "sandbox-crm-password".to_owned(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Credentials {
@@ -41,19 +87,27 @@ impl std::fmt::Debug for Credentials {
 impl Credentials {
     /// New credentials with a fresh key pair.
     pub(crate) fn generate() -> Result<Credentials, StartError> {
-        let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| StartError::Key)?;
-        let private = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&pair)
-            .map_err(|_| StartError::Key)?;
+        let (private_key_pem, public_key) = rsa_key()?;
         Ok(Credentials {
             consumer_key: "3MVG9sandboxConsumerKey".to_owned(),
             consumer_secret: "sandbox-consumer-secret".to_owned(),
             username: "consent.integration@sandbox.invalid".to_owned(),
-            private_key_pem: pem(private.as_ref()),
+            private_key_pem,
             refresh_token: "5Aep861sandboxRefreshToken".to_owned(),
             password: "sandbox-passwordSecurityToken".to_owned(),
-            public_key: pair.public_key().as_ref().to_vec(),
+            emarketeer: emarketeer::Keys::default(),
+            superoffice: SuperOfficeCredentials::generate(),
+            public_key,
         })
     }
+}
+
+/// A new RSA key: the private half in PEM, the public one in DER.
+pub(crate) fn rsa_key() -> Result<(String, Vec<u8>), StartError> {
+    let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| StartError::Key)?;
+    let private =
+        AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&pair).map_err(|_| StartError::Key)?;
+    Ok((pem(private.as_ref()), pair.public_key().as_ref().to_vec()))
 }
 
 fn pem(der: &[u8]) -> String {

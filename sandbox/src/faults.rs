@@ -1,4 +1,4 @@
-//! Faults: what can be made to go wrong, by name, on one org.
+//! Faults: what can be made to go wrong, by name, on one simulated system.
 //!
 //! A [`Rule`] is a [`Fault`] with limits on when it strikes: how many times, after how many matching calls, for which
 //! kinds of call. A rule without `times` strikes until it is cleared. Rules without `calls` strike every data call;
@@ -57,10 +57,62 @@ pub enum CallKind {
     Batch,
     /// Org limits.
     Limits,
+    /// eMarketeer: purposes, legal bases or sources of consent.
+    MasterData,
+    /// eMarketeer: current consents of one address, or of all.
+    ConsentList,
+    /// eMarketeer: consents by purpose and time.
+    ConsentFilter,
+    /// eMarketeer: all consent records of one address.
+    ConsentHistory,
+    /// eMarketeer: a new consent record.
+    ConsentCreate,
+    /// eMarketeer: contacts read.
+    ContactFind,
+    /// eMarketeer: contacts created or updated.
+    ContactSave,
+    /// eMarketeer: contacts deleted.
+    ContactDelete,
+    /// eMarketeer: contact lists.
+    ContactLists,
+    /// eMarketeer: subscriptions and campaigns.
+    Subscriptions,
+    /// eMarketeer: a signal.
+    Signals,
+    /// eMarketeer: a read of API 1.0.
+    LegacyRead,
+    /// eMarketeer: a write of API 1.0.
+    LegacyWrite,
+    /// eMarketeer: what only the simulator has, and no client knows.
+    Simulation,
     /// Bulk query jobs.
     BulkQuery,
     /// Bulk ingest jobs.
     BulkIngest,
+    /// SuperOffice: the state of a tenant.
+    TenantState,
+    /// SuperOffice: a system user's login.
+    SystemUserLogin,
+    /// SuperOffice: metadata and keys of the login host.
+    LoginMetadata,
+    /// SuperOffice: who one is, the version, the preferences.
+    Principal,
+    /// SuperOffice: list items.
+    Lists,
+    /// SuperOffice: a person's consents read.
+    ConsentRead,
+    /// SuperOffice: a person's consent set or removed.
+    ConsentWrite,
+    /// SuperOffice: persons read one by one.
+    PersonRead,
+    /// SuperOffice: persons saved, deleted, merged.
+    PersonWrite,
+    /// SuperOffice: archive queries.
+    Archive,
+    /// SuperOffice: agents.
+    Agent,
+    /// SuperOffice: registration of webhooks.
+    Webhook,
     /// Anything else.
     Other,
 }
@@ -74,7 +126,11 @@ impl CallKind {
                 | CallKind::Revoke
                 | CallKind::Introspect
                 | CallKind::SoapLogin
+                | CallKind::Simulation
                 | CallKind::Versions
+                | CallKind::TenantState
+                | CallKind::SystemUserLogin
+                | CallKind::LoginMetadata
         )
     }
 }
@@ -153,6 +209,18 @@ pub enum Fault {
     UnavailableHtml,
     /// 200 with an HTML page from a proxy.
     HtmlSuccess,
+    /// eMarketeer: an error of the server or of the gateway before it, each in its own words.
+    ServerError {
+        /// 500, 502 or 504.
+        status: u16,
+        /// The request is processed all the same, and its answer lost.
+        #[serde(default)]
+        processed: bool,
+    },
+    /// eMarketeer: lists have each of their rows twice.
+    RepeatedRecords,
+    /// eMarketeer: the gateway repeats a create, so that it is processed twice.
+    ProcessedTwice,
     /// 429, which gateways send.
     TooManyRequests {
         /// Value of `Retry-After`, sent as it is.
@@ -204,7 +272,8 @@ pub enum Fault {
     },
     /// Query rows and reads of this record are replaced by this very text (duplicate keys, wrong types, broken JSON).
     RawRecord {
-        /// The record, 15 or 18 characters.
+        /// The record: 15 or 18 characters; in SuperOffice table and number, such as `consentperson:7`; in eMarketeer
+        /// the address of a consent, the number of a contact.
         id: String,
         /// The text put in place of its JSON object.
         json: String,
@@ -233,6 +302,18 @@ pub enum Fault {
     SilentNoOp,
     /// Ascend package: `Is_Active__c` of service indicators cannot be written.
     ReadOnlyIsActive,
+    /// 503 with an empty body.
+    Unavailable {
+        /// Value of `Retry-After`, sent as it is.
+        #[serde(default)]
+        retry_after: Option<String>,
+    },
+    /// The first half of the JSON, as if it were all.
+    HalfJson,
+    /// SuperOffice: 200 with `null` in place of the answer.
+    NullAnswer,
+    /// SuperOffice: 421, as if the tenant had moved.
+    WrongHost,
 }
 
 fn contact() -> String {
@@ -438,6 +519,23 @@ impl Faults {
     pub(crate) fn raw_records(&self) -> Vec<(String, String)> {
         let texts = self.rules.iter().filter_map(|rule| match &rule.fault {
             Fault::RawRecord { id, json } => Some((crate::ids::normalise(id)?, json.clone())),
+            _ => None,
+        });
+        texts.collect()
+    }
+
+    /// The text that replaces what bears this very name.
+    pub(crate) fn raw_named(&self, name: &str) -> Option<&str> {
+        self.rules.iter().find_map(|rule| match &rule.fault {
+            Fault::RawRecord { id, json } if id.eq_ignore_ascii_case(name) => Some(json.as_str()),
+            _ => None,
+        })
+    }
+
+    /// All texts that replace records, with the names they were given.
+    pub(crate) fn raw_texts(&self) -> Vec<(String, String)> {
+        let texts = self.rules.iter().filter_map(|rule| match &rule.fault {
+            Fault::RawRecord { id, json } => Some((id.clone(), json.clone())),
             _ => None,
         });
         texts.collect()

@@ -1,8 +1,9 @@
 //! Loopback simulators of the vendors that consentd talks to.
 //!
-//! [`Sandbox::start`] opens a control API and two orgs on 127.0.0.1: a Salesforce org and a CU Ascend org, which is a
-//! package on the same platform. Both speak the platform's real HTTP; both hold their records in memory and forget them
-//! at the end. Everything that the control API can do is also a method of [`Org`] or [`Sandbox`].
+//! [`Sandbox::start`] opens a control API and the vendors on 127.0.0.1: a Salesforce org, a CU Ascend org, which is a
+//! package on the same platform, an eMarketeer account, and a SuperOffice tenant. Each speaks its vendor's real HTTP; all
+//! hold their records in memory and forget them at the end. Everything that the control API can do is also a method of
+//! [`Org`], [`emarketeer::Account`], [`superoffice::Tenant`] or [`Sandbox`].
 //!
 //! ```no_run
 //! use consentd_sandbox::{CallKind, Fault, Options, Rule, Sandbox};
@@ -26,6 +27,7 @@ mod bulk;
 mod clock;
 mod control;
 mod credentials;
+pub mod emarketeer;
 mod faults;
 mod ids;
 mod org;
@@ -36,6 +38,7 @@ mod rest;
 mod server;
 mod soap;
 pub mod soql;
+pub mod superoffice;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -43,12 +46,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use clock::Clock;
-pub use credentials::Credentials;
+pub use credentials::{Credentials, SuperOfficeCredentials};
 pub use faults::{CallKind, Fault, MAX_RULES, Rule};
 pub use org::state::{AGENT, DATA_LOAD, INTEGRATION, RECORDS, SPECIALIST};
 pub use org::{
@@ -60,12 +64,12 @@ pub use parity::{Parity, ParityRow};
 use org::schema::PREFERENCES;
 use org::state::State;
 use rest::auth::Auth;
-use server::{CutListener, Line};
+use server::{CutListener, Line, Site};
 
-/// Ports from the base: control, Salesforce, Ascend, and three kept for further vendors.
+/// Ports from the base: control, Salesforce, Ascend, one kept for a further vendor, eMarketeer, and SuperOffice.
 pub const PORTS: u16 = 6;
 
-/// A simulated system.
+/// A simulated org of the platform that Salesforce and Ascend share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum System {
@@ -88,12 +92,30 @@ impl System {
 /// What to start.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Contacts in each system; 0 leaves the orgs empty.
+    /// Contacts in each system; 0 leaves them empty.
     pub contacts: usize,
     /// The same seed gives the same population.
     pub seed: u64,
-    /// Port of the control API, with the orgs behind it; `None` takes free ports.
+    /// Port of the control API, with the systems behind it; `None` takes free ports.
     pub port_base: Option<u16>,
+}
+
+/// Who there is in all systems: a description of the people, from which they can be made again at any time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Population {
+    contacts: usize,
+    pub(crate) seed: u64,
+    /// What the past is counted back from.
+    pub(crate) now: DateTime<Utc>,
+}
+
+impl Population {
+    pub(crate) fn people(&self) -> Vec<people::Person> {
+        if self.contacts == 0 {
+            return Vec::new();
+        }
+        people::generate(self.contacts, self.seed, self.now, PREFERENCES.len())
+    }
 }
 
 /// Why the sandbox did not start.
@@ -130,6 +152,8 @@ pub(crate) struct Core {
     pub(crate) clock: Arc<Clock>,
     pub(crate) salesforce: Org,
     pub(crate) ascend: Org,
+    pub(crate) emarketeer: emarketeer::Account,
+    pub(crate) superoffice: superoffice::Tenant,
     credentials: Credentials,
 }
 
@@ -153,14 +177,16 @@ impl Sandbox {
         let control = listen(options.port_base, 0).await?;
         let salesforce = listen(options.port_base, 1).await?;
         let ascend = listen(options.port_base, 2).await?;
+        let emarketeer = listen(options.port_base, 4).await?;
+        let superoffice = listen(options.port_base, 5).await?;
         let clock = Arc::new(Clock::default());
         let credentials = Credentials::generate()?;
-        let now = clock.now();
-        let people = if options.contacts == 0 {
-            Vec::new()
-        } else {
-            people::generate(options.contacts, options.seed, now, PREFERENCES.len())
+        let population = Population {
+            contacts: options.contacts,
+            seed: options.seed,
+            now: clock.now(),
         };
+        let people = population.people();
         let org = |system: System, listener: &TcpListener| {
             let auth = Auth::new(&credentials, options.seed);
             let mut state = State::new(
@@ -176,14 +202,30 @@ impl Sandbox {
         let core = Arc::new(Core {
             salesforce: org(System::Salesforce, &salesforce),
             ascend: org(System::Ascend, &ascend),
+            emarketeer: emarketeer::Account::new(
+                url(&emarketeer),
+                &credentials.emarketeer,
+                population,
+                Arc::clone(&clock),
+            ),
+            superoffice: superoffice::Tenant::new(
+                port(&superoffice),
+                &credentials,
+                &people,
+                &options,
+                Arc::clone(&clock),
+            ),
             clock: Arc::clone(&clock),
             credentials: credentials.clone(),
         });
         let down = Arc::new(AtomicBool::new(false));
         let control_url = url(&control);
         let tasks = vec![
-            spawn_org(salesforce, &core.salesforce, &down),
-            spawn_org(ascend, &core.ascend, &down),
+            spawn_site(salesforce, core.salesforce.shared(), &down),
+            spawn_site(ascend, core.ascend.shared(), &down),
+            spawn_site(emarketeer, core.emarketeer.shared(), &down),
+            spawn_site(superoffice, core.superoffice.shared(), &down),
+            tokio::spawn(core.superoffice.clone().deliver()),
             spawn(control, control::router(Arc::clone(&core)), &down),
         ];
         Ok(Sandbox {
@@ -209,17 +251,27 @@ impl Sandbox {
         &self.core.ascend
     }
 
-    /// One of the two.
+    /// The eMarketeer account.
+    pub fn emarketeer(&self) -> &emarketeer::Account {
+        &self.core.emarketeer
+    }
+
+    /// The SuperOffice tenant.
+    pub fn superoffice(&self) -> &superoffice::Tenant {
+        &self.core.superoffice
+    }
+
+    /// One of the two orgs.
     pub fn org(&self, system: System) -> &Org {
         self.core.org(system)
     }
 
-    /// How to log in to either org.
+    /// How to log in to the systems.
     pub fn credentials(&self) -> &Credentials {
         &self.core.credentials
     }
 
-    /// The clock of both orgs.
+    /// The clock of all systems.
     pub fn clock(&self) -> &Clock {
         &self.core.clock
     }
@@ -257,15 +309,20 @@ async fn listen(base: Option<u16>, offset: u16) -> Result<TcpListener, StartErro
         .map_err(|source| StartError::Listen { port, source })
 }
 
-fn url(listener: &TcpListener) -> String {
-    let port = listener.local_addr().map_or(0, |address| address.port());
-    format!("http://127.0.0.1:{port}")
+fn port(listener: &TcpListener) -> u16 {
+    listener.local_addr().map_or(0, |address| address.port())
 }
 
-fn spawn_org(listener: TcpListener, org: &Org, down: &Arc<AtomicBool>) -> JoinHandle<()> {
-    let router = Router::new()
-        .fallback(server::serve)
-        .with_state(org.shared());
+fn url(listener: &TcpListener) -> String {
+    format!("http://127.0.0.1:{}", port(listener))
+}
+
+fn spawn_site<S: Site>(
+    listener: TcpListener,
+    site: Arc<S>,
+    down: &Arc<AtomicBool>,
+) -> JoinHandle<()> {
+    let router = Router::new().fallback(server::serve::<S>).with_state(site);
     spawn(listener, router, down)
 }
 

@@ -601,7 +601,8 @@ const DOMAINS_INTERNATIONAL: &[&str] = &[
     "例え.example",
 ];
 
-const PUNYCODE: &[(&str, &str)] = &[("bücher.example", "xn--bcher-kva.example")];
+/// Internationalised domains in both spellings.
+pub(crate) const PUNYCODE: &[(&str, &str)] = &[("bücher.example", "xn--bcher-kva.example")];
 
 const TAGS: &[&str] = &[
     "+news",

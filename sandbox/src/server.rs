@@ -1,4 +1,6 @@
-//! The sockets of one org: reads requests, lets transport faults strike, sends answers.
+//! The sockets of one simulated system: reads requests, lets transport faults strike, sends answers.
+//!
+//! What the system is, it says by being a [`Site`].
 //!
 //! A connection can be cut without an answer: its socket is wrapped, and once the cut is marked every read and write on
 //! it fails, so that the HTTP machinery drops it.
@@ -16,7 +18,7 @@ use std::time::Duration;
 use axum::body::Body as HttpBody;
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Request, State as Extract};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use axum::serve::{IncomingStream, Listener};
 use bytes::Bytes;
@@ -27,10 +29,8 @@ use futures::stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::clock;
 use crate::faults::{CallKind, Fault};
-use crate::org::Shared;
-use crate::rest::{self, Body, Call, Reply};
+use crate::rest::{Body, Call, Reply};
 
 /// Largest body of a data call.
 pub(crate) const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
@@ -151,8 +151,37 @@ impl AsyncWrite for CutStream {
     }
 }
 
+/// A simulated system that a port leads to.
+pub(crate) trait Site: Send + Sync + 'static {
+    /// What a request is about.
+    fn classify(&self, method: &Method, path: &str) -> CallKind;
+
+    /// Largest body of such a call.
+    fn longest_body(&self, _kind: CallKind) -> usize {
+        MAX_BODY_BYTES
+    }
+
+    /// Counts a call that has arrived; the fault that strikes before it is processed.
+    fn arrive(&self, kind: CallKind) -> Option<Before>;
+
+    /// Processes a call to the end. Runs where it may block.
+    fn answer(&self, call: &Call, kind: CallKind) -> Answer;
+
+    /// The system's own time, for the `Date` header.
+    fn date(&self) -> String;
+}
+
+/// The answer to a processed call, and what happens to it on the way.
+pub(crate) struct Answer {
+    pub(crate) reply: Reply,
+    pub(crate) struck: Option<After>,
+    pub(crate) date: String,
+    /// JSON texts that stand where the answer has these marks as strings.
+    pub(crate) raw: Vec<(String, String)>,
+}
+
 /// What strikes before a request is processed.
-enum Before {
+pub(crate) enum Before {
     Stall(u64),
     Cut,
     Answer(Reply),
@@ -160,7 +189,7 @@ enum Before {
 
 /// What strikes the answer of a processed request.
 #[derive(Clone, Copy)]
-enum After {
+pub(crate) enum After {
     Cut,
     Drip { bytes: usize, pause: Duration },
     Truncate,
@@ -169,7 +198,8 @@ enum After {
 
 const HTML: &str = "text/html;charset=UTF-8";
 
-fn before(fault: &Fault) -> Option<Before> {
+/// How a fault of the wire strikes before processing; `None` for other faults.
+pub(crate) fn before(fault: &Fault) -> Option<Before> {
     match fault {
         Fault::Stall { seconds } => Some(Before::Stall(*seconds)),
         Fault::CutBefore => Some(Before::Cut),
@@ -198,6 +228,13 @@ fn before(fault: &Fault) -> Option<Before> {
                 None => reply,
             }))
         }
+        Fault::Unavailable { retry_after } => {
+            let reply = Reply::empty(503);
+            Some(Before::Answer(match retry_after {
+                Some(value) => reply.with("Retry-After", value.clone()),
+                None => reply,
+            }))
+        }
         Fault::Redirect { url } => Some(Before::Answer(
             Reply::empty(302).with("Location", url.clone()),
         )),
@@ -205,7 +242,8 @@ fn before(fault: &Fault) -> Option<Before> {
     }
 }
 
-fn after(fault: &Fault) -> Option<After> {
+/// How a fault of the wire strikes an answer; `None` for other faults.
+pub(crate) fn after(fault: &Fault) -> Option<After> {
     match fault {
         Fault::CutAfter => Some(After::Cut),
         Fault::SlowDrip {
@@ -230,38 +268,29 @@ struct Rendered {
 }
 
 /// Serves one HTTP request.
-pub(crate) async fn serve(
-    Extract(shared): Extract<Arc<Shared>>,
+pub(crate) async fn serve<S: Site>(
+    Extract(site): Extract<Arc<S>>,
     ConnectInfo(line): ConnectInfo<Line>,
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
-    let kind = rest::classify(&parts.method, &path);
-    let longest = if kind == CallKind::BulkIngest {
-        MAX_UPLOAD_BYTES
-    } else {
-        MAX_BODY_BYTES
-    };
+    let kind = site.classify(&parts.method, &path);
+    let longest = site.longest_body(kind);
     let Ok(body) = axum::body::to_bytes(body, longest).await else {
-        return plain(Reply::empty(413), shared.date());
+        return plain(Reply::empty(413), site.date());
     };
-    let struck = {
-        let mut state = shared.lock();
-        *state.calls.by_kind.entry(kind).or_default() += 1;
-        state.faults.strike(kind, before)
-    };
-    match struck {
+    match site.arrive(kind) {
         Some(Before::Stall(seconds)) => {
             tokio::time::sleep(Duration::from_secs(seconds)).await;
             line.cut();
-            return plain(Reply::empty(500), shared.date());
+            return plain(Reply::empty(500), site.date());
         }
         Some(Before::Cut) => {
             line.cut();
-            return plain(Reply::empty(500), shared.date());
+            return plain(Reply::empty(500), site.date());
         }
-        Some(Before::Answer(reply)) => return plain(reply, shared.date()),
+        Some(Before::Answer(reply)) => return plain(reply, site.date()),
         None => {}
     }
     let zipped = parts
@@ -274,7 +303,7 @@ pub(crate) async fn serve(
         Some(body)
     };
     let Some(body) = body else {
-        return plain(Reply::empty(400), shared.date());
+        return plain(Reply::empty(400), site.date());
     };
     let accepts_gzip = parts
         .headers
@@ -288,7 +317,7 @@ pub(crate) async fn serve(
         headers: parts.headers,
         body,
     };
-    let worked = tokio::task::spawn_blocking(move || work(&shared, &call, kind)).await;
+    let worked = tokio::task::spawn_blocking(move || work(site.as_ref(), &call, kind)).await;
     let Ok((rendered, struck)) = worked else {
         line.cut();
         return Response::new(HttpBody::empty());
@@ -297,17 +326,13 @@ pub(crate) async fn serve(
 }
 
 /// Processes a request to the end and renders the answer.
-fn work(shared: &Shared, call: &Call, kind: CallKind) -> (Rendered, Option<After>) {
-    let mut state = shared.lock();
-    let reply = rest::handle(&mut state, call);
-    let struck = state.faults.strike(kind, after);
-    let date = clock::http_date(state.now());
-    let raw = if state.faults.has_raw_records() {
-        state.faults.raw_records()
-    } else {
-        Vec::new()
-    };
-    drop(state);
+fn work(site: &impl Site, call: &Call, kind: CallKind) -> (Rendered, Option<After>) {
+    let Answer {
+        reply,
+        struck,
+        date,
+        raw,
+    } = site.answer(call, kind);
     let pretty = call.header("x-prettyprint") == Some("1");
     let (bytes, kind) = bytes_of(&reply, pretty, &raw);
     (
@@ -335,8 +360,8 @@ fn bytes_of(
             } else {
                 value.to_string()
             };
-            for (id, json) in raw {
-                text = text.replace(&format!("\"{}\"", rest::query::raw_mark(id)), json);
+            for (mark, json) in raw {
+                text = text.replace(&format!("\"{mark}\""), json);
             }
             (text.into_bytes(), Some("application/json;charset=UTF-8"))
         }

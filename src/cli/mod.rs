@@ -1,19 +1,25 @@
 //! The commands. Each has a file of its own and holds no logic that another surface needs.
 
 pub mod check;
+pub mod check_recipients;
 pub mod completions;
 #[cfg(feature = "sandbox")]
 pub mod demo;
 pub mod explain;
 pub mod healthcheck;
 pub mod migrate;
+pub mod operate;
 pub mod output;
 pub mod parity;
+pub mod pause;
 pub mod plan;
+pub mod resume;
+pub mod resync;
 pub mod run;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod status;
+pub mod superoffice;
 
 use crate::config::{self, Checked, ConfigFaults};
 use clap::{Parser, Subcommand};
@@ -28,7 +34,7 @@ use std::process::ExitCode;
     version,
     propagate_version = true,
     after_help = "Exit status: 0 done; 1 an error; 2 the configuration has faults, or the command \
-                  looked for differences (plan, parity, check --live) and found some."
+                  looked for differences (plan, parity, check --live, check-recipients) and found some."
 )]
 pub struct Cli {
     /// What to do.
@@ -76,12 +82,22 @@ pub enum Command {
     Explain(explain::Args),
     /// List the contacts that do not show their verdict, with the reason.
     Parity(parity::Args),
+    /// Ask the daemon who of a list may be mailed.
+    CheckRecipients(check_recipients::Args),
     /// Say everything that is wrong with the configuration; with --live, also with the systems.
     Check(check::Args),
     /// Bring the state store to the schema of this version.
     Migrate(migrate::Args),
     /// Show how every system stands: feed, contacts, outbox, quarantine.
     Status(status::Args),
+    /// Make no calls to a system until it is resumed; decisions for it wait.
+    Pause(operate::Args),
+    /// Let a paused system go on where it stopped.
+    Resume(operate::Args),
+    /// Read everything of a system anew.
+    Resync(operate::Args),
+    /// Set up what is needed on the side of SuperOffice.
+    Superoffice(superoffice::Args),
     /// Ask a running daemon whether it lives; for containers.
     Healthcheck(healthcheck::Args),
     /// Write a completion script for a shell.
@@ -137,9 +153,14 @@ async fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Plan(args) => plan::plan(&args).await,
         Command::Explain(args) => explain::explain(&args).await,
         Command::Parity(args) => parity::parity(&args).await,
+        Command::CheckRecipients(args) => check_recipients::check_recipients(&args).await,
         Command::Check(args) => check::check(&args).await,
         Command::Migrate(args) => migrate::migrate(&args).await,
         Command::Status(args) => status::status(&args).await,
+        Command::Pause(args) => pause::pause(&args).await,
+        Command::Resume(args) => resume::resume(&args).await,
+        Command::Resync(args) => resync::resync(&args).await,
+        Command::Superoffice(args) => superoffice::run(&args).await,
         Command::Healthcheck(args) => healthcheck::healthcheck(&args).await,
         Command::Completions(args) => completions::completions(&args),
     }

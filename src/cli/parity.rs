@@ -5,6 +5,7 @@ use super::{ConfigArg, Exit};
 use crate::store::{self, Access};
 use crate::sync::engine::rules;
 use crate::sync::parity::{Parity, compare};
+use crate::sync::switches;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -23,7 +24,8 @@ pub async fn parity(args: &Args) -> anyhow::Result<Exit> {
     let checked = args.config.load()?;
     let store = store::open(&checked.store, Access::Tool).await?;
     let rules = rules(&checked, &*store).await?;
-    let parity = compare(&*store, &rules).await?;
+    let parked = switches::parked(&checked, &*store).await?;
+    let parity = compare(&*store, &rules, &parked).await?;
     store.close().await;
     let differences = differences(&parity).render(args.output.format)?;
     if args.output.format == Format::Table {

@@ -14,7 +14,7 @@ use crate::store::{
 use crate::sync::engine::{Event, Listener, Parts, assemble, rules};
 use crate::sync::pack::Packer;
 use crate::sync::parity::word;
-use crate::sync::poll;
+use crate::sync::{poll, switches};
 use anyhow::Context;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -118,6 +118,7 @@ impl Listener for Deaf {
 
 async fn writes(checked: &Checked, store: &dyn Store) -> anyhow::Result<List> {
     let rules = rules(checked, store).await?;
+    let parked = switches::parked(checked, store).await?;
     let packer = Packer::new(&rules);
     let mut list = List::new(&[
         "system", "contact", "lane", "purpose", "from", "to", "rule", "said_in", "said_at", "state",
@@ -139,7 +140,7 @@ async fn writes(checked: &Checked, store: &dyn Store) -> anyhow::Result<List> {
                     write.rule.as_str().into(),
                     write.said_in.as_str().into(),
                     write.said_at.to_string().into(),
-                    Cell::from(state(row)),
+                    Cell::from(state(row, parked.get(&row.key.system))),
                 ]);
             }
         }
@@ -158,14 +159,15 @@ fn lane(row: &OutboxRow) -> &'static str {
     }
 }
 
-fn state(row: &OutboxRow) -> String {
-    match row.state {
-        DEAD => format!(
+fn state(row: &OutboxRow, parked: Option<&&str>) -> String {
+    match (row.state, parked) {
+        (DEAD, _) => format!(
             "given up: {}",
             row.last_error.as_deref().unwrap_or("no reason kept")
         ),
-        HELD => "held for a person".to_owned(),
-        CLAIMED => "being written".to_owned(),
-        _ => format!("due {}", At::from_micros(row.not_before)),
+        (HELD, _) => "held for a person".to_owned(),
+        (_, Some(why)) => format!("parked: {why}"),
+        (CLAIMED, None) => "being written".to_owned(),
+        (_, None) => format!("due {}", At::from_micros(row.not_before)),
     }
 }

@@ -20,7 +20,7 @@ pub struct Args {
     /// The same seed gives the same people
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Port of the control API; Salesforce and Ascend take the next two
+    /// Port of the control API; Salesforce, Ascend, eMarketeer and SuperOffice take it plus 1, 2, 4 and 5
     #[arg(long, default_value_t = 9400)]
     pub port_base: u16,
     /// Where consentd-sandbox.toml, its keys and its store are put
@@ -41,10 +41,17 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let sandbox = Sandbox::start(options)
         .await
         .context("the simulators did not start")?;
-    let config = write_config(&sandbox, &args.dir, &Rehearsal::default())?;
+    let rehearsal = Rehearsal {
+        emarketeer: Part::On,
+        superoffice: Part::On,
+        ..Rehearsal::default()
+    };
+    let config = write_config(&sandbox, &args.dir, &rehearsal)?;
     println!("control     {}", sandbox.control_url());
     println!("salesforce  {}", sandbox.salesforce().url());
     println!("ascend      {}", sandbox.ascend().url());
+    println!("emarketeer  {}", sandbox.emarketeer().url());
+    println!("superoffice {}", sandbox.superoffice().url());
     println!("config      {}", config.display());
     println!("sandbox ready");
     tokio::signal::ctrl_c()
@@ -67,8 +74,24 @@ pub struct Rehearsal {
     pub lag_secs: u64,
     /// Seconds before a grant is sent.
     pub grant_settle_secs: u64,
+    /// Whether eMarketeer takes part.
+    pub emarketeer: Part,
+    /// Whether SuperOffice takes part.
+    pub superoffice: Part,
     /// Where the state is kept; in a SQLite file beside the keys unless said otherwise.
     pub store_url: Option<String>,
+}
+
+/// Whether a system takes part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Part {
+    /// Not in the file.
+    #[default]
+    Absent,
+    /// In the file, switched off.
+    Off,
+    /// In the file, switched on.
+    On,
 }
 
 impl Default for Rehearsal {
@@ -79,6 +102,8 @@ impl Default for Rehearsal {
             overlap_secs: 30,
             lag_secs: 1,
             grant_settle_secs: 3,
+            emarketeer: Part::Absent,
+            superoffice: Part::Absent,
             store_url: None,
         }
     }
@@ -105,12 +130,11 @@ pub fn write_config(
     let hash_key = state.join("hash.key");
     if !hash_key.exists() {
         // A new key would make strangers of all subjects in a store that is already there.
-        let key: String = (0..8).fold(String::new(), |mut text, _| {
-            // Writing to a String cannot fail.
-            let _written = write!(text, "{:016x}", rand::random::<u64>());
-            text
-        });
-        private_file(&hash_key, key.as_bytes())?;
+        private_file(&hash_key, random_digits().as_bytes())?;
+    }
+    let token = state.join("sender.token");
+    if !token.exists() {
+        private_file(&token, random_digits().as_bytes())?;
     }
     let private_key = state.join("salesforce.pem");
     private_file(
@@ -146,6 +170,12 @@ private_key_file = "{key}"
 [server]
 listen = "{listen}"
 
+# For `consentd check-recipients` and the API.
+[[server.tokens]]
+name = "rehearsal"
+role = "sender"
+token_file = "{token}"
+
 [store]
 url = "{store}"
 
@@ -165,6 +195,8 @@ name = "marketing.events"
 name = "marketing.giving"
 [[purposes]]
 name = "marketing.research"
+[[purposes]]
+name = "store"
 
 [systems.salesforce]
 kind = "salesforce"
@@ -205,13 +237,101 @@ system_field = "Ascend_ID__c"
             .clone()
             .unwrap_or_else(|| format!("sqlite://{}", state.join("consentd.db").display())),
         hash = hash_key.display(),
+        token = token.display(),
         settle = rehearsal.grant_settle_secs,
         salesforce = system(&sandbox.salesforce().url()).replace("NAME", "salesforce"),
         ascend = system(&sandbox.ascend().url()).replace("NAME", "ascend"),
     );
+    let text =
+        text + &emarketeer(sandbox, rehearsal, &state)? + &superoffice(sandbox, rehearsal, &state)?;
     let path = dir.join(CONFIG_FILE);
     private_file(&path, text.as_bytes())?;
     Ok(path)
+}
+
+/// How a system is run that is asked for each contact by itself.
+fn pace(part: Part, rehearsal: &Rehearsal) -> String {
+    format!(
+        "enabled = {enabled}\npoll_interval_secs = {poll}\noverlap_secs = {overlap}\nlag_secs = {lag}\n\
+         max_concurrent = 8\nmax_calls_per_sec = 500\n",
+        enabled = part == Part::On,
+        poll = rehearsal.poll_interval_secs,
+        overlap = rehearsal.overlap_secs,
+        lag = rehearsal.lag_secs,
+    )
+}
+
+/// Writes a secret beside the others; its path.
+fn secret(state: &Path, name: &str, content: &str) -> anyhow::Result<String> {
+    let path = state.join(name);
+    private_file(&path, content.as_bytes())?;
+    Ok(path.display().to_string())
+}
+
+/// eMarketeer, which shares `marketing` with all others and `store` with SuperOffice.
+fn emarketeer(sandbox: &Sandbox, rehearsal: &Rehearsal, state: &Path) -> anyhow::Result<String> {
+    if rehearsal.emarketeer == Part::Absent {
+        return Ok(String::new());
+    }
+    let key = &sandbox.credentials().emarketeer.default;
+    Ok(format!(
+        r#"
+[systems.emarketeer]
+kind = "emarketeer"
+precedence = 3
+{pace}
+[systems.emarketeer.auth]
+key_file = "{key_file}"
+
+[systems.emarketeer.consent]
+base_url = "{url}"
+
+[systems.emarketeer.contact]
+base_url = "{url}/contacts-api"
+"#,
+        pace = pace(rehearsal.emarketeer, rehearsal),
+        key_file = secret(state, "emarketeer.key", key)?,
+        url = sandbox.emarketeer().url(),
+    ))
+}
+
+/// SuperOffice, likewise.
+fn superoffice(sandbox: &Sandbox, rehearsal: &Rehearsal, state: &Path) -> anyhow::Result<String> {
+    if rehearsal.superoffice == Part::Absent {
+        return Ok(String::new());
+    }
+    let credentials = &sandbox.credentials().superoffice;
+    Ok(format!(
+        r#"
+[systems.superoffice]
+kind = "superoffice"
+deployment = "online"
+precedence = 4
+{pace}
+[systems.superoffice.auth]
+grant = "system-user"
+login_url = "{url}"
+customer = "{tenant}"
+app_token_file = "{app_token}"
+system_user_token_file = "{system_token}"
+private_key_file = "{private_key}"
+"#,
+        pace = pace(rehearsal.superoffice, rehearsal),
+        url = sandbox.superoffice().url(),
+        tenant = credentials.tenant,
+        app_token = secret(state, "superoffice-app.token", &credentials.client_secret)?,
+        system_token = secret(state, "superoffice-user.token", &credentials.system_token)?,
+        private_key = state.join("salesforce.pem").display(),
+    ))
+}
+
+/// 128 hexadecimal digits.
+fn random_digits() -> String {
+    (0..8).fold(String::new(), |mut text, _| {
+        // Writing to a String cannot fail.
+        let _written = write!(text, "{:016x}", rand::random::<u64>());
+        text
+    })
 }
 
 /// Writes a file that only its owner can read.

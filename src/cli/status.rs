@@ -3,6 +3,7 @@
 
 use super::output::{self, Cell, Format, FormatArg, List};
 use super::{ConfigArg, Exit};
+use crate::config::SystemSettings;
 use crate::consent::At;
 use crate::runtime::clock::{Clock, System};
 use crate::store::{self, Access, FeedRow, Figures, SystemFigures};
@@ -54,13 +55,7 @@ pub async fn status(args: &Args) -> anyhow::Result<Exit> {
             .systems
             .iter()
             .find(|figures| figures.system == number);
-        list.push(row(
-            &system.name,
-            system.enabled,
-            &feed,
-            found.unwrap_or(&none),
-            now,
-        ));
+        list.push(row(system, &feed, found.unwrap_or(&none), now));
     }
     store.close().await;
     let mut text = list.render(args.output.format)?;
@@ -71,8 +66,8 @@ pub async fn status(args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn row(name: &str, enabled: bool, feed: &FeedRow, figures: &SystemFigures, now: At) -> Vec<Cell> {
-    let state = if !enabled {
+fn row(system: &SystemSettings, feed: &FeedRow, figures: &SystemFigures, now: At) -> Vec<Cell> {
+    let state = if !system.enabled {
         "disabled"
     } else if feed.halted.is_some() {
         "halted"
@@ -89,7 +84,7 @@ fn row(name: &str, enabled: bool, feed: &FeedRow, figures: &SystemFigures, now: 
         since.map(|since| now.since(At::from_micros(since)).max(0) / 1_000_000)
     };
     vec![
-        name.into(),
+        system.name.as_str().into(),
         state.into(),
         age(feed.polled_at).into(),
         figures.live.into(),
@@ -105,8 +100,21 @@ fn row(name: &str, enabled: bool, feed: &FeedRow, figures: &SystemFigures, now: 
         figures.held.into(),
         figures.dead.into(),
         figures.quarantined.into(),
-        feed.halted.clone().into(),
+        note(system, feed).into(),
     ]
+}
+
+/// What an operator should know besides the figures.
+fn note(system: &SystemSettings, feed: &FeedRow) -> Option<String> {
+    let unsynced = !system.legal_basis_sync;
+    let notes: Vec<&str> = feed
+        .halted
+        .as_deref()
+        .into_iter()
+        .chain(feed.paused_note.as_deref())
+        .chain(unsynced.then_some("its legal-basis sync is off"))
+        .collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
 }
 
 fn totals(figures: &Figures) -> String {

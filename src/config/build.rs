@@ -1,27 +1,24 @@
 //! From the raw tree to [`Checked`] in one pure step: every rule about the configuration stands here
-//! or in `system`, `platform` and `vendors`, and every fault is noted before anything is given up.
+//! or in `server`, `system`, `platform` and `vendors`, and every fault is noted before anything is given up.
 
-use super::checked::{Checked, Log, LogFormat, PolicySettings, Server, SystemKind, SystemSettings};
+use super::checked::{Checked, Log, LogFormat, PolicySettings, SystemKind, SystemSettings};
 use super::keys;
 use super::raw::{Notes, Raw, Table};
 use super::secret::{self, SecretReader};
-use super::{ConfigFaults, system};
+use super::{ConfigFaults, server, system};
 use crate::connector::ascend::config::Mode;
 use crate::consent::purpose::PurposeDraft;
 use crate::consent::{
-    DuplicateWithdrawal, DuplicateWrite, Policy, Purposes, Revival, Unknown, time,
+    Basis, DuplicateWithdrawal, DuplicateWrite, Policy, Purposes, Revival, Unknown, rules, time,
 };
 use crate::store::StoreSettings;
-use secrecy::SecretString;
+use secrecy::{SecretSlice, SecretString};
 use sha2::{Digest, Sha256};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use url::{Host, Url};
 
-/// Where the daemon listens unless told otherwise.
-const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8480);
 /// What Postgres knows about encryption.
 const SSL_MODES: [&str; 6] = [
     "disable",
@@ -39,13 +36,14 @@ pub(super) fn checked(raw: &Raw, secrets: &dyn SecretReader) -> Result<Checked, 
     let notes = Notes::default();
     let root = raw.root(&notes);
     let purposes = purposes(&root);
-    let systems = systems(&root, &purposes, secrets);
+    let hash_key = secret::hash_key(&root.table("identity", keys::IDENTITY), secrets);
+    let systems = systems(&root, &purposes, secrets, &hash_key);
     let mut policy = policy(&root);
     policy.rules.version = version(&policy, &purposes, &systems);
     let checked = Checked {
-        server: server(&root),
+        server: server::build(&root, secrets),
         store: store(&root, secrets),
-        hash_key: secret::hash_key(&root.table("identity", keys::IDENTITY), secrets),
+        hash_key,
         log: log(&root),
         purposes,
         policy,
@@ -56,23 +54,6 @@ pub(super) fn checked(raw: &Raw, secrets: &dyn SecretReader) -> Result<Checked, 
         Ok(checked)
     } else {
         Err(ConfigFaults(faults))
-    }
-}
-
-fn server(root: &Table<'_>) -> Server {
-    let table = root.table("server", keys::SERVER);
-    let listen = table.text("listen").and_then(|text| {
-        let parsed = text.parse().ok();
-        if parsed.is_none() {
-            table.fault(
-                "listen",
-                format!("must be an IP address and a port, e.g. {LISTEN}, but is {text:?}"),
-            );
-        }
-        parsed
-    });
-    Server {
-        listen: listen.unwrap_or(LISTEN),
     }
 }
 
@@ -283,6 +264,18 @@ fn purposes(root: &Table<'_>) -> Purposes {
                     &[("block", Unknown::Block), ("allow", Unknown::Allow)],
                 )
                 .unwrap_or_default(),
+            granted_basis: granted_basis(entry),
+        })
+        .inspect(|draft| {
+            if draft.revival == Revival::ConsentOnly && draft.granted_basis != Basis::Consent {
+                root.fault(
+                    "purposes",
+                    format!(
+                        "{:?} is revived by consent alone, so its granted_basis must be \"consent\"",
+                        draft.name
+                    ),
+                );
+            }
         })
         // A missing name is noted already.
         .filter(|draft| !draft.name.is_empty())
@@ -295,10 +288,25 @@ fn purposes(root: &Table<'_>) -> Purposes {
     })
 }
 
+/// R21: the basis that a grant without one gets where one is needed.
+fn granted_basis(entry: &Table<'_>) -> Basis {
+    const WORDS: [&str; 6] = [
+        "consent",
+        "contract",
+        "legal-obligation",
+        "vital-interests",
+        "public-task",
+        "legitimate-interests",
+    ];
+    let word = entry.word("granted_basis", &WORDS.map(|word| (word, word)));
+    word.map(Basis::from_word).unwrap_or_default()
+}
+
 fn systems(
     root: &Table<'_>,
     purposes: &Purposes,
     secrets: &dyn SecretReader,
+    hash_key: &SecretSlice<u8>,
 ) -> Vec<SystemSettings> {
     let named = root.named("systems");
     if named.is_empty() {
@@ -318,7 +326,7 @@ fn systems(
     }
     let mut systems: Vec<_> = named
         .iter()
-        .filter_map(|(name, item)| system::build(name, item, purposes, secrets))
+        .filter_map(|(name, item)| system::build(name, item, purposes, secrets, hash_key))
         .collect();
     check_links(root, &mut systems);
     systems
@@ -360,10 +368,13 @@ fn check_links(root: &Table<'_>, systems: &mut [SystemSettings]) {
                         link.system_field, far.name
                     )),
                 },
-                SystemKind::Ascend(_) => {
+                kind @ (SystemKind::Ascend(_)
+                | SystemKind::Emarketeer(_)
+                | SystemKind::SuperOffice(_)) => {
                     note(format!(
-                        "{:?} is of kind \"ascend\"; a link points at a salesforce system",
-                        far.name
+                        "{:?} is of kind {:?}; a link points at a salesforce system",
+                        far.name,
+                        kind.word()
                     ));
                 }
             },
@@ -376,6 +387,7 @@ fn check_links(root: &Table<'_>, systems: &mut [SystemSettings]) {
 fn version(policy: &PolicySettings, purposes: &Purposes, systems: &[SystemSettings]) -> String {
     let rules = &policy.rules;
     let mut lines = vec![
+        rules::REVISION.to_string(),
         format!(
             "{:?} {:?}",
             rules.duplicate_write, rules.duplicate_withdrawal
@@ -385,8 +397,8 @@ fn version(policy: &PolicySettings, purposes: &Purposes, systems: &[SystemSettin
     ];
     lines.extend(purposes.iter().map(|(_, purpose)| {
         format!(
-            "{} {:?} {:?}",
-            purpose.name, purpose.revival, purpose.unknown
+            "{} {:?} {:?} {:?}",
+            purpose.name, purpose.revival, purpose.unknown, purpose.granted_basis
         )
     }));
     for system in systems {
@@ -396,11 +408,22 @@ fn version(policy: &PolicySettings, purposes: &Purposes, systems: &[SystemSettin
             .map(|(id, polarity)| (purposes.name(*id), polarity))
             .collect();
         lines.push(format!("{} {} {carries:?}", system.name, system.precedence));
+        lines.push(format!("synced {}", system.legal_basis_sync));
         lines.push(format!("{:?} {:?}", system.bulk_actors, system.link));
         if let SystemKind::Ascend(settings) = &system.kind
             && let Mode::ServiceIndicator(indicator) = &settings.mode
         {
             lines.push(format!("{} {:?}", indicator.code, indicator.also_blocking));
+        }
+        if let SystemKind::Emarketeer(settings) = &system.kind {
+            lines.push(format!("{:?}", settings.bases));
+            lines.push(format!(
+                "{:?} {:?}",
+                settings.granted_basis, settings.sources
+            ));
+        }
+        if let SystemKind::SuperOffice(settings) = &system.kind {
+            lines.push(format!("{:?} {:?}", settings.bases, settings.retired));
         }
     }
     let digest = Sha256::digest(lines.join("\n").as_bytes());

@@ -1,12 +1,14 @@
 //! The configuration once it is checked: what the rest of the daemon is built from.
 
-use crate::connector::{ascend, salesforce};
+use crate::connector::{ascend, emarketeer, salesforce, superoffice};
 use crate::consent::{Polarity, Policy, PurposeId, Purposes};
 use crate::store::StoreSettings;
 use chrono_tz::Tz;
 use croner::Cron;
 use secrecy::SecretSlice;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -37,10 +39,58 @@ impl Checked {
 }
 
 /// The daemon's own HTTP port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Server {
     /// Address and port.
     pub listen: SocketAddr,
+    /// Who may use the API; nobody when there is none.
+    pub tokens: Vec<Token>,
+    /// Where the answers of send-outs may be posted; nowhere when not given.
+    pub callback: Option<Callback>,
+    /// Settled send-outs are forgotten after this (R57).
+    pub sendout_retention: Duration,
+}
+
+/// What a token allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// To look.
+    Viewer,
+    /// To check lists before mail is sent, and to register send-outs.
+    Sender,
+    /// Everything.
+    Operator,
+}
+
+impl Role {
+    /// The word used in the configuration.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Sender => "sender",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// Lets somebody use the API. The token itself is not kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// Stands in logs and with what was done with it.
+    pub name: String,
+    /// What it allows.
+    pub role: Role,
+    /// SHA-256 of the token.
+    pub hash: [u8; 32],
+}
+
+/// How the answers of send-outs are posted.
+#[derive(Debug, Clone)]
+pub struct Callback {
+    /// The key of the signatures, decoded; 24 to 64 bytes (Standard Webhooks).
+    pub key: SecretSlice<u8>,
+    /// Host names, or suffixes that begin with a dot, that callbacks may name.
+    pub hosts: Vec<String>,
 }
 
 /// How log lines look.
@@ -97,6 +147,10 @@ pub enum SystemKind {
     Salesforce(Box<salesforce::config::Settings>),
     /// CU Ascend.
     Ascend(Box<ascend::config::Settings>),
+    /// eMarketeer.
+    Emarketeer(Box<emarketeer::config::Settings>),
+    /// SuperOffice, online or onsite.
+    SuperOffice(Box<superoffice::config::Settings>),
 }
 
 impl SystemKind {
@@ -105,15 +159,64 @@ impl SystemKind {
         match self {
             Self::Salesforce(_) => "salesforce",
             Self::Ascend(_) => "ascend",
+            Self::Emarketeer(_) => "emarketeer",
+            Self::SuperOffice(_) => "superoffice",
         }
     }
 
-    /// Login and limits, which all connectors so far share.
-    pub const fn platform(&self) -> &salesforce::config::PlatformSettings {
+    /// Share of the vendor's daily allowance above which only withdrawals go out, in percent (R34).
+    pub const fn quota_reserve_percent(&self) -> u8 {
         match self {
-            Self::Salesforce(settings) => &settings.platform,
-            Self::Ascend(settings) => &settings.platform,
+            Self::Salesforce(settings) => settings.platform.quota_reserve_percent,
+            Self::Ascend(settings) => settings.platform.quota_reserve_percent,
+            // These vendors tell of no allowance.
+            Self::Emarketeer(_) | Self::SuperOffice(_) => 100,
         }
+    }
+
+    /// What is read, and what it means: another mark means that what is known of the system's
+    /// contacts was read by other names.
+    fn reads(&self, purposes: &Purposes) -> String {
+        match self {
+            Self::Salesforce(settings) => {
+                let fields: Vec<_> = settings
+                    .fields
+                    .iter()
+                    .map(|field| (purposes.name(field.purpose), &field.name))
+                    .collect();
+                format!("{fields:?} {:?}", settings.link_field)
+            }
+            Self::Ascend(settings) => format!(
+                "{} {} {} {:?}",
+                settings.object, settings.id_field, settings.address_field, settings.mode
+            ),
+            Self::Emarketeer(settings) => {
+                let names: Vec<_> = settings
+                    .purposes
+                    .iter()
+                    .map(|held| (purposes.name(held.purpose), &held.candidates))
+                    .collect();
+                format!("{names:?} {:?} {:?}", settings.bases, settings.sources)
+            }
+            Self::SuperOffice(settings) => {
+                let keys: Vec<_> = settings
+                    .purposes
+                    .iter()
+                    .map(|(purpose, key)| (purposes.name(*purpose), key))
+                    .collect();
+                format!("{keys:?} {:?} {:?}", settings.bases, settings.retired)
+            }
+        }
+    }
+}
+
+/// Stands for the secrets of a system: equal where they are equal. Never shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SecretsMark(pub(super) [u8; 32]);
+
+impl fmt::Debug for SecretsMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretsMark(…)")
     }
 }
 
@@ -135,6 +238,9 @@ pub struct SystemSettings {
     pub name: String,
     /// Whether it is read and written at all (R49).
     pub enabled: bool,
+    /// Whether its word counts and verdicts are written to it; without, it is read and shown only
+    /// (R49).
+    pub legal_basis_sync: bool,
     /// When decisions are written to it.
     pub schedule: Schedule,
     /// Time between two polls of its changes.
@@ -147,8 +253,34 @@ pub struct SystemSettings {
     pub max_lag: Duration,
     /// Its connector.
     pub kind: SystemKind,
+    /// The secrets in it.
+    pub secrets: SecretsMark,
     /// The purposes it carries, with the meaning of a set value.
     pub carries: Vec<(PurposeId, Polarity)>,
     /// The person id it shares with another system.
     pub link: Option<Link>,
+}
+
+impl SystemSettings {
+    /// Whether a connector built from these settings is as good for those.
+    pub fn connects_like(&self, other: &Self) -> bool {
+        self.secrets == other.secrets && format!("{:?}", self.kind) == format!("{:?}", other.kind)
+    }
+
+    /// A mark of what is read of the system's contacts. Once it changes they have to be read anew.
+    pub fn shape(&self, purposes: &Purposes) -> String {
+        let carries: Vec<_> = self
+            .carries
+            .iter()
+            .map(|(id, polarity)| (purposes.name(*id), polarity))
+            .collect();
+        let reads = self.kind.reads(purposes);
+        let text = format!("{} {carries:?} {:?} {reads}", self.kind.word(), self.link);
+        let digest = Sha256::digest(text.as_bytes());
+        digest
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
 }

@@ -26,7 +26,19 @@ pub(super) const ROOT: Keys = keys(
         "server", "store", "identity", "log", "policy", "purposes", "systems",
     ],
 );
-pub(super) const SERVER: Keys = keys("server", &["listen"]);
+pub(super) const SERVER: Keys = keys(
+    "server",
+    &["listen", "tokens", "callback", "sendout_retention_days"],
+);
+pub(super) const TOKENS: Keys = keys(
+    "server.tokens",
+    &["name", "role", "token_file", "token_hash_file"],
+);
+pub(super) const CALLBACK: Keys = Keys {
+    table: "server.callback",
+    known: &["secret_file", "hosts"],
+    environment_only: &["secret"],
+};
 pub(super) const STORE: Keys = Keys {
     table: "store",
     known: &["url", "password_file"],
@@ -51,7 +63,8 @@ pub(super) const POLICY: Keys = keys(
     ],
 );
 pub(super) const DUPLICATES: Keys = keys("policy.duplicates", &["write", "withdrawal"]);
-pub(super) const PURPOSES: Keys = keys("purposes", &["name", "revival", "unknown"]);
+pub(super) const PURPOSES: Keys =
+    keys("purposes", &["name", "revival", "unknown", "granted_basis"]);
 
 /// What every system has, with the limits of the platform client, which both kinds use.
 macro_rules! system_keys {
@@ -59,6 +72,7 @@ macro_rules! system_keys {
         &[
             "kind",
             "enabled",
+            "legal_basis_sync",
             "schedule",
             "time_zone",
             "poll_interval_secs",
@@ -90,6 +104,43 @@ pub(super) const ASCEND: Keys = keys(
     "systems.ascend",
     system_keys!("transport", "object", "address_field", "opt_out", "link"),
 );
+pub(super) const SUPEROFFICE: Keys = keys(
+    "systems.superoffice",
+    &[
+        "kind",
+        "enabled",
+        "schedule",
+        "time_zone",
+        "poll_interval_secs",
+        "overlap_secs",
+        "lag_secs",
+        "max_lag_secs",
+        "page_rows",
+        "precedence",
+        "bulk_actors",
+        "request_timeout_secs",
+        "connect_timeout_secs",
+        "max_body_mib",
+        "max_concurrent",
+        "max_calls_per_sec",
+        "deployment",
+        "base_url",
+        "ca_file",
+        "purposes",
+        "legal_bases",
+        "granted_basis",
+        "source",
+        "comment",
+        "language",
+        "filter_time_zone",
+        "consent_feed",
+        "retired",
+        "merge_log",
+        "sweep_interval_secs",
+        "auth",
+        "webhook",
+    ],
+);
 /// For a system whose kind is missing or misspelt: that fault alone is worth reporting.
 pub(super) const ANY_SYSTEM: Keys = keys(
     "systems.*",
@@ -99,9 +150,153 @@ pub(super) const ANY_SYSTEM: Keys = keys(
         "object",
         "address_field",
         "opt_out",
-        "link"
+        "link",
+        "feed",
+        "sweep_interval_secs",
+        "full_interval_secs",
+        "granted_basis",
+        "source",
+        "person_sources",
+        "refused_characters",
+        "purposes",
+        "legal_bases",
+        "consent",
+        "contact",
+        "legacy",
+        "deployment",
+        "base_url",
+        "ca_file",
+        "comment",
+        "language",
+        "filter_time_zone",
+        "consent_feed",
+        "retired",
+        "merge_log",
+        "webhook"
     ),
 );
+pub(super) const EMARKETEER: Keys = keys(
+    "systems.emarketeer",
+    &[
+        "kind",
+        "enabled",
+        "schedule",
+        "time_zone",
+        "poll_interval_secs",
+        "overlap_secs",
+        "lag_secs",
+        "max_lag_secs",
+        "page_rows",
+        "precedence",
+        "bulk_actors",
+        "request_timeout_secs",
+        "connect_timeout_secs",
+        "max_body_mib",
+        "max_concurrent",
+        "max_calls_per_sec",
+        "auth",
+        "feed",
+        "sweep_interval_secs",
+        "full_interval_secs",
+        "granted_basis",
+        "source",
+        "person_sources",
+        "refused_characters",
+        "purposes",
+        "legal_bases",
+        "consent",
+        "contact",
+        "legacy",
+    ],
+);
+pub(super) const EMARKETEER_AUTH: Keys = Keys {
+    table: "systems.emarketeer.auth",
+    known: &["scheme", "key_file", "consent_key_file", "contact_key_file"],
+    environment_only: &["key", "consent_key", "contact_key"],
+};
+pub(super) const EMARKETEER_BASES: Keys = keys(
+    "systems.emarketeer.legal_bases",
+    &[
+        "consent",
+        "contract",
+        "legal-obligation",
+        "vital-interests",
+        "public-task",
+        "legitimate-interests",
+        "withdrawn",
+        "none",
+    ],
+);
+pub(super) const EMARKETEER_CONSENT: Keys = keys(
+    "systems.emarketeer.consent",
+    &[
+        "base_url",
+        "list",
+        "filter",
+        "history",
+        "create",
+        "purposes",
+        "legal_bases",
+        "sources",
+        "lists",
+        "totals",
+        "items",
+        "query",
+        "fields",
+        "body",
+    ],
+);
+pub(super) const EMARKETEER_CONSENT_QUERY: Keys = keys(
+    "systems.emarketeer.consent.query",
+    &["key", "purpose", "since", "limit", "offset"],
+);
+pub(super) const EMARKETEER_CONSENT_FIELDS: Keys = keys(
+    "systems.emarketeer.consent.fields",
+    &[
+        "id",
+        "key",
+        "purpose",
+        "legal_basis",
+        "source",
+        "comment",
+        "changed_at",
+    ],
+);
+pub(super) const EMARKETEER_ITEMS: Keys = keys("systems.emarketeer.consent.items", &["id", "name"]);
+pub(super) const EMARKETEER_BODY: Keys = keys(
+    "systems.emarketeer.consent.body",
+    &[
+        "key",
+        "purpose",
+        "legal_basis",
+        "source",
+        "comment",
+        "references",
+    ],
+);
+pub(super) const EMARKETEER_CONTACT: Keys = keys(
+    "systems.emarketeer.contact",
+    &["base_url", "list", "lists", "totals", "query", "fields"],
+);
+pub(super) const EMARKETEER_CONTACT_QUERY: Keys = keys(
+    "systems.emarketeer.contact.query",
+    &[
+        "email",
+        "created_since",
+        "modified_since",
+        "limit",
+        "offset",
+    ],
+);
+pub(super) const EMARKETEER_CONTACT_FIELDS: Keys = keys(
+    "systems.emarketeer.contact.fields",
+    &["email", "created", "modified"],
+);
+pub(super) const EMARKETEER_LEGACY: Keys = Keys {
+    table: "systems.emarketeer.legacy",
+    known: &["base_url", "api_id_file"],
+    environment_only: &["api_id"],
+};
 pub(super) const AUTH: Keys = Keys {
     table: "systems.salesforce.auth",
     known: &[
@@ -116,6 +311,49 @@ pub(super) const AUTH: Keys = Keys {
         "token_file",
     ],
     environment_only: &["private_key", "client_secret"],
+};
+pub(super) const SUPEROFFICE_AUTH: Keys = Keys {
+    table: "systems.superoffice.auth",
+    known: &[
+        "grant",
+        "login_url",
+        "allowed_hosts",
+        "customer",
+        "serial",
+        "app_token_file",
+        "system_user_token_file",
+        "private_key_file",
+        "client_id",
+        "client_secret_file",
+        "token_file",
+        "username",
+        "password_file",
+        "ticket_file",
+    ],
+    environment_only: &[
+        "app_token",
+        "system_user_token",
+        "private_key",
+        "client_secret",
+        "password",
+    ],
+};
+pub(super) const SUPEROFFICE_BASES: Keys = keys(
+    "systems.superoffice.legal_bases",
+    &[
+        "consent",
+        "contract",
+        "legal-obligation",
+        "vital-interests",
+        "public-task",
+        "legitimate-interests",
+        "withdrawn",
+    ],
+);
+pub(super) const SUPEROFFICE_WEBHOOK: Keys = Keys {
+    table: "systems.superoffice.webhook",
+    known: &["url", "secret_file", "previous_secret_file"],
+    environment_only: &["secret", "previous_secret"],
 };
 pub(super) const FIELDS: Keys = keys(
     "systems.salesforce.fields",
@@ -147,6 +385,8 @@ pub(super) const LINK: Keys = keys("systems.ascend.link", &["field", "system", "
 pub const TABLES: &[Keys] = &[
     ROOT,
     SERVER,
+    TOKENS,
+    CALLBACK,
     STORE,
     IDENTITY,
     LOG,
@@ -160,6 +400,22 @@ pub const TABLES: &[Keys] = &[
     OPT_OUT,
     SERVICE_INDICATOR,
     LINK,
+    EMARKETEER,
+    EMARKETEER_AUTH,
+    EMARKETEER_BASES,
+    EMARKETEER_CONSENT,
+    EMARKETEER_CONSENT_QUERY,
+    EMARKETEER_CONSENT_FIELDS,
+    EMARKETEER_ITEMS,
+    EMARKETEER_BODY,
+    EMARKETEER_CONTACT,
+    EMARKETEER_CONTACT_QUERY,
+    EMARKETEER_CONTACT_FIELDS,
+    EMARKETEER_LEGACY,
+    SUPEROFFICE,
+    SUPEROFFICE_AUTH,
+    SUPEROFFICE_BASES,
+    SUPEROFFICE_WEBHOOK,
 ];
 
 /// The known name that `unknown` was most likely meant to be.

@@ -6,15 +6,20 @@
 
 mod build;
 pub mod checked;
+mod emarketeer;
 pub mod keys;
 mod platform;
 mod raw;
+pub mod reload;
 pub mod secret;
+mod server;
+mod superoffice;
 mod system;
 mod vendors;
 
 pub use checked::{
-    Checked, Link, Log, LogFormat, PolicySettings, Schedule, Server, SystemKind, SystemSettings,
+    Callback, Checked, Link, Log, LogFormat, PolicySettings, Role, Schedule, Server, SystemKind,
+    SystemSettings, Token,
 };
 pub use secret::{Disk, SecretFile, SecretReader};
 
@@ -43,18 +48,28 @@ impl ConfigFaults {
     }
 }
 
+impl ConfigFaults {
+    /// All faults with what follows from them, e.g. `nothing was started`.
+    pub fn told(&self, consequence: &str) -> String {
+        let count = match self.0.len() {
+            1 => "one fault".to_owned(),
+            many => format!("{many} faults"),
+        };
+        let lines: Vec<String> = self
+            .0
+            .iter()
+            .map(|fault| format!("\n  {}: {}", fault.key, fault.what))
+            .collect();
+        format!(
+            "the configuration has {count}; {consequence}{}",
+            lines.concat()
+        )
+    }
+}
+
 impl fmt::Display for ConfigFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.len() {
-            1 => write!(f, "the configuration has one fault; nothing was started")?,
-            many => write!(
-                f,
-                "the configuration has {many} faults; nothing was started"
-            )?,
-        }
-        self.0
-            .iter()
-            .try_for_each(|fault| write!(f, "\n  {}: {}", fault.key, fault.what))
+        f.write_str(&self.told("nothing was started"))
     }
 }
 

@@ -4,7 +4,7 @@ use super::build::is_loopback;
 use super::keys;
 use super::raw::Table;
 use super::secret::{self, SecretReader};
-use super::system::seconds;
+use super::system::{limits, seconds};
 use crate::connector::salesforce::config::{Grant, PlatformSettings};
 use jsonwebtoken::EncodingKey;
 use secrecy::ExposeSecret;
@@ -26,7 +26,7 @@ pub(super) fn settings(
         );
     }
     let login_url = if auth.is_given() {
-        login_url(&auth)
+        login_url(&auth, "https://login.salesforce.com")
     } else {
         None
     };
@@ -36,19 +36,14 @@ pub(super) fn settings(
         None
     };
     PlatformSettings {
-        system: name.to_owned(),
+        limits: limits(table, name),
         login_url: login_url.unwrap_or_else(stand_in_url),
         grant: grant.unwrap_or_else(|| Grant::ClientCredentials {
             client_id: String::new(),
             client_secret: String::new().into(),
         }),
-        allowed_hosts: allowed_hosts(&auth),
+        allowed_hosts: allowed_hosts(&auth, PLATFORM_HOSTS),
         api_version: api_version(table),
-        request_timeout: seconds(table, "request_timeout_secs", 30, 1..=600),
-        connect_timeout: seconds(table, "connect_timeout_secs", 5, 1..=60),
-        max_body_bytes: table.number_or("max_body_mib", "MiB", 32, 1..=512) as usize * 1024 * 1024,
-        max_concurrent: table.number_or("max_concurrent", "calls at once", 4, 1..=25) as usize,
-        max_calls_per_sec: table.number_or("max_calls_per_sec", "calls a second", 10, 1..=1_000),
         quota_reserve_percent: table.number_or("quota_reserve_percent", "percent", 80, 1..=100)
             as u8,
         page_rows: table.number_or("page_rows", "rows", 2_000, 200..=2_000) as usize,
@@ -63,20 +58,20 @@ pub(super) fn settings(
     }
 }
 
-fn stand_in_url() -> Url {
+pub(super) fn stand_in_url() -> Url {
     // The only stand-in that has to be parsed; the literal is valid, and a test builds it.
     #[expect(clippy::expect_used, reason = "a constant address")]
     Url::parse("https://login.invalid").expect("a constant address")
 }
 
-fn login_url(auth: &Table<'_>) -> Option<Url> {
-    const EXAMPLE: &str = "https://login.salesforce.com";
-    let given = auth.text_required("login_url", &format!("the login host, e.g. {EXAMPLE}"));
+/// The login host: scheme and host only, over TLS unless it is this machine.
+pub(super) fn login_url(auth: &Table<'_>, example: &str) -> Option<Url> {
+    let given = auth.text_required("login_url", &format!("the login host, e.g. {example}"));
     if given.is_empty() {
         return None;
     }
     let Ok(url) = Url::parse(&given) else {
-        auth.fault("login_url", format!("is no valid address; e.g. {EXAMPLE}"));
+        auth.fault("login_url", format!("is no valid address; e.g. {example}"));
         return None;
     };
     let bare = url.username().is_empty()
@@ -87,7 +82,7 @@ fn login_url(auth: &Table<'_>) -> Option<Url> {
     if url.scheme() != "https" && url.scheme() != "http" || url.host().is_none() || !bare {
         auth.fault(
             "login_url",
-            format!("must be scheme and host only, e.g. {EXAMPLE}"),
+            format!("must be scheme and host only, e.g. {example}"),
         );
         return None;
     }
@@ -101,9 +96,10 @@ fn login_url(auth: &Table<'_>) -> Option<Url> {
     Some(url)
 }
 
-fn allowed_hosts(auth: &Table<'_>) -> Vec<String> {
+/// The hosts that answers may send us to besides the login host.
+pub(super) fn allowed_hosts(auth: &Table<'_>, default: &[&str]) -> Vec<String> {
     if auth.item("allowed_hosts").is_none() {
-        return PLATFORM_HOSTS.iter().map(|&host| host.to_owned()).collect();
+        return default.iter().map(|&host| host.to_owned()).collect();
     }
     let hosts: Vec<_> = auth
         .texts("allowed_hosts")
@@ -126,7 +122,8 @@ fn allowed_hosts(auth: &Table<'_>) -> Vec<String> {
                 "allowed_hosts",
                 format!(
                     "{host:?} must be a host name, or a suffix of at least two parts that begins with a \
-                     dot, e.g. \".my.salesforce.com\""
+                     dot, e.g. \"{}\"",
+                    default.first().unwrap_or(&"")
                 ),
             );
         }

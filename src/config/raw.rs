@@ -4,9 +4,11 @@
 //! fault on the way, so that one run reports all of them. A getter that noted a fault returns a
 //! stand-in; what is built from stand-ins is thrown away with the report.
 
+use super::checked::SecretsMark;
 use super::keys::{self, Keys};
 use super::{ConfigFault, ConfigFaults};
 use config::{Config, Environment, File, FileFormat, Map, Value, ValueKind};
+use sha2::{Digest, Sha256};
 use std::cell::RefCell;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -67,14 +69,17 @@ impl Raw {
     }
 }
 
-/// The faults found so far.
+/// What is found on the way: faults, and a mark of the secrets.
 #[derive(Debug, Default)]
-pub(super) struct Notes(RefCell<Vec<ConfigFault>>);
+pub(super) struct Notes {
+    faults: RefCell<Vec<ConfigFault>>,
+    secrets: RefCell<Sha256>,
+}
 
 impl Notes {
     /// Notes one fault.
     pub(super) fn add(&self, key: impl Into<String>, what: impl Display) {
-        self.0.borrow_mut().push(ConfigFault {
+        self.faults.borrow_mut().push(ConfigFault {
             key: key.into(),
             what: what.to_string(),
         });
@@ -82,12 +87,28 @@ impl Notes {
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.0.borrow().len()
+        self.faults.borrow().len()
     }
 
-    /// All of them, by key.
+    /// A secret was read.
+    pub(super) fn saw_secret(&self, secret: &[u8]) {
+        let mut seen = self.secrets.borrow_mut();
+        seen.update((secret.len() as u64).to_be_bytes());
+        seen.update(secret);
+    }
+
+    /// A mark of the secrets read since the last time.
+    pub(super) fn secrets_mark(&self) -> SecretsMark {
+        SecretsMark(
+            std::mem::take(&mut *self.secrets.borrow_mut())
+                .finalize()
+                .into(),
+        )
+    }
+
+    /// All faults, by key.
     pub(super) fn into_faults(self) -> Vec<ConfigFault> {
-        let mut faults = self.0.into_inner();
+        let mut faults = self.faults.into_inner();
         faults.sort();
         faults.dedup();
         faults
@@ -162,7 +183,8 @@ impl<'a> Item<'a> {
         }
     }
 
-    fn texts(&self) -> Option<Vec<String>> {
+    /// As a list of texts.
+    pub(super) fn texts(&self) -> Option<Vec<String>> {
         match &self.value.kind {
             ValueKind::Array(values) => Some(
                 self.items(values)

@@ -67,6 +67,12 @@ impl SecretReader for Disk {
 /// What was found under `<key>_file` or, from the environment, under `<key>`; end-of-line
 /// characters at the end of a file do not count. `None` when neither is given or a fault was noted.
 fn find(table: &Table<'_>, key: &str, reader: &dyn SecretReader) -> Option<Zeroizing<Vec<u8>>> {
+    let found = look_for(table, key, reader)?;
+    table.notes.saw_secret(&found);
+    Some(found)
+}
+
+fn look_for(table: &Table<'_>, key: &str, reader: &dyn SecretReader) -> Option<Zeroizing<Vec<u8>>> {
     let file_key = format!("{key}_file");
     match (table.item(key), table.text(&file_key)) {
         (Some(value), _) => {
@@ -152,6 +158,23 @@ pub(super) fn text(
     }
 }
 
+/// A secret text that comes from a file only, under a key of its own; end-of-line characters at its
+/// end do not count. None when the key is not given or a fault was noted.
+pub(super) fn file(
+    table: &Table<'_>,
+    key: &str,
+    reader: &dyn SecretReader,
+) -> Option<SecretString> {
+    let path = PathBuf::from(table.text(key)?);
+    let file = read_checked(table, key, &path, reader)?;
+    if let Ok(text) = std::str::from_utf8(&file.bytes) {
+        Some(SecretString::from(text.trim_end_matches(['\r', '\n'])))
+    } else {
+        table.fault(key, "must hold text in UTF-8");
+        None
+    }
+}
+
 /// A secret text that must be given; a stand-in when a fault was noted.
 pub(super) fn text_required(
     table: &Table<'_>,
@@ -218,6 +241,27 @@ pub(super) fn kept_file(
         drop(read_checked(table, key, &path, reader));
     }
     path
+}
+
+/// A file that is no secret, e.g. certificates, if it is given.
+pub(super) fn public_file(
+    table: &Table<'_>,
+    key: &str,
+    reader: &dyn SecretReader,
+) -> Option<Vec<u8>> {
+    let path = PathBuf::from(table.text(key)?);
+    let shown = path.display();
+    if !path.is_absolute() {
+        table.fault(key, format!("must be an absolute path, but is {shown}"));
+        return None;
+    }
+    match reader.read(&path) {
+        Ok(file) => Some(file.bytes.to_vec()),
+        Err(fault) => {
+            table.fault(key, format!("{shown} cannot be read: {fault}"));
+            None
+        }
+    }
 }
 
 fn missing(table: &Table<'_>, key: &str, what: &str) {

@@ -1,15 +1,14 @@
 //! The checks of one `[systems.<name>]` table.
 
-use super::checked::{Schedule, SystemKind, SystemSettings};
+use super::checked::{Link, Schedule, SystemKind, SystemSettings};
 use super::raw::{Item, Table};
 use super::secret::SecretReader;
-use super::vendors::{ascend_settings, salesforce_fields};
-use super::{keys, platform};
-use crate::connector::ascend::config::Mode;
-use crate::connector::salesforce::config::{PlatformSettings, Settings};
+use super::{emarketeer, keys, superoffice, vendors};
+use crate::connector::http::Limits;
 use crate::consent::{Polarity, PurposeId, Purposes};
 use chrono_tz::Tz;
 use croner::parser::{CronParser, Seconds, Year};
+use secrecy::SecretSlice;
 use std::time::Duration;
 
 /// The lag bound unless polls are rare.
@@ -19,6 +18,8 @@ const LEAST_DEFAULT_MAX_LAG: Duration = Duration::from_mins(15);
 enum Kind {
     Salesforce,
     Ascend,
+    Emarketeer,
+    SuperOffice,
 }
 
 /// Checks one system; `None` when it cannot even be told what kind it is.
@@ -27,71 +28,95 @@ pub(super) fn build(
     item: &Item<'_>,
     purposes: &Purposes,
     secrets: &dyn SecretReader,
+    hash_key: &SecretSlice<u8>,
 ) -> Option<SystemSettings> {
     let table = item.table_by("kind", |kind| match kind {
         Some("salesforce") => keys::SALESFORCE,
         Some("ascend") => keys::ASCEND,
+        Some("emarketeer") => keys::EMARKETEER,
+        Some("superoffice") => keys::SUPEROFFICE,
         _ => keys::ANY_SYSTEM,
     });
     if !table.is_given() {
         return None;
     }
     check_name(&table, name);
+    // Those of the system before do not count.
+    table.notes.secrets_mark();
     let kind = table.word_required(
         "kind",
-        &[("salesforce", Kind::Salesforce), ("ascend", Kind::Ascend)],
+        &[
+            ("salesforce", Kind::Salesforce),
+            ("ascend", Kind::Ascend),
+            ("emarketeer", Kind::Emarketeer),
+            ("superoffice", Kind::SuperOffice),
+        ],
     )?;
     let time_zone = time_zone(&table);
     let schedule = schedule(&table, time_zone);
     let poll_interval = seconds(&table, "poll_interval_secs", 60, 1..=86_400);
-    let platform = platform::settings(&table, name, secrets);
-    let max_lag = max_lag(&table, poll_interval, &platform);
-    let (kind, carries, link) = match kind {
-        Kind::Salesforce => {
-            let fields = table.table("fields", keys::FIELDS);
-            let (fields, link_field) = salesforce_fields(&fields, purposes);
-            let carries = fields
-                .iter()
-                .map(|field| (field.purpose, field.polarity))
-                .collect();
-            let settings = Settings {
-                platform,
-                fields,
-                link_field,
-            };
-            (SystemKind::Salesforce(Box::new(settings)), carries, None)
-        }
-        Kind::Ascend => {
-            let (settings, link) = ascend_settings(&table, platform, purposes, time_zone);
-            let polarity = match &settings.mode {
-                Mode::ContactFlag { polarity, .. } => *polarity,
-                Mode::ServiceIndicator(_) => Polarity::OptOut,
-            };
-            let carries = vec![(settings.purpose, polarity)];
-            (SystemKind::Ascend(Box::new(settings)), carries, link)
-        }
+    let vendor = match kind {
+        Kind::Salesforce => vendors::salesforce(&table, name, purposes, secrets),
+        Kind::Ascend => vendors::ascend(&table, name, purposes, time_zone, secrets),
+        Kind::Emarketeer => emarketeer::settings(&table, name, purposes, secrets, hash_key),
+        Kind::SuperOffice => superoffice::superoffice(&table, name, purposes, secrets),
     };
+    let max_lag = max_lag(&table, poll_interval, vendor.lag);
     Some(SystemSettings {
         name: name.to_owned(),
         enabled: table.flag_or("enabled", true),
+        legal_basis_sync: table.flag_or("legal_basis_sync", true),
         schedule,
         poll_interval,
         precedence: table.number_or("precedence", "(lower wins ties)", 1, 1..=1_000) as u16,
         bulk_actors: table.texts("bulk_actors").into_iter().collect(),
         max_lag,
-        kind,
-        carries,
-        link,
+        kind: vendor.kind,
+        secrets: table.notes.secrets_mark(),
+        carries: vendor.carries,
+        link: vendor.link,
     })
 }
 
-fn check_name(table: &Table<'_>, name: &str) {
-    let good = name.len() <= 32
+/// What the kind of a system decides.
+pub(super) struct Vendor {
+    /// The connector's settings.
+    pub(super) kind: SystemKind,
+    /// What the system holds, with the meaning of a set value.
+    pub(super) carries: Vec<(PurposeId, Polarity)>,
+    /// R58.
+    pub(super) link: Option<Link>,
+    /// How far its feed stays behind on purpose.
+    pub(super) lag: Duration,
+}
+
+/// The bounds of a system's calls.
+pub(super) fn limits(table: &Table<'_>, name: &str) -> Limits {
+    Limits {
+        system: name.to_owned(),
+        request_timeout: seconds(table, "request_timeout_secs", 30, 1..=600),
+        connect_timeout: seconds(table, "connect_timeout_secs", 5, 1..=60),
+        max_body_bytes: table.number_or("max_body_mib", "MiB", 32, 1..=512) as usize * 1024 * 1024,
+        max_concurrent: table.number_or("max_concurrent", "calls at once", 4, 1..=25) as usize,
+        max_calls_per_sec: table.number_or("max_calls_per_sec", "calls a second", 10, 1..=1_000),
+    }
+}
+
+/// What a name of a system or a token may be.
+pub(super) const NAME_RULE: &str =
+    "a name is at most 32 lower-case letters, digits, '-' and '_', a letter first";
+
+/// Whether a name keeps to [`NAME_RULE`].
+pub(super) fn is_name(name: &str) -> bool {
+    name.len() <= 32
         && name.starts_with(|first: char| first.is_ascii_lowercase())
         && name
             .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_');
-    if !good {
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_')
+}
+
+fn check_name(table: &Table<'_>, name: &str) {
+    if !is_name(name) {
         table.notes.add(
             &table.path,
             "a system's name is at most 32 lower-case letters, digits, '-' and '_', a letter first",
@@ -157,8 +182,8 @@ fn schedule(table: &Table<'_>, time_zone: Option<Tz>) -> Schedule {
 
 /// What is read trails the present by up to the lag and one poll; a bound below that could never be
 /// met.
-fn max_lag(table: &Table<'_>, poll_interval: Duration, platform: &PlatformSettings) -> Duration {
-    let floor = platform.lag + poll_interval;
+fn max_lag(table: &Table<'_>, poll_interval: Duration, lag: Duration) -> Duration {
+    let floor = lag + poll_interval;
     let default = LEAST_DEFAULT_MAX_LAG.max(floor + 4 * poll_interval);
     if table.item("max_lag_secs").is_none() {
         return default;

@@ -1,11 +1,12 @@
 //! The checks of what differs between the kinds: where each of them holds consent.
 
-use super::checked::Link;
-use super::keys;
+use super::checked::{Link, SystemKind};
 use super::raw::Table;
-use super::system::{api_name, purpose};
-use crate::connector::ascend::config::{self as ascend, Mode, ServiceIndicator};
-use crate::connector::salesforce::config::{Field, PlatformSettings};
+use super::secret::SecretReader;
+use super::system::{Vendor, api_name, purpose};
+use super::{keys, platform};
+use crate::connector::ascend::config::{self as ascend_config, Mode, ServiceIndicator};
+use crate::connector::salesforce::config::{Field, PlatformSettings, Settings};
 use crate::consent::{Polarity, Purposes};
 use chrono_tz::Tz;
 
@@ -14,10 +15,54 @@ const SALESFORCE_OPT_OUT: &str = "HasOptedOutOfEmail";
 /// The constituent id of the package (public sources).
 const ASCEND_ID: &str = "ucinn_ascendv2__Donor_ID__c";
 
-pub(super) fn salesforce_fields(
+/// The checks of `kind = "salesforce"`.
+pub(super) fn salesforce(
     table: &Table<'_>,
+    name: &str,
     purposes: &Purposes,
-) -> (Vec<Field>, Option<String>) {
+    secrets: &dyn SecretReader,
+) -> Vendor {
+    let platform = platform::settings(table, name, secrets);
+    let (fields, link_field) = salesforce_fields(&table.table("fields", keys::FIELDS), purposes);
+    Vendor {
+        lag: platform.lag,
+        carries: fields
+            .iter()
+            .map(|field| (field.purpose, field.polarity))
+            .collect(),
+        kind: SystemKind::Salesforce(Box::new(Settings {
+            platform,
+            fields,
+            link_field,
+        })),
+        link: None,
+    }
+}
+
+/// The checks of `kind = "ascend"`.
+pub(super) fn ascend(
+    table: &Table<'_>,
+    name: &str,
+    purposes: &Purposes,
+    time_zone: Option<Tz>,
+    secrets: &dyn SecretReader,
+) -> Vendor {
+    let platform = platform::settings(table, name, secrets);
+    let lag = platform.lag;
+    let (settings, link) = ascend_settings(table, platform, purposes, time_zone);
+    let polarity = match &settings.mode {
+        Mode::ContactFlag { polarity, .. } => *polarity,
+        Mode::ServiceIndicator(_) => Polarity::OptOut,
+    };
+    Vendor {
+        lag,
+        carries: vec![(settings.purpose, polarity)],
+        kind: SystemKind::Ascend(Box::new(settings)),
+        link,
+    }
+}
+
+fn salesforce_fields(table: &Table<'_>, purposes: &Purposes) -> (Vec<Field>, Option<String>) {
     let master = purpose(
         table,
         "opt_out_purpose",
@@ -87,12 +132,12 @@ pub(super) fn salesforce_fields(
     (fields, link)
 }
 
-pub(super) fn ascend_settings(
+fn ascend_settings(
     table: &Table<'_>,
     platform: PlatformSettings,
     purposes: &Purposes,
     time_zone: Option<Tz>,
-) -> (ascend::Settings, Option<Link>) {
+) -> (ascend_config::Settings, Option<Link>) {
     // The only transport so far; the word is asked for so that a file of today keeps its meaning.
     table.word_required("transport", &[("platform", ())]);
     if table.item("time_zone").is_none() {
@@ -119,7 +164,7 @@ pub(super) fn ascend_settings(
             link.text_required("system_field", "the API name of the field there"),
         ),
     });
-    let settings = ascend::Settings {
+    let settings = ascend_config::Settings {
         platform,
         object: api_name(table, "object", table.text_or("object", "Contact")),
         id_field,

@@ -9,7 +9,7 @@ use crate::consent::At;
 use bytes::{Bytes, BytesMut};
 use chrono::NaiveDateTime;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use url::{Host, Url};
 
-pub use reqwest::Method;
+pub use reqwest::{Certificate, Method};
 
 /// The shortest pause that a vendor's `Retry-After` leads to.
 pub const LEAST_PAUSE: Duration = Duration::from_secs(1);
@@ -70,6 +70,9 @@ pub struct Call<'a> {
     pub headers: Vec<(&'static str, String)>,
     /// Bearer token.
     pub bearer: Option<&'a SecretString>,
+    /// Headers that hold secrets: an application's key, or `Authorization` of another scheme. None
+    /// of their values can be seen in a debug output.
+    pub secrets: Vec<(&'static str, &'a SecretString)>,
     /// Body.
     pub body: Body,
 }
@@ -122,7 +125,13 @@ impl std::fmt::Debug for Http {
 impl Http {
     /// A client within these bounds.
     pub fn new(limits: Limits) -> Result<Self, Fault> {
+        Self::trusting(limits, Vec::new())
+    }
+
+    /// A client that also trusts these certificate authorities; see [`authorities`].
+    pub fn trusting(limits: Limits, authorities: Vec<Certificate>) -> Result<Self, Fault> {
         let client = reqwest::Client::builder()
+            .tls_certs_merge(authorities)
             .redirect(reqwest::redirect::Policy::none())
             .timeout(limits.request_timeout)
             .read_timeout(limits.request_timeout)
@@ -165,23 +174,21 @@ impl Http {
         };
         self.limiter.until_ready().await;
         self.count(kind);
+        // Some servers refuse a change that does not say how long its body is, also of none.
+        let says_length = matches!(call.method, Method::PUT | Method::POST | Method::PATCH);
         let mut request = self.client.request(call.method, call.url);
         for (name, value) in call.headers {
             request = request.header(name, value);
         }
         if let Some(token) = call.bearer {
-            let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
-                .map_err(|_| {
-                    Fault::new(
-                        FaultClass::Auth,
-                        "bad-token",
-                        format!("{kind}: the access token has characters no header can carry"),
-                    )
-                })?;
-            value.set_sensitive(true);
-            request = request.header("authorization", value);
+            let text = format!("Bearer {}", token.expose_secret());
+            request = request.header(AUTHORIZATION, sensitive(kind, &text)?);
+        }
+        for (name, secret) in call.secrets {
+            request = request.header(name, sensitive(kind, secret.expose_secret())?);
         }
         request = match call.body {
+            Body::None if says_length => request.header(CONTENT_LENGTH, 0),
             Body::None => request,
             Body::Json(text) => request.header(CONTENT_TYPE, "application/json").body(text),
             Body::Csv(text) => request.header(CONTENT_TYPE, "text/csv").body(text),
@@ -253,6 +260,26 @@ impl Http {
             .entry(kind)
             .or_insert(0) += 1;
     }
+}
+
+/// A header value that no debug output shows.
+fn sensitive(kind: &str, secret: &str) -> Result<HeaderValue, Fault> {
+    let mut value = HeaderValue::try_from(secret).map_err(|_| {
+        Fault::new(
+            FaultClass::Auth,
+            "bad-token",
+            format!("{kind}: the access token has characters no header can carry"),
+        )
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The certificates of a text in PEM; `None` when it holds none, or one that cannot be read.
+pub fn authorities(pem: &[u8]) -> Option<Vec<Certificate>> {
+    Certificate::from_pem_bundle(pem)
+        .ok()
+        .filter(|found| !found.is_empty())
 }
 
 /// Whether the host of `url` is this machine.

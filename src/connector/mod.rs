@@ -6,12 +6,15 @@
 //! `docs/connector-spec.md`, and the conformance suite quotes those numbers.
 
 pub mod ascend;
+pub mod emarketeer;
 pub mod fault;
 pub mod http;
 pub mod read_only;
 pub mod registry;
 pub mod retry;
 pub mod salesforce;
+pub mod superoffice;
+pub mod token_file;
 
 pub use fault::{Fault, FaultClass};
 
@@ -43,6 +46,7 @@ pub const MAX_POISON_BYTES: usize = 16 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
     /// The contacts, in feed order. One contact may stand twice; the later entry is the newer.
+    /// Consent records that come without their contact stand before it.
     pub readings: Vec<Reading>,
     /// What could not be understood.
     pub poison: Vec<Poison>,
@@ -59,6 +63,39 @@ pub struct Page {
     pub drained: Option<At>,
 }
 
+/// A contact that is asked for by its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// External id.
+    pub contact: String,
+    /// Its own normalised address as the store knows it, for systems that hold consent by address.
+    pub address: Option<String>,
+}
+
+/// What is looked up at once, whatever the feed has told so far (R41).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// Normalised addresses: every contact that has one of them is wanted.
+    pub addresses: Vec<String>,
+    /// Contacts that are wanted whatever address they have by now.
+    pub contacts: Vec<Target>,
+}
+
+/// What a look-up found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Whole readings, each contact once. A contact that was asked for by its id and is gone says so
+    /// in its life.
+    pub readings: Vec<Reading>,
+    /// What could not be understood.
+    pub poison: Vec<Poison>,
+    /// Further addresses of the contacts found, normalised or not, besides the one they are known
+    /// by: external id and address.
+    pub further_addresses: Vec<(String, String)>,
+    /// The system's time when it was asked.
+    pub read_at: At,
+}
+
 /// What a contact shows now, on a re-read just before or after a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Current {
@@ -73,8 +110,8 @@ pub enum Current {
 /// One write as the connector gets it: absolute values of one contact's consent fields (R33, R38).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriteRequest {
-    /// External id.
-    pub contact: String,
+    /// The contact.
+    pub target: Target,
     /// The values to set.
     pub changes: Vec<(PurposeId, Shown)>,
     /// When the person said so, for systems that record a comment or a date of their own.
@@ -123,6 +160,8 @@ pub struct Batching {
     pub bulk_above: usize,
     /// Writes in one bulk call.
     pub bulk_rows: usize,
+    /// Addresses, and contacts, in one [`Connector::look_up`].
+    pub look_up: usize,
 }
 
 /// A connected system.
@@ -139,7 +178,11 @@ pub trait Connector: Send + Sync {
     async fn read(&self, cursor: Option<&Cursor>) -> Result<Page, Fault>;
 
     /// What these contacts show now, in the same order.
-    async fn current(&self, contacts: &[String]) -> Result<Vec<Current>, Fault>;
+    async fn current(&self, contacts: &[Target]) -> Result<Vec<Current>, Fault>;
+
+    /// Looks contacts up as they are now (R41), at most [`Batching::look_up`] addresses and as many
+    /// contacts.
+    async fn look_up(&self, wanted: &Wanted) -> Result<Found, Fault>;
 
     /// Sets consent fields, at most [`Batching::rows`] (or `bulk_rows`) contacts. The answer has
     /// one outcome per request, in the same order. An `Err` means that nothing was sent.
@@ -155,6 +198,12 @@ pub trait Connector: Send + Sync {
 
     /// How many vendor calls have been made since the start, by kind of call.
     fn calls(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+
+    /// Contacts that the feed may not mention again although something seems to have become of them,
+    /// e.g. because they are gone. They are looked up until they are no longer named here.
+    fn doubtful(&self) -> Vec<String> {
         Vec::new()
     }
 

@@ -1,8 +1,8 @@
 //! A connector that reads but refuses to write: dry runs wrap every system in it.
 
 use super::{
-    Batching, Connector, Current, Cursor, Fault, FaultClass, Outcome, Page, Probe, Quota,
-    WriteRequest,
+    Batching, Connector, Current, Cursor, Fault, FaultClass, Found, Outcome, Page, Probe, Quota,
+    Target, Wanted, WriteRequest,
 };
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -34,8 +34,12 @@ impl Connector for ReadOnly {
         self.0.read(cursor).await
     }
 
-    async fn current(&self, contacts: &[String]) -> Result<Vec<Current>, Fault> {
+    async fn current(&self, contacts: &[Target]) -> Result<Vec<Current>, Fault> {
         self.0.current(contacts).await
+    }
+
+    async fn look_up(&self, wanted: &Wanted) -> Result<Found, Fault> {
+        self.0.look_up(wanted).await
     }
 
     async fn write(&self, _writes: &[WriteRequest]) -> Result<Vec<Outcome>, Fault> {
@@ -56,6 +60,10 @@ impl Connector for ReadOnly {
 
     fn calls(&self) -> Vec<(&'static str, u64)> {
         self.0.calls()
+    }
+
+    fn doubtful(&self) -> Vec<String> {
+        self.0.doubtful()
     }
 
     fn least_poll_interval(&self) -> Duration {

@@ -1,6 +1,6 @@
 //! From checked settings to connectors. The one place that knows every kind of system.
 
-use super::{Connector, Fault, ascend, salesforce};
+use super::{Connector, Fault, ascend, emarketeer, salesforce, superoffice};
 use crate::config::SystemKind;
 use std::sync::Arc;
 
@@ -14,5 +14,11 @@ pub fn connect(kind: &SystemKind) -> Result<Arc<dyn Connector>, Fault> {
             Arc::new(salesforce::Salesforce::new((**settings).clone())?)
         }
         SystemKind::Ascend(settings) => Arc::new(ascend::Ascend::new((**settings).clone())?),
+        SystemKind::Emarketeer(settings) => {
+            Arc::new(emarketeer::Emarketeer::new((**settings).clone())?)
+        }
+        SystemKind::SuperOffice(settings) => {
+            Arc::new(superoffice::SuperOffice::new((**settings).clone())?)
+        }
     })
 }

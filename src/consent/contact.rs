@@ -3,13 +3,17 @@
 use super::purpose::PurposeId;
 use super::rules::SystemId;
 use super::statement::{Basis, Evidence, Statement, Status};
-use super::time::At;
+use super::time::{At, Stamp};
 
 /// How many statements of one contact, purpose and status are kept, by rank. A withdrawal always
 /// competes, so one beyond could never decide; a grant beyond could only matter if sixteen later
 /// ones all counted for nothing, and forgetting it stops mail rather than sending it. Withdrawals
 /// and grants never displace each other: no number of loads makes a withdrawal forgotten.
 pub const MAX_STATEMENTS: usize = 16;
+
+/// How many of our own writes are remembered for one contact and purpose. An older one could only be
+/// told again by a reading that began before all of these took effect.
+pub const MAX_ECHOES: usize = 4;
 
 /// The value a field shows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,6 +53,18 @@ impl Life {
     }
 }
 
+/// A value that we wrote and the system stamped with its own clock. Where nobody signs for what is
+/// stored, this alone tells that value from a person's word (R15).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Echo {
+    /// What we wrote.
+    pub shown: Shown,
+    /// The time that the system gave it; none until the feed has told.
+    pub stamp: Option<Stamp>,
+    /// The write was acknowledged; until then it was only seen while under way.
+    pub acknowledged: bool,
+}
+
 /// What one contact shows and has said of one purpose.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Holding {
@@ -56,9 +72,72 @@ pub struct Holding {
     pub shown: Option<Shown>,
     /// What it has said, best rank first. Kept as a set: adding in any order gives the same.
     pub statements: Vec<Statement>,
+    /// Our own last writes of consent records, oldest first, at most [`MAX_ECHOES`].
+    pub echoes: Vec<Echo>,
 }
 
 impl Holding {
+    /// Notes that our write of this value took effect: the contact shows it, and the time that the
+    /// system stores for it will be no statement (R15).
+    pub fn wrote(&mut self, shown: Shown) {
+        // Only consent records come with a stored time.
+        if matches!(shown, Shown::Record { .. }) {
+            match self.echoes.last_mut() {
+                // The feed told of it before the acknowledgement came.
+                Some(last) if !last.acknowledged && last.shown == shown => last.acknowledged = true,
+                _ => self.keep_echo(Echo {
+                    shown: shown.clone(),
+                    stamp: None,
+                    acknowledged: true,
+                }),
+            }
+        }
+        self.shown = Some(shown);
+    }
+
+    /// Notes the time that the system stores for a write of ours that is still under way.
+    pub fn saw_under_way(&mut self, shown: &Shown, stamp: Stamp) {
+        match self.echoes.last_mut() {
+            Some(last) if !last.acknowledged && last.shown == *shown => last.stamp = Some(stamp),
+            _ => self.keep_echo(Echo {
+                shown: shown.clone(),
+                stamp: Some(stamp),
+                acknowledged: false,
+            }),
+        }
+    }
+
+    /// Whether a stored time is the one that the system gave to our own write of that value. `may_be_new`:
+    /// it is the latest that was told, of a value that the contact is known to show, so that it
+    /// answers a write whose time is not known yet.
+    pub fn is_echo(&mut self, shown: &Shown, stamp: Stamp, may_be_new: bool) -> bool {
+        let is_known = |echo: &Echo| {
+            echo.shown == *shown && echo.stamp.is_some_and(|known| known.overlaps(stamp))
+        };
+        if self.echoes.iter().any(is_known) {
+            return true;
+        }
+        match self.echoes.last_mut() {
+            Some(last) if may_be_new && last.stamp.is_none() && last.shown == *shown => {
+                last.stamp = Some(stamp);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Somebody changed the value: the time of our write, if it is still awaited, never comes.
+    pub fn was_overwritten(&mut self) {
+        self.echoes.retain(|echo| echo.stamp.is_some());
+    }
+
+    fn keep_echo(&mut self, echo: Echo) {
+        if self.echoes.len() >= MAX_ECHOES {
+            self.echoes.remove(0);
+        }
+        self.echoes.push(echo);
+    }
+
     /// Adds a statement to the set. Whether anything changed.
     ///
     /// What is kept is a function of all that was ever added, whatever the order: nothing is

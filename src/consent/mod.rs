@@ -4,7 +4,7 @@
 //! technical failure. A test reads this folder's imports and fails when that changes. What a
 //! system *shows* becomes *statements* ([`mod@observe`]), statements of one subject become *verdicts*
 //! ([`mod@resolve`]), verdicts become *intended writes* ([`mod@plan`]); [`guard`] says when a person must
-//! look first. Rule numbers (R…) are those of `docs/rules.md`.
+//! look first; [`mod@send`] says whether somebody may be mailed. Rule numbers (R…) are those of `docs/rules.md`.
 
 pub mod address;
 pub mod contact;
@@ -15,11 +15,12 @@ pub mod plan;
 pub mod purpose;
 pub mod resolve;
 pub mod rules;
+pub mod send;
 pub mod statement;
 pub mod time;
 
 pub use address::{AddressFault, SubjectKey};
-pub use contact::{Contact, Holding, Life, Record, Shown};
+pub use contact::{Contact, Echo, Holding, Life, Record, Shown};
 pub use observe::{Reading, Told, Viewpoint, observe};
 pub use plan::{Change, Intended, Lane, plan};
 pub use purpose::{PurposeId, Purposes, Revival, Unknown};
@@ -27,5 +28,6 @@ pub use resolve::{Remembered, Resolution, Subject, Verdict, resolve};
 pub use rules::{
     DuplicateWithdrawal, DuplicateWrite, Polarity, Policy, Rules, SystemId, SystemRules,
 };
+pub use send::{Answer, Recipient, Voice, judge};
 pub use statement::{Basis, Evidence, Statement, Status};
 pub use time::{At, Precision, Stamp};

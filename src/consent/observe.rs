@@ -2,7 +2,7 @@
 
 use super::contact::{Contact, Life, Shown};
 use super::purpose::PurposeId;
-use super::rules::{Policy, SystemRules};
+use super::rules::{Polarity, Policy, SystemRules};
 use super::statement::{Basis, Evidence, Statement, Status};
 use super::time::{At, Precision, Stamp};
 
@@ -43,9 +43,11 @@ pub struct Reading {
     pub precision: Option<Precision>,
     /// Who modified it last.
     pub modified_by: Option<String>,
-    /// Whether it is there.
+    /// Whether it is there. Without the contact's own row: what is assumed of a contact that is not
+    /// known yet.
     pub life: Life,
-    /// The value of each purpose the system carries.
+    /// The value of each purpose the system carries; none where consent is recorded apart from the
+    /// contact and only the contact was read.
     pub values: Vec<(PurposeId, Shown)>,
     /// What the system dates itself.
     pub told: Vec<Told>,
@@ -80,6 +82,9 @@ pub fn observe(before: Option<&Contact>, reading: &Reading, view: &Viewpoint<'_>
     let mut after = before
         .cloned()
         .unwrap_or_else(|| Contact::unseen(view.system.id, reading.contact.clone()));
+    if before.is_none() {
+        after.life = reading.life.clone();
+    }
     for told in &reading.told {
         hear(&mut after, before, reading, told, view);
     }
@@ -91,9 +96,20 @@ pub fn observe(before: Option<&Contact>, reading: &Reading, view: &Viewpoint<'_>
     for (purpose, shown) in &reading.values {
         see(&mut after, before, reading, *purpose, shown, view);
     }
+    // Consent is recorded apart from the contact: as long as nothing is known of it, there is none.
+    let apart = reading.values.is_empty();
+    if apart {
+        let recorded = |polarity| polarity == Polarity::Recorded;
+        for (purpose, _) in view.system.carries.iter().filter(|(_, p)| recorded(*p)) {
+            let shown = &mut after.record.entry(*purpose).shown;
+            shown.get_or_insert(Shown::Default);
+        }
+    }
     after.created = reading.created.or(after.created);
     after.life = reading.life.clone();
-    if before != Some(&after) || after.modified != reading.modified {
+    if apart {
+        after.modified = reading.modified.or(after.modified);
+    } else if before != Some(&after) || after.modified != reading.modified {
         after.modified = reading.modified;
         after.read_at = Some(view.read_at);
     }
@@ -115,13 +131,22 @@ fn hear(
     if told.at < At::FIRST_PLAUSIBLE {
         return;
     }
-    let mut stamp = Stamp::covering(told.at, told.precision);
+    let given = Stamp::covering(told.at, told.precision);
+    let mut stamp = given;
     if told.at > view.ceiling {
         after.record.future_stamped = true;
         stamp = Stamp::covering(view.read_at, told.precision);
     }
     let known = before.and_then(|contact| contact.record.shown(told.purpose));
     let own = told.actor.is_some() && told.actor == view.system.own_actor;
+    let status = polarity.meaning(&told.shown);
+    let statement = Statement {
+        status,
+        basis: basis_of(&told.shown),
+        stamp,
+        evidence: told.evidence,
+        actor: told.actor.clone(),
+    };
     let holding = after.record.entry(told.purpose);
     // A history row that came without its contact also tells what the contact shows now, unless
     // a later read or a later row is known.
@@ -135,35 +160,45 @@ fn hear(
             .iter()
             .filter(|known| known.evidence >= Evidence::History)
             .all(|known| known.stamp.earliest() <= told.at);
-    let later_than_known = before
-        .and_then(|contact| contact.read_at)
-        .is_none_or(|read| told.at >= read);
-    if !reading.whole && newest && later_than_known && !view.stale {
+    // A record that is stored with its own time needs no comparison with when the contact was read;
+    // but one that is told again is no news, since we may have written after it.
+    let is_news = if told.evidence == Evidence::Explicit {
+        !holding.statements.contains(&statement)
+    } else {
+        before
+            .and_then(|contact| contact.read_at)
+            .is_none_or(|read| told.at >= read)
+    };
+    if !reading.whole && newest && is_news && !view.stale {
+        if holding.shown.as_ref() != Some(&told.shown) {
+            holding.was_overwritten();
+        }
         holding.shown = Some(told.shown.clone());
     }
-    // R15: what our own user did is an echo. It confirms, it does not speak. Where nobody signed,
-    // a value under way is one, and so is the time stored with a value that the contact shows
-    // against its own last word: we wrote it, and the system stamped it with its own clock.
-    let status = polarity.meaning(&told.shown);
-    let unsigned = told.actor.is_none();
-    let ours = || {
-        told.evidence == Evidence::Explicit
-            && known == Some(&told.shown)
-            && holding
-                .statements
-                .first()
-                .is_none_or(|last| last.status != status)
-    };
-    if own || (unsigned && (under_way(view, told.purpose, &told.shown) || ours())) {
+    // R15: what our own user did is an echo. It confirms, it does not speak.
+    if own {
         return;
     }
-    let statement = Statement {
-        status,
-        basis: basis_of(&told.shown),
-        stamp,
-        evidence: told.evidence,
-        actor: told.actor.clone(),
-    };
+    // Where nobody signed, a value under way is an echo, and so is the time that the system stored
+    // with a value of ours by its own clock.
+    if told.actor.is_none() {
+        let dates = told.evidence == Evidence::Explicit;
+        let latest = reading
+            .told
+            .iter()
+            .filter(|other| other.purpose == told.purpose && other.evidence == Evidence::Explicit)
+            .all(|other| other.at <= told.at);
+        let shows = known == Some(&told.shown);
+        if dates && holding.is_echo(&told.shown, given, latest && shows) {
+            return;
+        }
+        if under_way(view, told.purpose, &told.shown) {
+            if dates && latest {
+                holding.saw_under_way(&told.shown, given);
+            }
+            return;
+        }
+    }
     // R16: a future time is capped where the act is first seen. Telling it again at a later
     // reading, or once the clock has caught up with it, is not another act.
     let capped = told.at > view.ceiling;
@@ -215,9 +250,15 @@ fn see(
         return;
     };
     let known = before.and_then(|contact| contact.record.shown(purpose));
-    after.record.entry(purpose).shown = Some(shown.clone());
-    // Only a contact that was read whole, with this purpose, can be seen to change.
-    let read_before = before.filter(|contact| contact.read_at.is_some());
+    let holding = after.record.entry(purpose);
+    if known != Some(shown) && !under_way(view, purpose, shown) {
+        holding.was_overwritten();
+    }
+    holding.shown = Some(shown.clone());
+    // Only a contact that was read whole, with this purpose, can be seen to change; and a record that
+    // was told of, to vanish (R12).
+    let vanished = matches!(known, Some(Shown::Record { .. })) && *shown == Shown::Default;
+    let read_before = before.filter(|contact| contact.read_at.is_some() || vanished);
     if read_before.is_some() && known == Some(shown) {
         return;
     }

@@ -1,4 +1,4 @@
-//! From verdicts to intended writes (R5, R6, R20, R38).
+//! From verdicts to intended writes (R5, R6, R20, R21, R38).
 //!
 //! A write is data: it does not know how to apply itself. The same plan serves the dry run, the
 //! outbox, the log and the API.
@@ -7,7 +7,7 @@ use super::contact::{Contact, Shown};
 use super::duplicates::representative;
 use super::purpose::PurposeId;
 use super::resolve::{Resolution, Verdict};
-use super::rules::{DuplicateWrite, Polarity, Rules};
+use super::rules::{DuplicateWrite, Polarity, Rules, SystemId};
 use super::statement::{Basis, Status};
 
 /// R34: withdrawals have their own lane and go first.
@@ -54,11 +54,21 @@ pub struct Intended<'a> {
 }
 
 /// What a system shows when it agrees with a verdict.
-pub fn desired(polarity: Polarity, verdict: &Verdict) -> Shown {
-    desired_value(polarity, verdict.status(), verdict.basis.as_ref())
+pub fn desired(system: SystemId, polarity: Polarity, verdict: &Verdict) -> Shown {
+    let basis = understood(verdict.basis.as_ref(), verdict.basis_in, system);
+    desired_value(polarity, verdict.status(), basis)
 }
 
-/// What a field of that polarity shows for a status and legal basis.
+/// R21: the basis, unless it is not mapped and was said in another system than this.
+pub fn understood(
+    basis: Option<&Basis>,
+    said_in: Option<SystemId>,
+    system: SystemId,
+) -> Option<&Basis> {
+    basis.filter(|basis| basis.is_mapped() || said_in == Some(system))
+}
+
+/// What a field of that polarity shows for a status and a legal basis that its system understands.
 pub fn desired_value(polarity: Polarity, status: Status, basis: Option<&Basis>) -> Shown {
     match (polarity, status) {
         (Polarity::OptOut, Status::Withdrawn) | (Polarity::Permission, Status::Granted) => {
@@ -67,14 +77,34 @@ pub fn desired_value(polarity: Polarity, status: Status, basis: Option<&Basis>) 
         (Polarity::OptOut, Status::Granted) | (Polarity::Permission, Status::Withdrawn) => {
             Shown::Default
         }
-        // A basis that this configuration does not map is never written to another system, and
-        // none never overwrites a value, so each keeps what it has (R21).
+        // A withdrawal has no basis, and none never overwrites a value (R21).
         (Polarity::Recorded, status) => Shown::Record {
             status,
-            basis: basis
-                .filter(|basis| !matches!(basis, Basis::Other(_)))
-                .cloned(),
+            basis: basis.filter(|_| status == Status::Granted).cloned(),
         },
+    }
+}
+
+/// R21: what is written to a contact that has to show `wanted`. A consent record of a grant needs a
+/// basis: where nobody said any, it is the one configured for the purpose; where one was said that
+/// the system does not understand, nothing true can be written.
+fn written(shown: &Shown, wanted: Shown, verdict: &Verdict, rules: &Rules) -> Option<Shown> {
+    // Only to settle a write under way that says otherwise; what is there stays as it is.
+    if agrees(shown, &wanted) {
+        return Some(shown.clone());
+    }
+    match wanted {
+        Shown::Record {
+            status: Status::Granted,
+            basis: None,
+        } => {
+            let settings = rules.purposes.get(verdict.purpose)?;
+            verdict.basis.is_none().then(|| Shown::Record {
+                status: Status::Granted,
+                basis: Some(settings.granted_basis.clone()),
+            })
+        }
+        wanted => Some(wanted),
     }
 }
 
@@ -129,17 +159,20 @@ pub fn plan<'a>(
             else {
                 continue;
             };
-            let to = desired(polarity, verdict);
+            let wanted = desired(system.id, polarity, verdict);
             let settles = unsettled
                 .iter()
-                .all(|(id, value)| *id != purpose || agrees(value, &to));
-            if agrees(shown, &to) && settles {
+                .all(|(id, value)| *id != purpose || agrees(value, &wanted));
+            if agrees(shown, &wanted) && settles {
                 continue;
             }
             // R6: a protected duplicate is never overwritten by a grant.
             if verdict.status() == Status::Granted && resolution.protects(contact, purpose, rules) {
                 continue;
             }
+            let Some(to) = written(shown, wanted, verdict, rules) else {
+                continue;
+            };
             let lane = match verdict.status() {
                 Status::Withdrawn => Lane::Withdrawal,
                 Status::Granted => Lane::Grant,

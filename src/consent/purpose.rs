@@ -1,5 +1,6 @@
 //! Purposes: what the mail is for. They form a tree (R20).
 
+use super::statement::Basis;
 use std::fmt;
 
 /// A purpose by its place in [`Purposes`].
@@ -38,6 +39,8 @@ pub struct Purpose {
     pub revival: Revival,
     /// What silence means before a send-out (R44).
     pub unknown: Unknown,
+    /// The legal basis that a grant gets in systems that need one, where nobody said any (R21).
+    pub granted_basis: Basis,
 }
 
 /// All purposes of one daemon, parents before their categories.
@@ -59,7 +62,7 @@ pub enum PurposeFault {
 }
 
 /// What is said of one purpose before the tree is built.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PurposeDraft {
     /// Name; a category carries its parent's name before the last dot.
     pub name: String,
@@ -67,6 +70,8 @@ pub struct PurposeDraft {
     pub revival: Revival,
     /// See [`Unknown`].
     pub unknown: Unknown,
+    /// See [`Purpose::granted_basis`].
+    pub granted_basis: Basis,
 }
 
 impl Purposes {
@@ -108,6 +113,7 @@ impl Purposes {
                 parent: parent.map(|index| PurposeId(index as u16)),
                 revival: draft.revival,
                 unknown: draft.unknown,
+                granted_basis: draft.granted_basis,
             });
         }
         if faults.is_empty() {

@@ -1,9 +1,9 @@
-//! From the statements of one subject to its verdicts (R4, R6, R14, R18–R24).
+//! From the statements of one subject to its verdicts (R4, R6, R14, R18–R24, R49).
 //!
 //! A verdict is a function of the *set* of statements, never of an earlier verdict, so any order,
 //! batching or repetition of the same observations gives the same verdicts (R18, R19).
 
-use super::contact::Contact;
+use super::contact::{Contact, Holding};
 use super::duplicates::representative;
 use super::purpose::{PurposeId, Revival};
 use super::rules::{DuplicateWithdrawal, Polarity, Rules, SystemId, SystemRules};
@@ -123,6 +123,8 @@ pub struct Verdict {
     pub said_of: PurposeId,
     /// The legal basis that systems with one get (R21).
     pub basis: Option<Basis>,
+    /// The system that understands the basis, where it is not mapped; no other gets it.
+    pub basis_in: Option<SystemId>,
     /// Why it won.
     pub reason: Reason,
     /// What lost and why, best first, at most [`MAX_LOST`].
@@ -381,16 +383,19 @@ fn candidates<'a>(
         let Some(holding) = contact.record.get(purpose) else {
             continue;
         };
-        let Some((_, voice)) = voices
+        let Some((system, voice)) = voices
             .iter()
-            .find(|(system, _)| system.id == contact.system && system.polarity(purpose).is_some())
+            .find(|(system, _)| system.id == contact.system)
         else {
             continue;
         };
-        let speaks = voice.is_some_and(|voice| voice.id == contact.id);
-        // R14: withdrawals outlive their record, grants end with it. R6: a younger duplicate's
-        // withdrawal counts only where the policy says so.
-        let withdraws = !contact.life.is_live()
+        let represents = voice.is_some_and(|voice| voice.id == contact.id);
+        // R14: withdrawals outlive their record, and also (R49) the system or the field in which they
+        // were made; grants end with it. R6: a younger duplicate's withdrawal counts only where the
+        // policy says so.
+        let speaks = represents && system.polarity(purpose).is_some();
+        let withdraws = represents
+            || !contact.life.is_live()
             || rules.policy.duplicate_withdrawal == DuplicateWithdrawal::Any;
         if !speaks && !withdraws {
             continue;
@@ -399,6 +404,7 @@ fn candidates<'a>(
             holding
                 .said()
                 .filter(|statement| speaks || statement.status == Status::Withdrawn)
+                .filter(|statement| system.hears(statement))
                 .map(|statement| Candidate {
                     statement,
                     origin: Origin::of(contact),
@@ -412,6 +418,10 @@ fn candidates<'a>(
             .remembered
             .iter()
             .filter(|kept| kept.purpose == purpose)
+            .filter(|kept| {
+                let system = kept.source.system.and_then(|id| rules.system(id));
+                system.is_none_or(|system| system.hears(&kept.statement))
+            })
             .map(|kept| Candidate {
                 statement: &kept.statement,
                 origin: Origin {
@@ -607,19 +617,10 @@ fn verdict(
             && candidate.statement == winner.statement
             && candidate.said_of == winner.said_of
     };
-    // R21: among grants the later basis wins, from systems that carry one.
-    let basis = (winner.statement.status == Status::Granted).then(|| {
-        field
-            .iter()
-            .filter(|candidate| candidate.statement.status == Status::Granted)
-            .filter(|candidate| {
-                !matches!(
-                    candidate.handicap,
-                    Some(Loss::Load | Loss::WhileParentWithdrawn)
-                )
-            })
-            .find_map(|candidate| candidate.statement.basis.clone())
-    });
+    let (basis, basis_in) = match winner.statement.status {
+        Status::Granted => standing_basis(field).unzip(),
+        Status::Withdrawn => (None, None),
+    };
     let lost = field
         .iter()
         .filter(|candidate| !same(candidate))
@@ -635,10 +636,37 @@ fn verdict(
         statement: winner.statement.clone(),
         source: winner.origin.source(),
         said_of: winner.said_of,
-        basis: basis.flatten(),
+        basis_in: basis
+            .as_ref()
+            .and_then(|basis: &Basis| basis_in.flatten().filter(|_| !basis.is_mapped())),
+        basis,
         reason,
         lost,
     }
+}
+
+/// R21: the basis of the latest standing grant that carries one, and the system that said so. What
+/// was granted before a withdrawal ended with it, so its basis does not come back with a later grant.
+fn standing_basis(field: &[Candidate<'_>]) -> Option<(Basis, Option<SystemId>)> {
+    let last_withdrawal = field
+        .iter()
+        .filter(|candidate| candidate.statement.status == Status::Withdrawn)
+        .map(|candidate| candidate.statement.rank())
+        .max();
+    field
+        .iter()
+        .filter(|candidate| candidate.statement.status == Status::Granted)
+        .filter(|candidate| last_withdrawal.is_none_or(|last| candidate.statement.rank() > last))
+        .filter(|candidate| match candidate.handicap {
+            None | Some(Loss::Weak | Loss::Earlier) => true,
+            // R22: where something was withdrawn it revives nothing, neither status nor basis.
+            Some(Loss::NotConsent) => last_withdrawal.is_none(),
+            Some(Loss::Load | Loss::WhileParentWithdrawn) => false,
+        })
+        .find_map(|candidate| {
+            let basis = candidate.statement.basis.clone()?;
+            Some((basis, candidate.origin.system))
+        })
 }
 
 /// R6: younger duplicates whose own last word is a withdrawal later than the verdict.
@@ -659,15 +687,18 @@ fn conflicts(
         .iter()
         .filter(|contact| contact.life.is_live())
     {
-        let younger = voices.iter().any(|(system, voice)| {
+        let younger = voices.iter().find(|(system, voice)| {
             system.id == contact.system
                 && system.polarity(purpose).is_some()
                 && voice.is_none_or(|voice| voice.id != contact.id)
         });
-        if !younger {
+        let Some((system, _)) = younger else {
             continue;
-        }
-        let own = contact.record.get(purpose);
+        };
+        let said = |of: PurposeId| {
+            let statements = contact.record.get(of).into_iter().flat_map(Holding::said);
+            statements.filter(|statement| system.hears(statement))
+        };
         // R20: what a contact withdrew of a parent it withdrew of the category too. Where the
         // category is silent the conflict of the parent says it all.
         let withdrawal = std::iter::once(purpose)
@@ -677,25 +708,24 @@ fn conflicts(
                     .ancestors(purpose)
                     .filter(|_| decided.is_some()),
             )
-            .filter_map(|of| contact.record.get(of)?.last_withdrawal())
+            .flat_map(said)
+            .filter(|statement| statement.status == Status::Withdrawn)
             .map(Statement::rank)
             .max();
         let Some(withdrawal) = withdrawal else {
             continue;
         };
-        let regranted = own.is_some_and(|holding| {
-            holding.said().any(|statement| {
-                let candidate = Candidate {
-                    statement,
-                    origin: Origin::of(contact),
-                    said_of: purpose,
-                    handicap: None,
-                };
-                statement.status == Status::Granted
-                    && !statement.is_weak()
-                    && statement.rank() > withdrawal
-                    && handicap(subject, rules, purpose, &candidate).is_none()
-            })
+        let regranted = said(purpose).any(|statement| {
+            let candidate = Candidate {
+                statement,
+                origin: Origin::of(contact),
+                said_of: purpose,
+                handicap: None,
+            };
+            statement.status == Status::Granted
+                && !statement.is_weak()
+                && statement.rank() > withdrawal
+                && handicap(subject, rules, purpose, &candidate).is_none()
         });
         if !regranted && decided.is_none_or(|decided| withdrawal >= decided) {
             resolution.findings.push(Finding::Conflict {

@@ -2,9 +2,13 @@
 
 use super::contact::Shown;
 use super::purpose::{PurposeId, Purposes};
-use super::statement::Status;
-use super::time::HOUR;
+use super::statement::{Statement, Status};
+use super::time::{At, HOUR};
 use std::collections::BTreeSet;
+
+/// Grows with every change of this folder's code that may change a verdict, so that all subjects are
+/// decided anew after an upgrade.
+pub const REVISION: u32 = 1;
 
 /// A configured system, by its number in the store (stable over restarts).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,8 +50,12 @@ pub struct SystemRules {
     pub name: String,
     /// Lower numbers win ties (R18).
     pub precedence: u16,
-    /// Whether verdicts are written to it (R49).
+    /// Whether verdicts are written to it; not while its legal-basis sync is off, and not once it is
+    /// no longer configured (R49).
     pub writable: bool,
+    /// What was said later than this counts for nothing, because its legal-basis sync is off since
+    /// then; all counts when there is no such instant (R49).
+    pub heard_until: Option<At>,
     /// The purposes it carries, with the meaning of a set value.
     pub carries: Vec<(PurposeId, Polarity)>,
     /// The user consentd itself acts as; what this user changed is an echo (R15).
@@ -63,6 +71,30 @@ impl SystemRules {
             .iter()
             .find(|(id, _)| *id == purpose)
             .map(|(_, polarity)| *polarity)
+    }
+
+    /// R49: whether the statement was made while the system's word counted. In doubt a withdrawal
+    /// was and a grant was not (R11).
+    pub fn hears(&self, statement: &Statement) -> bool {
+        self.heard_until.is_none_or(|until| match statement.status {
+            Status::Withdrawn => statement.stamp.earliest() <= until,
+            Status::Granted => statement.stamp.latest() <= until,
+        })
+    }
+
+    /// A system that the store knows and the configuration no longer names: it carries nothing and
+    /// is not written to. What it withdrew stays withdrawn; what it granted ends with it (R14, R49).
+    pub fn retired(id: SystemId, name: String) -> Self {
+        Self {
+            id,
+            name,
+            precedence: u16::MAX,
+            writable: false,
+            heard_until: None,
+            carries: Vec::new(),
+            own_actor: None,
+            bulk_actors: BTreeSet::new(),
+        }
     }
 }
 
@@ -122,15 +154,15 @@ impl Default for Policy {
 pub struct Rules {
     /// The tree of purposes.
     pub purposes: Purposes,
-    /// The systems.
+    /// The systems, those of the store that are no longer configured included.
     pub systems: Vec<SystemRules>,
     /// The settings.
     pub policy: Policy,
 }
 
 impl Rules {
-    /// The rules of one system; `None` for a system no longer configured, whose contacts then
-    /// neither speak nor are written to.
+    /// The rules of one system; `None` for one that nobody knows, whose contacts then neither speak
+    /// nor are written to.
     pub fn system(&self, id: SystemId) -> Option<&SystemRules> {
         self.systems.iter().find(|system| system.id == id)
     }

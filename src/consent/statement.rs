@@ -31,9 +31,10 @@ impl fmt::Display for Status {
 }
 
 /// Legal basis, GDPR Art. 6(1).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Basis {
     /// Art. 6(1)(a)
+    #[default]
     Consent,
     /// Art. 6(1)(b)
     Contract,
@@ -45,11 +46,17 @@ pub enum Basis {
     PublicTask,
     /// Art. 6(1)(f)
     LegitimateInterests,
-    /// A code this configuration does not map: kept verbatim, never written to another system.
+    /// A code this configuration does not map: kept verbatim, never written to a system other than
+    /// the one that said it.
     Other(String),
 }
 
 impl Basis {
+    /// Whether other systems understand it too (R21).
+    pub const fn is_mapped(&self) -> bool {
+        !matches!(self, Self::Other(_))
+    }
+
     /// The word used in the store, the API and the CLI.
     pub fn word(&self) -> &str {
         match self {

@@ -136,6 +136,11 @@ impl Stamp {
         self.latest
     }
 
+    /// Whether both may be the same instant.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.earliest <= other.latest && other.earliest <= self.latest
+    }
+
     /// Whether `other` lies wholly within this interval.
     pub fn contains(self, other: Self) -> bool {
         self.earliest <= other.earliest && other.latest <= self.latest

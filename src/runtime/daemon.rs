@@ -1,108 +1,78 @@
 //! The whole daemon: store, engine and HTTP surface under one supervisor.
 
 use super::clock::{self, Clock};
-use super::health::{Board, Watched};
-use super::lifecycle::Lifecycle;
-use super::reporter::Reporter;
-use crate::config::Checked;
-use crate::consent::At;
-use crate::store::{self, Access};
-use crate::sync::engine::{Listener, Member, Parts, assemble};
-use crate::sync::{emit, poll};
-use crate::web::metrics::{self, Refresher, Shown};
+use super::health::Board;
+use super::lifecycle::{self, Lifecycle, TaskResult};
+use super::supervisor::{Ground, Source, Supervisor};
+use crate::config::{Checked, Server};
+use crate::store::{self, Access, Store};
+use crate::sync::assemble;
+use crate::sync::checklist::{Crew, Desk, Roster};
+use crate::sync::sendout::{Courier, Sendouts};
+use crate::web::api::{Api, Post, Tokens};
+use crate::web::hooks::Hooks;
+use crate::web::metrics;
 use crate::web::{App, serve};
 use anyhow::Context;
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
-/// Runs until SIGTERM or SIGINT. Whether everything stopped in time.
+/// Runs until SIGTERM or SIGINT; SIGHUP reads the configuration again from `source`. Whether
+/// everything stopped in time.
 ///
 /// # Errors
 /// When the store cannot be used, the port is taken, or a connector cannot be built. Nothing has
 /// been called then.
-pub async fn run(checked: &Checked) -> anyhow::Result<bool> {
+pub async fn run(checked: Checked, source: Arc<Source>) -> anyhow::Result<bool> {
+    // Until somebody listens, this signal ends the process.
+    let hangups = signal(SignalKind::hangup()).context("signals cannot be listened to")?;
     let clock: Arc<dyn Clock> = Arc::new(clock::System);
     let handle = metrics::install().context("metrics cannot be collected")?;
     let store = store::open(&checked.store, Access::Daemon)
         .await
         .context("the state store cannot be used")?;
-    let board = Arc::new(Board::new(checked.systems.iter().map(|system| Watched {
-        name: system.name.clone(),
-        enabled: system.enabled,
-        max_lag: system.max_lag,
-    })));
-    let listener: Arc<dyn Listener> = Arc::new(Reporter {
-        board: Arc::clone(&board),
-        clock: Arc::clone(&clock),
-    });
-    let parts = Parts {
+    let listen = checked.server.listen;
+    let socket = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen on {listen}; is another daemon running?"))?;
+    let board = Arc::new(Board::default());
+    let lifecycle = Lifecycle::new(Arc::clone(&board), Arc::clone(&clock));
+    let hooks = Arc::new(Hooks::default());
+    let tokens = Arc::new(Tokens::default());
+    let server = checked.server.clone();
+    let ground = Ground {
         store: Arc::clone(&store),
         clock: Arc::clone(&clock),
-        listener,
-        read_only: false,
+        board: Arc::clone(&board),
+        metrics: handle.clone(),
+        connect: Box::new(assemble::connect),
+        hooks: Arc::clone(&hooks),
+        tokens: Arc::clone(&tokens),
+        source,
     };
-    let members = assemble(checked, parts)
+    let supervisor = Supervisor::start(checked, ground, &lifecycle)
         .await
         .context("the systems cannot be set up")?;
-    for member in &members {
-        let feed = store
-            .feed(member.id.0)
-            .await
-            .context("the state store cannot be read")?;
-        board.restored(
-            &member.name,
-            feed.drained.map(At::from_micros),
-            feed.paused,
-            feed.halted.is_some(),
-        );
-    }
-    let socket = TcpListener::bind(checked.server.listen)
-        .await
-        .with_context(|| {
-            format!(
-                "cannot listen on {}; is another daemon running?",
-                checked.server.listen
-            )
-        })?;
-    tracing::info!(listen = %checked.server.listen, systems = members.len(), "serving health and metrics on {}", checked.server.listen);
-
-    let lifecycle = Lifecycle::new(Arc::clone(&board), Arc::clone(&clock));
-    serve_http(
-        &lifecycle,
-        socket,
-        App {
-            board: Arc::clone(&board),
-            clock: Arc::clone(&clock),
-            metrics: handle.clone(),
-        },
-    );
-    let refresher = Refresher {
-        store: Arc::clone(&store),
-        clock,
+    tracing::info!(%listen, systems = supervisor.engine().members.len(), "serving health and metrics on {listen}");
+    let roster = Arc::clone(&supervisor) as Arc<dyn Roster>;
+    let api = api(&server, roster, tokens, &store, &clock)?;
+    supervise_sendouts(&lifecycle, &api.sendouts);
+    let app = App {
         board,
-        systems: members
-            .iter()
-            .map(|member| Shown {
-                number: member.id.0,
-                name: member.name.clone(),
-                connector: Some(Arc::clone(&member.connector)),
-            })
-            .collect(),
+        clock,
         metrics: handle,
-        every: metrics::REFRESH,
-        withdrawal_deadline: checked.policy.withdrawal_deadline,
-        alarmed: Arc::default(),
+        hooks,
+        api: Some(Arc::new(api)),
     };
-    lifecycle.spawn_supervised("figures", move |stop| {
-        let refresher = refresher.clone();
-        async move {
-            refresher.run(&stop).await;
-            Ok(())
-        }
+    serve_http(&lifecycle, socket, app);
+    lifecycle.spawn_supervised("reload-signal", move |stop| {
+        let supervisor = Arc::clone(&supervisor);
+        async move { reload_on_signal(&supervisor, &stop).await }
     });
-    for member in members {
-        supervise(&lifecycle, member);
-    }
+    // From here on the task listens.
+    drop(hangups);
     let in_time = lifecycle
         .run_until_stopped()
         .await
@@ -112,23 +82,79 @@ pub async fn run(checked: &Checked) -> anyhow::Result<bool> {
     Ok(in_time)
 }
 
-/// One poller and one emitter, each restarted by itself if it crashes.
-fn supervise(lifecycle: &Lifecycle, member: Arc<Member>) {
-    let poller = Arc::clone(&member);
-    lifecycle.spawn_supervised(format!("{}-poll", member.name), move |stop| {
-        let member = Arc::clone(&poller);
+impl Roster for Supervisor {
+    fn crew(&self) -> Option<Crew> {
+        let engine = self.engine();
+        (!engine.members.is_empty()).then(|| Crew {
+            shared: Arc::clone(&engine.shared),
+            members: engine.members.clone(),
+        })
+    }
+}
+
+/// The API over the systems that the roster names.
+fn api(
+    server: &Server,
+    roster: Arc<dyn Roster>,
+    tokens: Arc<Tokens>,
+    store: &Arc<dyn Store>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Api> {
+    let desk = Arc::new(Desk::new(roster));
+    let post = match &server.callback {
+        Some(settings) => Some(Arc::new(
+            Post::new(settings, Arc::clone(clock)).context("callbacks cannot be posted")?,
+        )),
+        None => None,
+    };
+    let sendouts = Arc::new(Sendouts::new(
+        Arc::clone(&desk),
+        Arc::clone(store),
+        Arc::clone(clock),
+        post.clone().map(|post| post as Arc<dyn Courier>),
+        server.sendout_retention,
+    ));
+    Ok(Api {
+        tokens,
+        desk,
+        sendouts,
+        post,
+    })
+}
+
+/// The checks of send-outs at their moment, and what follows from them.
+fn supervise_sendouts(lifecycle: &Lifecycle, sendouts: &Arc<Sendouts>) {
+    let checks = Arc::clone(sendouts);
+    lifecycle.spawn_supervised("sendout-checks", move |stop| {
+        let sendouts = Arc::clone(&checks);
         async move {
-            poll::run(&member, &stop).await;
+            sendouts.run_checks(&stop).await;
             Ok(())
         }
     });
-    lifecycle.spawn_supervised(format!("{}-emit", member.name), move |stop| {
-        let member = Arc::clone(&member);
+    let posts = Arc::clone(sendouts);
+    lifecycle.spawn_supervised("sendout-posts", move |stop| {
+        let sendouts = Arc::clone(&posts);
         async move {
-            emit::run(&member, &stop).await;
+            sendouts.run_posts(&stop).await;
             Ok(())
         }
     });
+}
+
+/// Reloads at every SIGHUP. Signals that come while a reload is under way lead to one more.
+async fn reload_on_signal(supervisor: &Supervisor, stop: &CancellationToken) -> TaskResult {
+    let mut hangups = signal(SignalKind::hangup()).map_err(|fault| fault.to_string())?;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            _ = hangups.recv() => {}
+        }
+        lifecycle::reloading();
+        // What came of it is in the log.
+        drop(supervisor.reload().await);
+        lifecycle::reloaded();
+    }
 }
 
 /// The HTTP surface. Its socket outlives a crash of the task, so that no port is lost.

@@ -16,7 +16,7 @@ pub const STORE_PROOF_LASTS: Duration = Duration::from_mins(1);
 /// The longest part of a vendor's code that is shown.
 const MAX_CODE: usize = 64;
 
-/// A system as the board is told of it at start.
+/// A system as the board is told of it at start and at every reload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watched {
     /// Configured name.
@@ -86,6 +86,15 @@ pub enum SystemState {
 }
 
 impl SystemState {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Ok,
+        Self::Lagging,
+        Self::Halted,
+        Self::Paused,
+        Self::Disabled,
+    ];
+
     /// The word used in health output.
     pub const fn word(self) -> &'static str {
         match self {
@@ -146,25 +155,30 @@ pub struct Board(Mutex<State>);
 impl Board {
     /// A board that watches these systems. Until the first reports nothing is ready.
     pub fn new(systems: impl IntoIterator<Item = Watched>) -> Self {
-        let systems = systems
-            .into_iter()
-            .map(|watched| {
-                let health = SystemHealth {
-                    watched: watched.clone(),
-                    polled_ok: None,
-                    drained: None,
-                    fault: None,
-                    breaker: Breaker::Closed,
-                    paused: false,
-                    halted: false,
-                };
-                (watched.name, health)
-            })
-            .collect();
-        Self(Mutex::new(State {
-            systems,
-            ..State::default()
-        }))
+        let board = Self::default();
+        board.watch(systems);
+        board
+    }
+
+    /// Watches these systems and no others from now on. What is known of those that were watched
+    /// before stays known.
+    pub fn watch(&self, systems: impl IntoIterator<Item = Watched>) {
+        let mut state = self.state();
+        let mut before = std::mem::take(&mut state.systems);
+        for watched in systems {
+            let known = before.remove(&watched.name);
+            let mut health = known.unwrap_or_else(|| SystemHealth {
+                watched: watched.clone(),
+                polled_ok: None,
+                drained: None,
+                fault: None,
+                breaker: Breaker::Closed,
+                paused: false,
+                halted: false,
+            });
+            health.watched = watched.clone();
+            state.systems.insert(watched.name, health);
+        }
     }
 
     /// A panic while the lock was held leaves plain values behind, which are still right to show.

@@ -28,10 +28,12 @@ const STEADY: Duration = Duration::from_mins(1);
 /// Why a task gave up, in words for the log; holds no address and no secret.
 pub type TaskResult = Result<(), String>;
 
-/// The tasks of one daemon.
+/// The tasks of one daemon, or some of them.
 #[derive(Clone)]
 pub struct Lifecycle {
     tasks: TaskTracker,
+    /// All tasks of the daemon, where these are only some.
+    all: Option<TaskTracker>,
     soft: CancellationToken,
     hard: CancellationToken,
     board: Arc<Board>,
@@ -43,11 +45,38 @@ impl Lifecycle {
     pub fn new(board: Arc<Board>, clock: Arc<dyn Clock>) -> Self {
         Self {
             tasks: TaskTracker::new(),
+            all: None,
             soft: CancellationToken::new(),
             hard: CancellationToken::new(),
             board,
             clock,
         }
+    }
+
+    /// Tasks that can be ended before the others. They end with them at the latest.
+    pub fn group(&self) -> Self {
+        Self {
+            tasks: TaskTracker::new(),
+            all: Some(self.tasks.clone()),
+            soft: self.soft.child_token(),
+            hard: self.hard.child_token(),
+            board: Arc::clone(&self.board),
+            clock: Arc::clone(&self.clock),
+        }
+    }
+
+    /// Ends these tasks and returns when none of them is left: they are asked to stop, and cut off
+    /// after `limit`. Whether all stopped by themselves.
+    pub async fn end(&self, limit: Duration) -> bool {
+        self.soft.cancel();
+        self.tasks.close();
+        if timeout(limit, self.tasks.wait()).await.is_ok() {
+            return true;
+        }
+        self.hard.cancel();
+        // Cut-off tasks end at their next pause, which is never far.
+        self.tasks.wait().await;
+        false
     }
 
     /// Cancelled when the daemon is to stop. Tasks finish what they are at and return.
@@ -69,7 +98,7 @@ impl Lifecycle {
         Task: Future<Output = TaskResult> + Send + 'static,
     {
         let (name, this) = (name.into(), self.clone());
-        self.tasks.spawn(async move {
+        let supervised = self.tasks.track_future(async move {
             let mut crashes = 0_u32;
             while !this.soft.is_cancelled() {
                 let started = Instant::now();
@@ -113,6 +142,11 @@ impl Lifecycle {
                 }
             }
             this.board.task_up(&name);
+        });
+        // The task is waited for through its trackers.
+        drop(match &self.all {
+            Some(all) => all.spawn(supervised),
+            None => tokio::spawn(supervised),
         });
     }
 
@@ -170,9 +204,26 @@ fn restart_pause(crashes: u32) -> Duration {
     FIRST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE)
 }
 
-/// Outside systemd there is nobody to tell; a socket that fails is not worth stopping for.
+/// Tells systemd that the configuration is being read again, until [`reloaded`].
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify_all(&[NotifyState::Reloading, now]),
+        Err(fault) => tracing::debug!(%fault, "systemd could not be told: {fault}"),
+    }
+}
+
+/// Tells systemd that the configuration was read, whatever came of it.
+pub fn reloaded() {
+    notify(&NotifyState::Ready);
+}
+
 fn notify(state: &NotifyState<'_>) {
-    if let Err(fault) = sd_notify::notify(std::slice::from_ref(state)) {
+    notify_all(std::slice::from_ref(state));
+}
+
+/// Outside systemd there is nobody to tell; a socket that fails is not worth stopping for.
+fn notify_all(states: &[NotifyState<'_>]) {
+    if let Err(fault) = sd_notify::notify(states) {
         tracing::debug!(%fault, "systemd could not be told: {fault}");
     }
 }

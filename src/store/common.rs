@@ -215,6 +215,21 @@ macro_rules! outbox_columns {
     };
 }
 
+/// The columns of a feed, in the order in which both databases read them.
+macro_rules! feed_columns {
+    () => {
+        "cursor, drained, polled_at, loaded, paused, paused_note, halted, muted_since, shape"
+    };
+}
+
+/// The columns of a send-out without what is large, in the order in which both databases read them.
+macro_rules! sendout_columns {
+    () => {
+        "id, purpose, created_by, created_at, send_at, addressed, state, due_at, settled_at, \
+         callback, posts, post_error"
+    };
+}
+
 /// Functions that read the rows of one driver that come one by one in both, by position.
 macro_rules! queue_readers {
     ($row:ty) => {
@@ -258,6 +273,36 @@ macro_rules! queue_readers {
             })
         }
 
+        pub(in crate::store) fn sendout(row: &$row) -> Result<SendoutHead, sqlx::Error> {
+            Ok(SendoutHead {
+                id: row.try_get(0)?,
+                purpose: row.try_get(1)?,
+                created_by: row.try_get(2)?,
+                created_at: row.try_get(3)?,
+                send_at: row.try_get(4)?,
+                addressed: row.try_get(5)?,
+                state: row.try_get(6)?,
+                due_at: row.try_get(7)?,
+                settled_at: row.try_get(8)?,
+                callback: row.try_get(9)?,
+                posts: row.try_get(10)?,
+                post_error: row.try_get(11)?,
+            })
+        }
+
+        /// A send-out with the three columns that are large.
+        pub(in crate::store) fn whole_sendout(row: &$row) -> Result<SendoutRow, sqlx::Error> {
+            let recipients: Option<&[u8]> = row.try_get(12)?;
+            let recipients = parted(recipients.unwrap_or_default())
+                .ok_or_else(|| sqlx::Error::Decode("half a keyed hash".into()))?;
+            Ok(SendoutRow {
+                head: Self::sendout(row)?,
+                recipients,
+                first: row.try_get(13)?,
+                last: row.try_get(14)?,
+            })
+        }
+
         pub(in crate::store) fn feed(row: &$row) -> Result<FeedRow, sqlx::Error> {
             Ok(FeedRow {
                 cursor: row.try_get(0)?,
@@ -265,7 +310,10 @@ macro_rules! queue_readers {
                 polled_at: row.try_get(2)?,
                 loaded: row.try_get(3)?,
                 paused: row.try_get(4)?,
-                halted: row.try_get(5)?,
+                paused_note: row.try_get(5)?,
+                halted: row.try_get(6)?,
+                muted_since: row.try_get(7)?,
+                shape: row.try_get(8)?,
             })
         }
     };
@@ -321,17 +369,24 @@ macro_rules! implement_store {
                 self.feed_row(system).await
             }
 
-            async fn set_feed_switch(
-                &self,
-                system: i16,
-                switch: FeedSwitch,
-                now: At,
-            ) -> Result<(), StoreError> {
-                self.switch_feed(system, switch, now).await
+            async fn systems(&self) -> Result<Vec<(i16, String)>, StoreError> {
+                self.registered().await
+            }
+
+            async fn decided(&self) -> Result<Decided, StoreError> {
+                self.decided_so_far().await
             }
 
             async fn claim_writes(&self, claim: &Claim) -> Result<Vec<OutboxRow>, StoreError> {
                 self.claim(claim).await
+            }
+
+            async fn addresses(
+                &self,
+                system: i16,
+                contacts: &[&str],
+            ) -> Result<Vec<Option<String>>, StoreError> {
+                self.addresses_of(system, contacts).await
             }
 
             async fn still_current(&self, claims: &[(WriteKey, i64)]) -> Result<Vec<WriteKey>, StoreError> {
@@ -378,6 +433,64 @@ macro_rules! implement_store {
                 self.writes(skip, limit).await
             }
 
+            async fn recipients(
+                &self,
+                subjects: &[SubjectRef],
+                live: &[i16],
+            ) -> Result<Vec<Option<RecipientRow>>, StoreError> {
+                self.recipient_rows(subjects, live).await
+            }
+
+            async fn contacts_of(
+                &self,
+                subjects: &[SubjectRef],
+                systems: &[i16],
+            ) -> Result<Vec<SubjectContact>, StoreError> {
+                self.live_contacts(subjects, systems).await
+            }
+
+            async fn subjects_of(
+                &self,
+                contacts: &[(i16, &str)],
+            ) -> Result<Vec<Option<SubjectRef>>, StoreError> {
+                self.homes_of(contacts).await
+            }
+
+            async fn subject_addresses(
+                &self,
+                subjects: &[SubjectRef],
+            ) -> Result<Vec<Option<String>>, StoreError> {
+                self.addresses_by_ref(subjects).await
+            }
+
+            async fn put_sendout(&self, sendout: &SendoutRow, most: usize) -> Result<bool, StoreError> {
+                self.keep_sendout(sendout, most).await
+            }
+
+            async fn sendout(&self, id: &str) -> Result<Option<SendoutRow>, StoreError> {
+                self.whole_sendout(id).await
+            }
+
+            async fn sendouts(&self, limit: usize) -> Result<Vec<SendoutHead>, StoreError> {
+                self.sendout_heads(limit).await
+            }
+
+            async fn due_sendouts(
+                &self,
+                state: i16,
+                limit: usize,
+            ) -> Result<Vec<(String, At)>, StoreError> {
+                self.sendouts_due(state, limit).await
+            }
+
+            async fn advance_sendout(&self, step: &SendoutStep) -> Result<bool, StoreError> {
+                self.step_sendout(step).await
+            }
+
+            async fn forget_sendouts(&self, now: At) -> Result<u64, StoreError> {
+                self.drop_sendouts(now).await
+            }
+
             fn sequence(&self) -> i64 {
                 self.sequence.load(Ordering::Acquire)
             }
@@ -393,7 +506,9 @@ macro_rules! implement_store {
     };
 }
 
-pub(super) use {contact_columns, implement_store, outbox_columns, queue_readers};
+pub(super) use {
+    contact_columns, feed_columns, implement_store, outbox_columns, queue_readers, sendout_columns,
+};
 
 /// Bytes of a fixed length, as a digest or a keyed hash has.
 pub(super) fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N], sqlx::Error> {

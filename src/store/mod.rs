@@ -10,11 +10,13 @@ pub mod ledger;
 pub mod postgres;
 mod report;
 pub mod rows;
+pub mod send;
 mod session;
 pub mod sqlite;
 
 pub use postgres::PgStore;
 pub use rows::*;
+pub use send::*;
 pub use sqlite::SqliteStore;
 
 use crate::consent::At;
@@ -114,17 +116,42 @@ pub trait Store: Send + Sync {
     /// Where a system's feed stands; the default when it never ran.
     async fn feed(&self, system: i16) -> Result<FeedRow, StoreError>;
 
-    /// Sets the switches of a feed that an operator or the supervisor owns (paused, halted).
+    /// Every system that has a number, in the order of the numbers, configured or not.
+    async fn systems(&self) -> Result<Vec<(i16, String)>, StoreError>;
+
+    /// Turns a switch of a feed that an operator or the supervisor owns.
     async fn set_feed_switch(
         &self,
         system: i16,
         switch: FeedSwitch,
         now: At,
-    ) -> Result<(), StoreError>;
+    ) -> Result<(), StoreError> {
+        let change = SwitchChange {
+            system,
+            switch,
+            at: now.micros(),
+        };
+        let decide = &mut |_| Changes {
+            switches: vec![change.clone()],
+            ..Changes::default()
+        };
+        self.transact(&Scope::default(), decide).await.map(drop)
+    }
+
+    /// How far all subjects have been decided, and under which rules.
+    async fn decided(&self) -> Result<Decided, StoreError>;
 
     /// Claims the most urgent due writes of a system for one attempt until `until`: withdrawals
     /// first, then by age (R34). A claimed write is not claimed again before `until`.
     async fn claim_writes(&self, claim: &Claim) -> Result<Vec<OutboxRow>, StoreError>;
+
+    /// The normalised own addresses of these contacts of a system, in the same order; none for one
+    /// that is unknown or has none.
+    async fn addresses(
+        &self,
+        system: i16,
+        contacts: &[&str],
+    ) -> Result<Vec<Option<String>>, StoreError>;
 
     /// R32: of these claims, the keys that still are what was claimed; asked just before sending.
     async fn still_current(&self, claims: &[(WriteKey, i64)]) -> Result<Vec<WriteKey>, StoreError>;
@@ -160,6 +187,55 @@ pub trait Store: Send + Sync {
 
     /// The pending writes, most urgent first, at most `limit`, after `skip` of them.
     async fn outbox(&self, skip: usize, limit: usize) -> Result<Vec<OutboxRow>, StoreError>;
+
+    /// What a check before mail is sent needs of these subjects, in the same order; none for one that
+    /// is unknown. A contact counts where it is in one of the systems `live`. A bounded number of
+    /// statements, however many subjects.
+    async fn recipients(
+        &self,
+        subjects: &[SubjectRef],
+        live: &[i16],
+    ) -> Result<Vec<Option<RecipientRow>>, StoreError>;
+
+    /// The live contacts of these subjects in these systems, by position, system and external id.
+    async fn contacts_of(
+        &self,
+        subjects: &[SubjectRef],
+        systems: &[i16],
+    ) -> Result<Vec<SubjectContact>, StoreError>;
+
+    /// The subjects that these contacts belong to, in the same order; none for one that is unknown or
+    /// unmatched.
+    async fn subjects_of(
+        &self,
+        contacts: &[(i16, &str)],
+    ) -> Result<Vec<Option<SubjectRef>>, StoreError>;
+
+    /// The normalised addresses of these subjects, in the same order; none for one that is unknown.
+    async fn subject_addresses(
+        &self,
+        subjects: &[SubjectRef],
+    ) -> Result<Vec<Option<String>>, StoreError>;
+
+    /// Keeps a new send-out, durably (G13). Refused, which is `false`, while `most` of them are
+    /// scheduled already.
+    async fn put_sendout(&self, sendout: &SendoutRow, most: usize) -> Result<bool, StoreError>;
+
+    /// One send-out.
+    async fn sendout(&self, id: &str) -> Result<Option<SendoutRow>, StoreError>;
+
+    /// The send-outs, the latest moment first, at most `limit`.
+    async fn sendouts(&self, limit: usize) -> Result<Vec<SendoutHead>, StoreError>;
+
+    /// Of the send-outs in that state, those that are due first: id and instant, at most `limit`.
+    async fn due_sendouts(&self, state: i16, limit: usize)
+    -> Result<Vec<(String, At)>, StoreError>;
+
+    /// Takes a send-out a step further; whether it stood where the step begins.
+    async fn advance_sendout(&self, step: &SendoutStep) -> Result<bool, StoreError>;
+
+    /// Forgets the send-outs whose time to be forgotten has come; how many.
+    async fn forget_sendouts(&self, now: At) -> Result<u64, StoreError>;
 
     /// The highest ledger sequence number committed. It only ever grows; it serves as the store's
     /// logical clock.

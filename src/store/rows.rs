@@ -1,6 +1,7 @@
 //! The rows of the store, as both databases hold them. Times are UTC microseconds; packed columns
 //! are JSON text made and read by `sync::pack` alone, stored byte for byte.
 
+use crate::consent::At;
 use std::fmt;
 
 /// A subject in the ledger and in logs: the first 16 bytes of HMAC-SHA-256(subject key, key held
@@ -171,17 +172,76 @@ pub struct FeedRow {
     pub loaded: bool,
     /// Paused by an operator (R50).
     pub paused: bool,
+    /// Who paused it and why.
+    pub paused_note: Option<String>,
     /// Halted by a guard (R27), with the reason.
     pub halted: Option<String>,
+    /// Its legal-basis sync is off since then, by our clock (R49).
+    pub muted_since: Option<i64>,
+    /// A mark of what was read of its contacts when the feed was read on last.
+    pub shape: Option<String>,
 }
 
 /// A change of a feed's switches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FeedSwitch {
-    /// Pause or resume.
-    Paused(bool),
+    /// Pause, with who and why, or resume (R50).
+    Paused(Option<String>),
     /// Halt with a reason, or release.
     Halted(Option<String>),
+    /// Its word counts for nothing since then, or counts again (R49).
+    Muted(Option<At>),
+    /// What is read of its contacts; everything is read anew unless nothing was known.
+    Shape(String),
+    /// Everything is read anew; meanwhile it is written to as before.
+    Resync,
+    /// Everything is read anew before it is written to again, because it was switched off (R49).
+    Unload,
+}
+
+impl FeedSwitch {
+    /// What the switch makes of a feed. The store's own; `switched_at` is noted beside it.
+    pub(super) fn turn(&self, row: &mut FeedRow) {
+        match self {
+            Self::Paused(note) => {
+                row.paused = note.is_some();
+                row.paused_note.clone_from(note);
+            }
+            Self::Halted(reason) => row.halted.clone_from(reason),
+            Self::Muted(since) => row.muted_since = since.map(At::micros),
+            Self::Shape(shape) => {
+                if row.shape.as_ref().is_some_and(|known| known != shape) {
+                    row.cursor = None;
+                }
+                row.shape = Some(shape.clone());
+            }
+            Self::Resync => row.cursor = None,
+            Self::Unload => {
+                row.cursor = None;
+                row.loaded = false;
+            }
+        }
+    }
+}
+
+/// A switch that is to be turned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SwitchChange {
+    /// System number.
+    pub system: i16,
+    /// The switch.
+    pub switch: FeedSwitch,
+    /// When, by our clock.
+    pub at: i64,
+}
+
+/// How far all subjects have been decided under one set of rules (R18).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Decided {
+    /// The version of these rules.
+    pub policy: String,
+    /// Subjects up to this number have been; none: all of them.
+    pub through: Option<i64>,
 }
 
 /// Grants of one actor in one minute, from which a load is recognised (R25).
@@ -290,10 +350,10 @@ pub enum OutboxChange {
 pub struct FeedChange {
     /// System number.
     pub system: i16,
-    /// The new state; `paused` and `halted` are left as they are in the store.
+    /// The new state; all switches are left as they are in the store.
     pub row: FeedRow,
-    /// The cursor this change follows. When the store has moved on, the transaction is refused
-    /// with [`Applied::Overtaken`].
+    /// The cursor this change follows. When the store has moved on, or the feed is paused by now, the
+    /// transaction is refused with [`Applied::Overtaken`].
     pub follows: Option<String>,
 }
 
@@ -318,6 +378,10 @@ pub struct Changes {
     pub ledger: Vec<LedgerDraft>,
     /// The feed's new place.
     pub feed: Option<FeedChange>,
+    /// Switches to turn.
+    pub switches: Vec<SwitchChange>,
+    /// How far subjects have been decided anew.
+    pub decided: Option<Decided>,
 }
 
 /// What came of a transaction.
@@ -328,7 +392,7 @@ pub enum Applied {
         /// Subjects, contacts, outbox, quarantine and ledger rows written.
         rows: u64,
     },
-    /// Another page was stored meanwhile; nothing was changed.
+    /// Another page was stored meanwhile, or the feed was paused; nothing was changed.
     Overtaken,
 }
 

@@ -4,11 +4,12 @@
 //! Every statement works on a set and is left out when the set is empty, so a transaction sends a
 //! bounded number of them however many contacts it touches.
 
-use super::common::{failed, refused};
+use super::common::{failed, refused, unregistered};
 use super::ledger::{self, Digest, Sealed};
 use super::{
-    Applied, Changes, ContactRow, Decide, FeedChange, Flip, Known, LIVE, LoadCount, LoadKey,
-    OutboxChange, OutboxRow, QuarantineRow, Scope, StoreError, SubjectRef, SubjectRow, WriteKey,
+    Applied, Changes, ContactRow, Decide, Decided, FeedChange, FeedRow, FeedSwitch, Flip, Known,
+    LIVE, LoadCount, LoadKey, OutboxChange, OutboxRow, QuarantineRow, Scope, StoreError,
+    SubjectRef, SubjectRow, SwitchChange, WriteKey,
 };
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -94,14 +95,24 @@ pub(super) trait Reads: Send {
         subjects: &[i64],
         since: i64,
     ) -> Result<Vec<(i64, String, i64)>, StoreError>;
+    /// Where a system's feed stands; none for one without a number.
+    async fn feed_of(&mut self, system: i16) -> Result<Option<FeedRow>, StoreError>;
 }
 
 /// The writing half. Every method is one statement, except where it says otherwise, and answers
 /// how many rows it wrote.
 #[async_trait]
 pub(super) trait Writes: Reads {
-    /// Moves a feed on from `follows`; 0 when it stands elsewhere.
+    /// Moves a feed on from `follows`; 0 when it stands elsewhere or is paused.
     async fn advance_feed(&mut self, change: &FeedChange) -> Result<u64, StoreError>;
+    /// Stores everything of a feed that its switches decide, and when they were turned.
+    async fn put_switches(
+        &mut self,
+        system: i16,
+        row: &FeedRow,
+        at: i64,
+    ) -> Result<u64, StoreError>;
+    async fn put_decided(&mut self, decided: &Decided) -> Result<u64, StoreError>;
     async fn put_subjects(&mut self, rows: &[&SubjectRow]) -> Result<u64, StoreError>;
     async fn put_contacts(&mut self, rows: &[&ContactRow]) -> Result<u64, StoreError>;
     /// Replaces contacts that are there and keep subject and link, and so their index entries.
@@ -223,6 +234,8 @@ struct Checked<'a> {
     healed: Vec<Key<'a>>,
     ledger: &'a [super::LedgerDraft],
     feed: Option<&'a FeedChange>,
+    switches: &'a [SwitchChange],
+    decided: Option<&'a Decided>,
     next_subject: i64,
 }
 
@@ -268,6 +281,8 @@ impl<'a> Checked<'a> {
             healed: healed.into_iter().collect(),
             ledger: &changes.ledger,
             feed: changes.feed.as_ref(),
+            switches: &changes.switches,
+            decided: changes.decided.as_ref(),
             next_subject,
         })
     }
@@ -322,6 +337,11 @@ fn refuse_nul(changes: &Changes) -> Result<(), StoreError> {
     for row in &changes.flips {
         refuse("a flip", &[&row.purpose])?;
     }
+    for change in &changes.switches {
+        if let FeedSwitch::Paused(Some(text)) | FeedSwitch::Halted(Some(text)) = &change.switch {
+            refuse("a switch", &[text])?;
+        }
+    }
     if let Some(cursor) = changes
         .feed
         .as_ref()
@@ -356,6 +376,15 @@ async fn store<S: Writes + ?Sized>(
         .partition(|contact| before.keeps(&(contact.system, contact.external.clone()), contact));
     if !kept.is_empty() {
         rows += session.update_contacts(&kept).await?;
+    }
+    for change in changes.switches {
+        let found = session.feed_of(change.system).await?;
+        let mut row = found.ok_or_else(|| unregistered(change.system))?;
+        change.switch.turn(&mut row);
+        session.put_switches(change.system, &row, change.at).await?;
+    }
+    if let Some(decided) = changes.decided {
+        session.put_decided(decided).await?;
     }
     let previous = standing.newest_block.unwrap_or(ledger::GENESIS);
     let mut next_sequence = standing.next_sequence;

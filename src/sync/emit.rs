@@ -5,7 +5,7 @@ use super::engine::{Event, Member, SyncError};
 use super::pack::{Packer, Write};
 use super::schedule::next_round;
 use super::workbench::{Workbench, transact};
-use crate::connector::{Current, Fault, FaultClass, Outcome, WriteRequest, retry};
+use crate::connector::{Current, Fault, FaultClass, Outcome, Target, WriteRequest, retry};
 use crate::consent::plan::agrees;
 use crate::consent::time::{HOUR, MINUTE, SECOND};
 use crate::consent::{At, PurposeId, Shown};
@@ -56,9 +56,8 @@ async fn round(
 ) -> Result<Duration, SyncError> {
     let now = member.shared.clock.now();
     let until = |later: At| Duration::from_micros(later.since(now).max(0).unsigned_abs());
-    let feed = member.shared.store.feed(member.id.0).await?;
-    // A system that is paused, or was never read whole, is not written to.
-    if feed.paused || !feed.loaded {
+    // A system that was never read whole, or not since it was switched off, is not written to.
+    if !member.shared.store.feed(member.id.0).await?.loaded {
         return Ok(LOOK_INTERVAL);
     }
     match next_round(&member.pace.schedule, *last_round, now) {
@@ -67,6 +66,9 @@ async fn round(
         None => return Ok(LOOK_INTERVAL),
     }
     while !stop.is_cancelled() {
+        if member.shared.store.feed(member.id.0).await?.paused {
+            return Ok(LOOK_INTERVAL);
+        }
         if let Some(open) = member.breaker.open_until(member.shared.clock.now()) {
             return Ok(until(open).max(Duration::from_millis(100)));
         }
@@ -115,14 +117,15 @@ pub async fn emit_batch(member: &Member) -> Result<usize, SyncError> {
         return Ok(0);
     }
     let total = claimed.len();
-    let contacts: Vec<String> = claimed
+    let contacts: Vec<&str> = claimed
         .iter()
-        .map(|claimed| claimed.row.key.external.clone())
+        .map(|claimed| claimed.row.key.external.as_str())
         .collect();
+    let targets = member.targets(&contacts).await?;
     // R32, R33: look at the contacts as they are now. This also settles what an earlier attempt
     // with unknown outcome did.
-    let current = match member.connector.current(&contacts).await {
-        Ok(current) if current.len() == contacts.len() => current,
+    let current = match member.connector.current(&targets).await {
+        Ok(current) if current.len() == targets.len() => current,
         Ok(_) => {
             let fault = Fault::new(
                 FaultClass::ContractBroken,
@@ -166,8 +169,7 @@ pub async fn emit_batch(member: &Member) -> Result<usize, SyncError> {
     if !sent.is_empty() {
         let requests: Vec<WriteRequest> = sent
             .iter()
-            .filter_map(|index| claimed.get(*index))
-            .map(request)
+            .filter_map(|index| Some(request(claimed.get(*index)?, targets.get(*index)?)))
             .collect();
         match member.connector.write(&requests).await {
             Ok(outcomes) if outcomes.len() == requests.len() => {
@@ -416,9 +418,9 @@ async fn settle(
     Ok(())
 }
 
-fn request(claimed: &Claimed) -> WriteRequest {
+fn request(claimed: &Claimed, target: &Target) -> WriteRequest {
     WriteRequest {
-        contact: claimed.row.key.external.clone(),
+        target: target.clone(),
         changes: claimed
             .write
             .changes

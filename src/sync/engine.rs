@@ -1,18 +1,19 @@
 //! One poller and one emitter per system, each on its own: what happens to one system delays no
 //! other (R36).
 
+pub use super::assemble::{Engine, Lines, Parts, assemble, rules};
+
 use super::breaker::Breaker;
 use super::identity::Pseudonyms;
+use super::refresh::Hints;
 use super::workbench::{Frame, Link};
-use crate::config::{Checked, Schedule};
-use crate::connector::read_only::ReadOnly;
-use crate::connector::{Connector, Fault, Probe, registry};
+use crate::config::Schedule;
+use crate::connector::{Connector, Fault, Probe, Target};
 use crate::consent::{At, Rules, SystemId, SystemRules};
 use crate::runtime::clock::Clock;
 use crate::store::{Store, StoreError};
-use secrecy::ExposeSecret;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -99,9 +100,9 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     /// Who hears what happens.
     pub listener: Arc<dyn Listener>,
-    /// The numbers of all enabled systems.
+    /// The numbers of all enabled systems whose word counts.
     pub systems: Vec<i16>,
-    /// Every enabled system has been read whole once; see [`Shared::is_complete`].
+    /// Each of them has been read whole once; see [`Shared::is_complete`].
     pub complete: AtomicBool,
     /// Woken when there may be new writes, one per system.
     pub wake_emitters: Vec<Arc<Notify>>,
@@ -119,7 +120,7 @@ impl Shared {
         }
     }
 
-    /// Whether every enabled system has been read whole once. Until then a withdrawal may still be
+    /// Whether every enabled system whose word counts has been read whole once. Until then a withdrawal may still be
     /// unheard of, so no grant is sent anywhere.
     ///
     /// # Errors
@@ -160,11 +161,33 @@ pub struct Member {
     /// What all systems share.
     pub shared: Arc<Shared>,
     /// Shared by its poller and its emitter.
-    pub breaker: Breaker,
-    /// Woken to poll at once: a hint may wake the poller, never steer it.
+    pub breaker: Arc<Breaker>,
+    /// Woken to poll at once.
     pub wake_poller: Notify,
+    /// Contacts that somebody says have changed; the poller looks them up.
+    pub hints: Arc<Hints>,
+    /// Its rules with the user we act as, since the last login.
+    pub identity: Identity,
     /// Woken when there may be writes for it.
     pub wake_emitter: Arc<Notify>,
+}
+
+/// A system's rules with the user we act as, once somebody has logged in.
+#[derive(Debug, Default)]
+pub struct Identity(Mutex<Option<Arc<SystemRules>>>);
+
+impl Identity {
+    fn get(&self) -> Option<Arc<SystemRules>> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, rules: &SystemRules) {
+        let rules = Arc::new(rules.clone());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(rules);
+    }
 }
 
 /// Why a poll or a round of emission ended early.
@@ -198,6 +221,7 @@ impl Member {
         let first = probe.missing.first().cloned().unwrap_or_default();
         self.tell(Event::Probed(probe));
         if complete {
+            self.identity.set(&rules);
             Ok(rules)
         } else {
             // Nothing is read or written until the organisation has mended it.
@@ -207,6 +231,50 @@ impl Member {
                 first,
             ))
         }
+    }
+
+    /// Whether calls may be made to the system: it is neither paused by an operator nor halted by a
+    /// guard (R27, R50). One that is switched off has no member.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn is_askable(&self) -> Result<bool, StoreError> {
+        let feed = self.shared.store.feed(self.id.0).await?;
+        Ok(!feed.paused && feed.halted.is_none())
+    }
+
+    /// The rules that the last login found; logs in when there was none.
+    ///
+    /// # Errors
+    /// As [`Member::log_in`].
+    pub async fn known_rules(&self) -> Result<Arc<SystemRules>, Fault> {
+        if let Some(known) = self.identity.get() {
+            return Ok(known);
+        }
+        self.log_in().await.map(Arc::new)
+    }
+
+    /// Contacts of this system with the addresses that the store knows.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn targets(&self, contacts: &[&str]) -> Result<Vec<Target>, StoreError> {
+        let addresses = self.shared.store.addresses(self.id.0, contacts).await?;
+        let targets = contacts
+            .iter()
+            .zip(addresses)
+            .map(|(contact, address)| Target {
+                contact: (*contact).to_owned(),
+                address,
+            });
+        Ok(targets.collect())
+    }
+
+    /// Somebody says that this contact has changed. A hint is never believed: it makes the poller
+    /// look the contact up.
+    pub fn hint(&self, contact: String) {
+        self.hints.add(contact);
+        self.wake_poller.notify_one();
     }
 
     /// Tells the listener.
@@ -257,129 +325,3 @@ impl Member {
 
 /// The pause after a failure of the store.
 const STORE_PAUSE: Duration = Duration::from_secs(2);
-
-/// What an engine is built from.
-pub struct Parts {
-    /// The state store.
-    pub store: Arc<dyn Store>,
-    /// Our clock.
-    pub clock: Arc<dyn Clock>,
-    /// Who hears what happens.
-    pub listener: Arc<dyn Listener>,
-    /// Nothing is written to any system (R51).
-    pub read_only: bool,
-}
-
-/// Builds one member for each enabled system. Nothing is called yet.
-///
-/// # Errors
-/// When the store fails, or a connector cannot be built from its settings.
-pub async fn assemble(checked: &Checked, parts: Parts) -> Result<Vec<Arc<Member>>, SyncError> {
-    let rules = Arc::new(rules(checked, &*parts.store).await?);
-    let id_of = |name: &str| {
-        rules
-            .systems
-            .iter()
-            .find(|system| system.name == name)
-            .map(|system| system.id)
-    };
-    let links = checked
-        .systems
-        .iter()
-        .filter_map(|system| {
-            let link = system.link.as_ref()?;
-            Some(Link {
-                follower: id_of(&system.name)?,
-                anchor: id_of(&link.system)?,
-            })
-        })
-        .collect();
-    let enabled: Vec<_> = checked
-        .systems
-        .iter()
-        .filter(|system| system.enabled)
-        .collect();
-    let wake_emitters: Vec<Arc<Notify>> = enabled.iter().map(|_| Arc::new(Notify::new())).collect();
-    let shared = Arc::new(Shared {
-        store: parts.store,
-        rules: Arc::clone(&rules),
-        links,
-        pseudonyms: Pseudonyms::new(checked.hash_key.expose_secret()),
-        grant_settle: micros(checked.policy.grant_settle),
-        future_tolerance: micros(checked.policy.future_tolerance),
-        clock: parts.clock,
-        listener: parts.listener,
-        systems: enabled
-            .iter()
-            .filter_map(|system| Some(id_of(&system.name)?.0))
-            .collect(),
-        complete: AtomicBool::new(false),
-        wake_emitters: wake_emitters.clone(),
-    });
-    let mut members = Vec::new();
-    for (system, wake_emitter) in enabled.into_iter().zip(wake_emitters) {
-        let Some(rules) = rules.systems.iter().find(|rules| rules.name == system.name) else {
-            continue;
-        };
-        let connector = registry::connect(&system.kind)?;
-        let connector = if parts.read_only {
-            Arc::new(ReadOnly::new(connector))
-        } else {
-            connector
-        };
-        // The claims of an earlier life: their outcome is unknown, and a re-read will show it.
-        shared.store.release_claims(rules.id.0).await?;
-        members.push(Arc::new(Member {
-            name: system.name.clone(),
-            id: rules.id,
-            rules: rules.clone(),
-            connector,
-            pace: Pace {
-                schedule: system.schedule.clone(),
-                poll_interval: system.poll_interval,
-                quota_reserve_percent: system.kind.platform().quota_reserve_percent,
-            },
-            shared: Arc::clone(&shared),
-            breaker: Breaker::default(),
-            wake_poller: Notify::new(),
-            wake_emitter,
-        }));
-    }
-    Ok(members)
-}
-
-/// The configured rules, with each system's number in the store.
-///
-/// # Errors
-/// When the store fails.
-pub async fn rules(checked: &Checked, store: &dyn Store) -> Result<Rules, StoreError> {
-    let names: Vec<String> = checked
-        .systems
-        .iter()
-        .map(|system| system.name.clone())
-        .collect();
-    let ids = store.register_systems(&names).await?;
-    let systems = checked
-        .systems
-        .iter()
-        .zip(ids)
-        .map(|(system, id)| SystemRules {
-            id: SystemId(id),
-            name: system.name.clone(),
-            precedence: system.precedence,
-            writable: system.enabled,
-            carries: system.carries.clone(),
-            own_actor: None,
-            bulk_actors: system.bulk_actors.clone(),
-        })
-        .collect();
-    Ok(Rules {
-        purposes: checked.purposes.clone(),
-        systems,
-        policy: checked.policy.rules.clone(),
-    })
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
-}

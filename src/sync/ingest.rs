@@ -4,7 +4,7 @@
 use super::identity::Pseudonyms;
 use super::pack::Packer;
 use super::workbench::{FLIP_WINDOW, Frame, Workbench, around, transact};
-use crate::connector::Page;
+use crate::connector::{Cursor, Found, Page};
 use crate::consent::{At, SubjectKey, SystemRules, Viewpoint, observe};
 use crate::store::{
     Applied, Changes, FeedChange, FeedRow, LoadKey, QuarantineRow, Scope, Store, StoreError,
@@ -50,6 +50,20 @@ impl Arrivals {
         Self { page, homes }
     }
 
+    /// What was looked up beside the feed; it leads nowhere.
+    pub fn found(found: Found, pseudonyms: &Pseudonyms) -> Self {
+        let page = Page {
+            readings: found.readings,
+            poison: found.poison,
+            next: Cursor(String::new()),
+            more: false,
+            load: false,
+            read_at: found.read_at,
+            drained: None,
+        };
+        Self::of(page, pseudonyms)
+    }
+
     /// Takes in the next page of the same load. The earlier time of reading stays: it is the
     /// careful one.
     pub fn append(&mut self, next: Self) {
@@ -73,8 +87,40 @@ pub async fn ingest_page(
     origin: Origin<'_>,
     arrivals: &Arrivals,
 ) -> Result<(Applied, FeedRow), StoreError> {
+    let feed = feed_after(origin.feed, &arrivals.page, frame.now);
+    let change = FeedChange {
+        system: origin.system.id.0,
+        row: feed.clone(),
+        follows: origin.feed.cursor.clone(),
+    };
+    let applied = take_all(store, packer, frame, origin, arrivals, Some(&change)).await?;
+    Ok((applied, feed))
+}
+
+/// Stores what was looked up beside the feed, and everything that follows from it. The feed stays
+/// where it is.
+///
+/// # Errors
+/// When the store fails; nothing is stored then.
+pub async fn ingest_found(
+    store: &dyn Store,
+    packer: &Packer<'_>,
+    frame: Frame<'_>,
+    origin: Origin<'_>,
+    arrivals: &Arrivals,
+) -> Result<Applied, StoreError> {
+    take_all(store, packer, frame, origin, arrivals, None).await
+}
+
+async fn take_all(
+    store: &dyn Store,
+    packer: &Packer<'_>,
+    frame: Frame<'_>,
+    origin: Origin<'_>,
+    arrivals: &Arrivals,
+    feed: Option<&FeedChange>,
+) -> Result<Applied, StoreError> {
     let Arrivals { page, homes } = arrivals;
-    let feed = feed_after(origin.feed, page, frame.now);
     let scope = scope_of(origin.system, frame, page, homes);
     let act = |bench: &mut Workbench<'_>| {
         take_in(bench, frame, origin, page, homes);
@@ -95,14 +141,9 @@ pub async fn ingest_page(
                 .map(|reading| (origin.system.id.0, reading.contact.clone()))
                 .collect();
         }
-        changes.feed = Some(FeedChange {
-            system: origin.system.id.0,
-            row: feed.clone(),
-            follows: origin.feed.cursor.clone(),
-        });
+        changes.feed = feed.cloned();
     };
-    let applied = transact(store, scope, frame, packer, act, complete).await?;
-    Ok((applied, feed))
+    transact(store, scope, frame, packer, act, complete).await
 }
 
 fn take_in(
@@ -129,9 +170,12 @@ fn take_in(
         };
         let after = observe(bench.contact(system.id, &reading.contact), reading, &view);
         bench.set_contact(after);
+        let own = home.as_ref().map(|(subject, key)| (*subject, key));
         if reading.whole && !stale {
-            let own = home.as_ref().map(|(subject, key)| (*subject, key));
             bench.set_home(system.id, &reading.contact, own, reading.link.as_deref());
+        } else if own.is_some() && !stale {
+            // A consent record without its contact still names the person it is about.
+            bench.set_own_subject(system.id, &reading.contact, own);
         }
     }
 }
@@ -209,8 +253,7 @@ fn feed_after(before: &FeedRow, page: &Page, now: At) -> FeedRow {
         drained: page.drained.map(At::micros).or(before.drained),
         polled_at: Some(now.micros()),
         loaded: before.loaded || !page.load,
-        paused: before.paused,
-        halted: before.halted.clone(),
+        ..before.clone()
     }
 }
 

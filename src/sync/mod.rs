@@ -2,7 +2,9 @@
 //! ([`emit`]). Nothing here decides about consent – that is [`crate::consent`] – and nothing here
 //! knows a vendor – that is [`crate::connector`].
 
+pub mod assemble;
 pub mod breaker;
+pub mod checklist;
 pub mod emit;
 pub mod engine;
 pub mod identity;
@@ -10,5 +12,9 @@ pub mod ingest;
 pub mod pack;
 pub mod parity;
 pub mod poll;
+pub mod redecide;
+pub mod refresh;
 pub mod schedule;
+pub mod sendout;
+pub mod switches;
 pub mod workbench;

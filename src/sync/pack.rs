@@ -5,9 +5,10 @@
 //! one no longer knows is dropped on reading, never guessed.
 
 use crate::consent::resolve::{Finding, Source};
+use crate::consent::send::{Doubt, Voice};
 use crate::consent::{
-    At, Basis, Change, Evidence, Polarity, PurposeId, Record, Remembered, Resolution, Rules, Shown,
-    Stamp, Statement, Status, SystemRules, Verdict,
+    At, Basis, Change, Echo, Evidence, Polarity, PurposeId, Record, Remembered, Resolution, Rules,
+    Shown, Stamp, Statement, Status, SystemId, SystemRules, Verdict,
 };
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -73,7 +74,7 @@ impl From<&Shown> for PackedShown {
             Shown::Set => Self::Flag(1),
             Shown::Record { status, basis } => Self::Record(
                 (*status).into(),
-                basis.as_ref().map(|basis| basis.word().to_owned()),
+                basis.as_ref().map(|basis| pack_basis(basis).into_owned()),
             ),
         }
     }
@@ -86,9 +87,24 @@ impl From<PackedShown> for Shown {
             PackedShown::Flag(_) => Self::Set,
             PackedShown::Record(status, basis) => Self::Record {
                 status: status.into(),
-                basis: basis.as_deref().map(Basis::from_word),
+                basis: basis.as_deref().map(unpack_basis),
             },
         }
+    }
+}
+
+/// A code that is not mapped is marked, so that it can never be read back as one of our words.
+fn pack_basis(basis: &Basis) -> Cow<'_, str> {
+    match basis {
+        Basis::Other(code) => Cow::Owned(format!("={code}")),
+        mapped => Cow::Borrowed(mapped.word()),
+    }
+}
+
+fn unpack_basis(packed: &str) -> Basis {
+    match packed.strip_prefix('=') {
+        Some(code) => Basis::Other(code.to_owned()),
+        None => Basis::from_word(packed),
     }
 }
 
@@ -107,10 +123,7 @@ impl<'a> From<&'a Statement> for PackedStatement<'a> {
     fn from(statement: &'a Statement) -> Self {
         Self(
             statement.status.into(),
-            statement
-                .basis
-                .as_ref()
-                .map(|basis| Cow::Borrowed(basis.word())),
+            statement.basis.as_ref().map(pack_basis),
             statement.stamp.earliest().micros(),
             statement.stamp.latest().micros(),
             Cow::Borrowed(statement.evidence.word()),
@@ -123,7 +136,7 @@ impl PackedStatement<'_> {
     fn unpack(self) -> Statement {
         Statement {
             status: self.0.into(),
-            basis: self.1.as_deref().map(Basis::from_word),
+            basis: self.1.as_deref().map(unpack_basis),
             stamp: Stamp::between(At::from_micros(self.2), At::from_micros(self.3)),
             // An unknown grade counts for least.
             evidence: Evidence::from_word(&self.4).unwrap_or(Evidence::Baseline),
@@ -143,9 +156,37 @@ struct PackedRecord<'a> {
     /// Statements by purpose.
     #[serde(borrow, default, skip_serializing_if = "ByPurpose::is_empty")]
     s: ByPurpose<'a, Vec<PackedStatement<'a>>>,
+    /// Our own last writes by purpose.
+    #[serde(borrow, default, skip_serializing_if = "ByPurpose::is_empty")]
+    e: ByPurpose<'a, Vec<PackedEcho>>,
     /// A stamp lay in the future.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     f: bool,
+}
+
+/// Value, earliest and latest of its stamp, acknowledged.
+#[derive(Serialize, Deserialize)]
+struct PackedEcho(PackedShown, Option<(i64, i64)>, bool);
+
+impl From<&Echo> for PackedEcho {
+    fn from(echo: &Echo) -> Self {
+        let stamp = echo
+            .stamp
+            .map(|stamp| (stamp.earliest().micros(), stamp.latest().micros()));
+        Self((&echo.shown).into(), stamp, echo.acknowledged)
+    }
+}
+
+impl From<PackedEcho> for Echo {
+    fn from(PackedEcho(shown, stamp, acknowledged): PackedEcho) -> Self {
+        Self {
+            shown: shown.into(),
+            stamp: stamp.map(|(earliest, latest)| {
+                Stamp::between(At::from_micros(earliest), At::from_micros(latest))
+            }),
+            acknowledged,
+        }
+    }
 }
 
 /// A JSON object by purpose name, in the order of the names. There are few of them, and every
@@ -247,6 +288,10 @@ impl<'r> Packer<'r> {
             {
                 packed.v.insert(name.clone(), shown.into());
             }
+            if !holding.echoes.is_empty() {
+                let echoes = holding.echoes.iter().map(PackedEcho::from).collect();
+                packed.e.insert(name.clone(), echoes);
+            }
             if !holding.statements.is_empty() {
                 packed.s.insert(
                     name,
@@ -279,6 +324,11 @@ impl<'r> Packer<'r> {
         for (name, shown) in packed.v.0 {
             if let Some(purpose) = self.rules.purposes.find(&name) {
                 record.entry(purpose).shown = Some(shown.into());
+            }
+        }
+        for (name, echoes) in packed.e.0 {
+            if let Some(purpose) = self.rules.purposes.find(&name) {
+                record.entry(purpose).echoes = echoes.into_iter().map(Echo::from).collect();
             }
         }
         for (name, statements) in packed.s.0 {
@@ -319,10 +369,10 @@ impl<'r> Packer<'r> {
         PackedVerdict {
             purpose: name(verdict.purpose),
             status: verdict.status().into(),
-            basis: verdict
-                .basis
-                .as_ref()
-                .map(|basis| Cow::Borrowed(basis.word())),
+            basis: verdict.basis.as_ref().map(pack_basis),
+            basis_in: verdict
+                .basis_in
+                .map(|id| Cow::Borrowed(self.rules.system_name(id))),
             statement: (&verdict.statement).into(),
             system: system.map(Cow::Borrowed),
             contact: Cow::Borrowed(contact),
@@ -345,12 +395,13 @@ impl<'r> Packer<'r> {
         }
     }
 
-    /// Statements without a contact; the empty text when there are none.
-    pub fn remembered(&self, remembered: &[Remembered]) -> String {
-        if remembered.is_empty() {
-            return String::new();
-        }
-        let packed: Vec<PackedRemembered<'_>> = remembered
+    /// Statements without a contact; the empty text when there are none. Those in `before` that are
+    /// about a purpose which is no longer configured stay as they are: it may come back.
+    ///
+    /// # Errors
+    /// When `before` is not one that this makes.
+    pub fn remembered(&self, remembered: &[Remembered], before: &str) -> Result<String, PackError> {
+        let mut packed: Vec<PackedRemembered<'_>> = remembered
             .iter()
             .map(|kept| {
                 let (system, contact) = self.source(&kept.source);
@@ -362,7 +413,13 @@ impl<'r> Packer<'r> {
                 )
             })
             .collect();
-        write(&packed)
+        let stored: Vec<PackedRemembered<'_>> = read_remembered(before)?;
+        let unknown = |kept: &PackedRemembered<'_>| self.rules.purposes.find(&kept.0).is_none();
+        packed.extend(stored.into_iter().filter(unknown));
+        if packed.is_empty() {
+            return Ok(String::new());
+        }
+        Ok(write(&packed))
     }
 
     /// Reads statements without a contact back.
@@ -370,11 +427,7 @@ impl<'r> Packer<'r> {
     /// # Errors
     /// When the text is not one that [`Packer::remembered`] makes.
     pub fn unpack_remembered(&self, text: &str) -> Result<Vec<Remembered>, PackError> {
-        if text.is_empty() {
-            return Ok(Vec::new());
-        }
-        let packed: Vec<PackedRemembered<'_>> = read("list of remembered statements", text)?;
-        Ok(packed
+        Ok(read_remembered(text)?
             .into_iter()
             .filter_map(|PackedRemembered(purpose, system, contact, statement)| {
                 let system = match system {
@@ -483,6 +536,14 @@ impl<'r> Packer<'r> {
     }
 }
 
+fn read_remembered(text: &str) -> Result<Vec<PackedRemembered<'_>>, PackError> {
+    if text.is_empty() {
+        Ok(Vec::new())
+    } else {
+        read("list of remembered statements", text)
+    }
+}
+
 /// Reads packed verdicts for display. Purposes and systems by name, whatever is configured now.
 ///
 /// # Errors
@@ -552,6 +613,9 @@ pub struct PackedVerdict<'a> {
     /// Legal basis (R21).
     #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
     basis: Option<Cow<'a, str>>,
+    /// The system that understands a basis which is not mapped.
+    #[serde(rename = "bi", default, skip_serializing_if = "Option::is_none")]
+    basis_in: Option<Cow<'a, str>>,
     #[serde(rename = "t")]
     statement: PackedStatement<'a>,
     /// System of the winner; none for an operator.
@@ -582,12 +646,46 @@ impl PackedVerdict<'_> {
 
     /// Legal basis (R21).
     pub fn basis(&self) -> Option<Basis> {
-        self.basis.as_deref().map(Basis::from_word)
+        self.basis.as_deref().map(unpack_basis)
+    }
+
+    /// The number of the system that understands a basis which is not mapped.
+    pub fn basis_in(&self, rules: &Rules) -> Option<SystemId> {
+        let name = self.basis_in.as_deref()?;
+        let mut systems = rules.systems.iter();
+        systems
+            .find(|system| system.name == name)
+            .map(|system| system.id)
     }
 
     /// The winning statement.
     pub fn statement(&self) -> Statement {
         unpack_ref(&self.statement)
+    }
+
+    /// What a check before mail needs of it. None where the purpose, or the system of a grant, is
+    /// not configured any more: such a grant counts for nothing.
+    pub fn voice(&self, rules: &Rules) -> Option<Voice> {
+        let system = match &self.system {
+            None => None,
+            Some(name) => {
+                let known = rules.systems.iter().find(|system| system.name == *name);
+                if known.is_none() && self.status() == Status::Granted {
+                    return None;
+                }
+                known.map(|system| system.id)
+            }
+        };
+        Some(Voice {
+            purpose: rules.purposes.find(&self.purpose)?,
+            status: self.status(),
+            basis: self.basis(),
+            system,
+            stamp: Stamp::between(
+                At::from_micros(self.statement.2),
+                At::from_micros(self.statement.3),
+            ),
+        })
     }
 }
 
@@ -649,6 +747,20 @@ pub struct PackedFinding<'a> {
     /// External id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contact: Option<Cow<'a, str>>,
+}
+
+impl PackedFinding<'_> {
+    /// What it puts in doubt before mail is sent; none for one that is only to be known, as
+    /// [`crate::consent::send::doubt`] has it. What this version does not know waits for a person.
+    pub fn doubt(&self, rules: &Rules) -> Option<(PurposeId, Doubt)> {
+        let doubt = match self.kind.as_ref() {
+            "conflict" => Doubt::Conflict,
+            "weak-grant" => Doubt::WeakGrant,
+            "inconsistent" | "load" | "future-stamped" => return None,
+            _ => Doubt::Held,
+        };
+        Some((rules.purposes.find(self.purpose.as_deref()?)?, doubt))
+    }
 }
 
 #[derive(Serialize, Deserialize)]

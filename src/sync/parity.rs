@@ -3,8 +3,8 @@
 //! Read from the store a page of subjects at a time, so memory does not grow with their number.
 
 use super::pack::{PackError, Packer, unpack_findings, unpack_verdicts};
-use crate::consent::plan::{agrees, desired_value};
-use crate::consent::{PurposeId, Rules, Shown, SystemId};
+use crate::consent::plan::{agrees, desired_value, understood};
+use crate::consent::{PurposeId, Rules, Shown, Status, SystemId};
 use crate::store::{
     CLAIMED, ContactRow, DEAD, HELD, Known, LANE_GRANT, LANE_WITHDRAWAL, LIVE, OutboxRow, Store,
     StoreError, SubjectRow, WriteKey,
@@ -66,11 +66,16 @@ impl Parity {
     }
 }
 
-/// Compares every live contact with its verdicts.
+/// Compares every live contact with its verdicts. `parked`: systems that are not written to at
+/// present, with why; see [`super::switches::parked`].
 ///
 /// # Errors
 /// When the store fails or holds what cannot be read.
-pub async fn compare(store: &dyn Store, rules: &Rules) -> Result<Parity, StoreError> {
+pub async fn compare(
+    store: &dyn Store,
+    rules: &Rules,
+    parked: &BTreeMap<i16, &'static str>,
+) -> Result<Parity, StoreError> {
     let packer = Packer::new(rules);
     let mut parity = Parity::default();
     let mut after = 0;
@@ -80,7 +85,7 @@ pub async fn compare(store: &dyn Store, rules: &Rules) -> Result<Parity, StoreEr
             return Ok(parity);
         };
         after = last.id;
-        add(&mut parity, &page, rules, &packer).map_err(|error| StoreError::Corrupt {
+        add(&mut parity, &page, rules, &packer, parked).map_err(|error| StoreError::Corrupt {
             what: "packed column",
             detail: error.to_string(),
         })?;
@@ -92,6 +97,7 @@ fn add(
     page: &Known,
     rules: &Rules,
     packer: &Packer<'_>,
+    parked: &BTreeMap<i16, &'static str>,
 ) -> Result<(), PackError> {
     let subjects: BTreeMap<i64, &SubjectRow> =
         page.subjects.iter().map(|row| (row.id, row)).collect();
@@ -113,20 +119,33 @@ fn add(
                 parity.tally(&system.name, name).silent += 1;
                 continue;
             };
-            let wanted = desired_value(polarity, verdict.status(), verdict.basis().as_ref());
+            let basis = verdict.basis();
+            let mapped = understood(basis.as_ref(), verdict.basis_in(rules), system.id);
+            let wanted = desired_value(polarity, verdict.status(), mapped);
             if agrees(shown, &wanted) {
                 parity.tally(&system.name, name).equal += 1;
                 continue;
             }
             parity.tally(&system.name, name).different += 1;
             if parity.differences.len() < MAX_LISTED {
+                let unmapped = mapped.is_none() && basis.is_some();
+                let cause = if !system.writable {
+                    Some("its legal-basis sync is off")
+                } else if unmapped && verdict.status() == Status::Granted {
+                    Some("the legal basis of the grant is not mapped (R21)")
+                } else {
+                    parked.get(&row.system).copied()
+                };
                 parity.differences.push(Difference {
                     system: system.name.clone(),
                     contact: row.external.clone(),
                     purpose: name.to_owned(),
                     shown: word(shown),
                     wanted: word(&wanted),
-                    reason: reason(row, subject, purpose, rules, &outbox, system.writable)?,
+                    reason: match cause {
+                        Some(cause) => cause.to_owned(),
+                        None => reason(row, subject, purpose, rules, &outbox)?,
+                    },
                 });
             }
         }
@@ -141,7 +160,6 @@ fn reason(
     purpose: PurposeId,
     rules: &Rules,
     outbox: &BTreeMap<&WriteKey, &OutboxRow>,
-    writable: bool,
 ) -> Result<String, PackError> {
     let write = [LANE_WITHDRAWAL, LANE_GRANT].into_iter().find_map(|lane| {
         let key = WriteKey {
@@ -180,9 +198,7 @@ fn reason(
                         .any(|parent| parent == named)
             })
     };
-    Ok(if !writable {
-        "the system is switched off".to_owned()
-    } else if unpack_findings(&subject.findings)?.iter().any(mine) {
+    Ok(if unpack_findings(&subject.findings)?.iter().any(mine) {
         "protected: a younger duplicate withdrew later (R6)".to_owned()
     } else {
         "no write is planned".to_owned()

@@ -3,6 +3,7 @@
 use super::engine::{Event, Member, SyncError};
 use super::ingest::{Arrivals, Origin, ingest_page};
 use super::pack::Packer;
+use super::refresh::follow_hints;
 use crate::connector::{Cursor, Fault, Page};
 use crate::consent::guard;
 use crate::consent::{At, SystemRules};
@@ -35,16 +36,7 @@ pub async fn run(member: &Member, stop: &CancellationToken) {
                 break;
             }
         }
-        let done = match &rules {
-            Some(rules) => poll(member, rules, stop).await,
-            None => match member.log_in().await {
-                Ok(found) => {
-                    rules = Some(found);
-                    continue;
-                }
-                Err(fault) => Err(fault.into()),
-            },
-        };
+        let done = turn(member, &mut rules, stop).await;
         let go_on = match done {
             Ok(()) => {
                 let interval = member
@@ -61,6 +53,42 @@ pub async fn run(member: &Member, stop: &CancellationToken) {
     }
 }
 
+/// One poll, after a login where there was none yet.
+async fn turn(
+    member: &Member,
+    rules: &mut Option<SystemRules>,
+    stop: &CancellationToken,
+) -> Result<(), SyncError> {
+    if rules.is_none() && stands_still(member).await? {
+        return Ok(());
+    }
+    let rules = match rules {
+        Some(rules) => rules,
+        None => match unless_stopped(stop, member.log_in()).await {
+            Some(found) => rules.insert(found?),
+            None => return Ok(()),
+        },
+    };
+    poll(member, rules, stop).await
+}
+
+/// Whether no call may be made, because an operator paused the system or a guard halted it.
+async fn stands_still(member: &Member) -> Result<bool, SyncError> {
+    let feed = member.shared.store.feed(member.id.0).await?;
+    let (paused, halted) = (feed.paused, feed.halted.is_some());
+    member.tell(Event::Standing { paused, halted });
+    Ok(paused || halted)
+}
+
+/// Waits for a call that changes nothing, but no longer than until told to stop.
+async fn unless_stopped<T>(stop: &CancellationToken, call: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => None,
+        done = call => Some(done),
+    }
+}
+
 /// Reads the feed until it is drained.
 ///
 /// # Errors
@@ -72,29 +100,38 @@ pub async fn poll(
 ) -> Result<(), SyncError> {
     let store = &member.shared.store;
     let begun = Instant::now();
-    let mut feed = store.feed(member.id.0).await?;
-    member.tell(Event::Standing {
-        paused: feed.paused,
-        halted: feed.halted.is_some(),
-    });
-    if feed.paused || feed.halted.is_some() {
+    if stands_still(member).await? {
         return Ok(());
     }
+    let mut feed = store.feed(member.id.0).await?;
+    if feed.loaded {
+        for contact in member.connector.doubtful() {
+            member.hints.add(contact);
+        }
+        follow_hints(member, rules).await?;
+    }
     let packer = Packer::new(&member.shared.rules);
-    let mut sweep = Sweep::default();
+    let mut sweep = Sweep {
+        from_the_start: feed.cursor.is_none(),
+        ..Sweep::default()
+    };
     let mut reader = Reader::start(member, feed.cursor.clone().map(Cursor));
     let mut more = true;
     while more {
-        let Some(batch) = reader.next().await? else {
+        let Some(next) = unless_stopped(stop, reader.next()).await else {
+            return Ok(());
+        };
+        let Some(batch) = next? else {
             return Ok(());
         };
         match store_batch(member, rules, &packer, &feed, &batch).await? {
             Some(after) => feed = after,
-            // Somebody else stored a page of this feed; the next poll goes on from there.
+            // Somebody else stored a page of this feed, or an operator paused it or wants it read
+            // anew; the next poll goes on from there.
             None => return Ok(()),
         }
         let page = &batch.arrivals.page;
-        if let Some(reason) = sweep.judge(member, feed.loaded, page).await? {
+        if let Some(reason) = sweep.judge(member, page).await? {
             halt(member, &reason).await?;
             return Ok(());
         }
@@ -233,21 +270,17 @@ async fn store_batch(
 /// judged, since its first part was not counted.
 #[derive(Default)]
 struct Sweep {
-    changes_came_first: bool,
+    /// Its first page is read in this poll.
+    from_the_start: bool,
     seen: u64,
     known: Option<u64>,
 }
 
 impl Sweep {
     /// The reason to halt, once a sweep has ended with too few contacts.
-    async fn judge(
-        &mut self,
-        member: &Member,
-        loaded: bool,
-        page: &Page,
-    ) -> Result<Option<String>, SyncError> {
+    async fn judge(&mut self, member: &Member, page: &Page) -> Result<Option<String>, SyncError> {
         if !page.load {
-            self.changes_came_first = true;
+            self.from_the_start = true;
             let Some(known) = self.known.take() else {
                 return Ok(None);
             };
@@ -257,7 +290,7 @@ impl Sweep {
                 format!("a full scan found {seen} of {known} known contacts; nothing was deleted")
             }));
         }
-        if loaded && self.changes_came_first {
+        if self.from_the_start {
             if self.known.is_none() {
                 let figures = member
                     .shared

@@ -373,6 +373,17 @@ impl<'a> Workbench<'a> {
         }
     }
 
+    /// Gives a contact its own subject and leaves its link as it is.
+    pub fn set_own_subject(
+        &mut self,
+        system: SystemId,
+        id: &str,
+        own: Option<(SubjectRef, &SubjectKey)>,
+    ) {
+        let link = self.item(system, id).and_then(|item| item.link.clone());
+        self.set_home(system, id, own, link.as_deref());
+    }
+
     /// The number of a subject, new if it has none yet.
     fn subject(&mut self, subject: SubjectRef, key: &SubjectKey) -> i64 {
         if let Some(id) = self.by_ref.get(&subject) {
@@ -475,9 +486,15 @@ impl<'a> Workbench<'a> {
             }
             self.touched.insert(left);
             // What it said while it lived there is what was stored then, not what it says on arrival.
-            let said = match (&item.stored, self.frame.rules.system(item.contact.system)) {
+            let system = self.frame.rules.system(item.contact.system);
+            let said = match (&item.stored, system) {
                 (Some(row), Some(system)) => self.packer.unpack_record(system, &row.record)?,
                 _ => Record::default(),
+            };
+            // R49: the last one that counts while the system's legal-basis sync is off, too.
+            let heard = |statement: &&Statement| {
+                statement.status == Status::Withdrawn
+                    && system.is_some_and(|system| system.hears(statement))
             };
             let source = Source {
                 system: Some(item.contact.system),
@@ -485,12 +502,14 @@ impl<'a> Workbench<'a> {
             };
             let withdrawals: Vec<Remembered> = said
                 .iter()
-                .filter_map(|(purpose, holding)| {
-                    Some(Remembered {
-                        purpose,
-                        source: source.clone(),
-                        statement: holding.last_withdrawal()?.clone(),
-                    })
+                .flat_map(|(purpose, holding)| {
+                    let last = [holding.last_withdrawal(), holding.said().find(heard)];
+                    last.into_iter().flatten().map(move |last| (purpose, last))
+                })
+                .map(|(purpose, last)| Remembered {
+                    purpose,
+                    source: source.clone(),
+                    statement: last.clone(),
                 })
                 .collect();
             self.remember(left, withdrawals)?;
@@ -548,7 +567,8 @@ impl<'a> Workbench<'a> {
                 return Ok(());
             };
             for change in &write.changes {
-                item.contact.record.entry(change.purpose).shown = Some(change.to.clone());
+                let holding = item.contact.record.entry(change.purpose);
+                holding.wrote(change.to.clone());
             }
             item.written_seq = seq;
             item.changed = true;
@@ -573,6 +593,12 @@ impl<'a> Workbench<'a> {
         Ok(())
     }
 
+    /// Has a subject decided anew although nothing of it changed, because the rules have (R18). It must
+    /// be one that the scope named, since only of these everybody is on the bench.
+    pub fn decide_anew(&mut self, subject: SubjectRef) {
+        self.touched.extend(self.by_ref.get(&subject));
+    }
+
     fn log(&mut self, kind: &'static str, subject: Option<i64>, system: Option<i16>, body: String) {
         self.changes.ledger.push(LedgerDraft {
             kind,
@@ -593,7 +619,7 @@ impl<'a> Workbench<'a> {
         for subject in std::mem::take(&mut self.touched) {
             self.decide(subject)?;
         }
-        self.store_subjects();
+        self.store_subjects()?;
         Ok(Finished::Changes(Box::new(self.changes)))
     }
 

@@ -9,14 +9,14 @@ use super::router::App;
 use crate::connector::Connector;
 use crate::consent::At;
 use crate::runtime::clock::Clock;
-use crate::runtime::health::Board;
+use crate::runtime::health::{Board, SystemState};
 use crate::store::{Figures, Store, SystemFigures};
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -110,6 +110,11 @@ fn describe() {
             Unit::Count,
             "The vendor's daily allowance of calls",
         ),
+        (
+            "consentd_system_state",
+            Unit::Count,
+            "1 for what the system is up to, 0 for all else",
+        ),
         ("consentd_subjects", Unit::Count, "People known, by address"),
         (
             "consentd_subjects_with_findings",
@@ -144,7 +149,15 @@ fn describe() {
             "Rows written to the state store",
         ),
         ("consentd_writes_total", "Writes by what became of them"),
+        (
+            "consentd_hooks_total",
+            "Calls of web hooks, by what became of them",
+        ),
         ("consentd_task_restarts_total", "Restarts of crashed tasks"),
+        (
+            "consentd_reloads_total",
+            "Reloads of the configuration, by result",
+        ),
     ] {
         describe_counter!(name, Unit::Count, what);
     }
@@ -193,6 +206,9 @@ pub struct Refresher {
     pub withdrawal_deadline: Duration,
     /// The systems whose alarm was raised, so that each is raised and taken back once.
     pub alarmed: Arc<Mutex<BTreeSet<String>>>,
+    /// Vendor calls counted so far, by system and kind. A connector that replaces another one counts
+    /// from nought; what is shown only grows.
+    pub counted: Arc<Mutex<BTreeMap<(String, &'static str), u64>>>,
 }
 
 impl Refresher {
@@ -221,9 +237,24 @@ impl Refresher {
             Ok(figures) => self.show_figures(&figures, now),
             Err(fault) => tracing::warn!(%fault, "the store's figures cannot be read: {fault}"),
         }
+        self.look_at_switches().await;
         self.show_vendors();
         self.show_readiness(now);
         self.metrics.run_upkeep();
+    }
+
+    /// R50: another process may have paused or resumed a system, and the next poll may be far.
+    async fn look_at_switches(&self) {
+        for shown in self
+            .systems
+            .iter()
+            .filter(|shown| shown.connector.is_some())
+        {
+            if let Ok(feed) = self.store.feed(shown.number).await {
+                self.board.paused(&shown.name, feed.paused);
+                self.board.halted(&shown.name, feed.halted.is_some());
+            }
+        }
     }
 
     fn show_figures(&self, figures: &Figures, now: At) {
@@ -239,7 +270,10 @@ impl Refresher {
                 .find(|figures| figures.system == shown.number);
             let figures = found.unwrap_or(&none);
             show_system(&shown.name, figures, now);
-            self.watch_deadline(&shown.name, figures, now);
+            // Nobody expects anything of a system that is switched off.
+            if shown.connector.is_some() {
+                self.watch_deadline(&shown.name, figures, now);
+            }
         }
     }
 
@@ -260,6 +294,8 @@ impl Refresher {
     }
 
     fn show_vendors(&self) {
+        // Counts are right whatever a panicking holder left.
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         for shown in &self.systems {
             let Some(connector) = &shown.connector else {
                 continue;
@@ -272,7 +308,10 @@ impl Refresher {
             }
             for (kind, calls) in connector.calls() {
                 let labels = [system.clone(), ("kind", kind.to_owned())];
-                counter!("consentd_vendor_calls_total", &labels).absolute(calls);
+                let before = counted.entry((shown.name.clone(), kind)).or_default();
+                let more = calls.checked_sub(*before).unwrap_or(calls);
+                *before = calls;
+                counter!("consentd_vendor_calls_total", &labels).increment(more);
             }
         }
     }
@@ -282,6 +321,14 @@ impl Refresher {
         gauge!("consentd_ready").set(f64::from(u8::from(readiness.is_ready())));
         gauge!("consentd_store_writable").set(f64::from(u8::from(readiness.store_writable)));
         for system in readiness.systems {
+            for state in SystemState::ALL {
+                let labels = [
+                    ("system", system.name.clone()),
+                    ("state", state.word().to_owned()),
+                ];
+                let is = f64::from(u8::from(system.state == state));
+                gauge!("consentd_system_state", &labels).set(is);
+            }
             if let Some(lag) = system.lag {
                 gauge!("consentd_feed_lag_seconds", "system" => system.name).set(lag.as_secs_f64());
             }

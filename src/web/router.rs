@@ -1,5 +1,7 @@
 //! The routes, and the limits that hold for all of them.
 
+use super::api::{self, Api};
+use super::hooks::{self, Hooks};
 use super::{health, metrics};
 use crate::runtime::clock::Clock;
 use crate::runtime::health::Board;
@@ -22,13 +24,13 @@ use tokio_util::task::TaskTracker;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
-/// Every route, as `docs/openapi.json` describes them.
+/// The open routes; with [`api::PATHS`] and [`hooks::PATHS`] all that `docs/openapi.json` describes.
 pub const PATHS: &[&str] = &["/healthz", "/readyz", "/metrics", "/openapi.json"];
-/// Written by hand: four routes are quicker to describe than to derive.
+/// Written by hand: a few routes are quicker to describe than to derive.
 pub const OPENAPI: &str = include_str!("../../docs/openapi.json");
-/// No answer takes longer; none of them waits for a vendor or the store.
+/// No open route takes longer; none of them waits for a vendor or the store.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// No route takes a body.
+/// No open route takes a body.
 const MAX_BODY_BYTES: usize = 1_024;
 /// Request line and headers together.
 const MAX_HEADER_BYTES: usize = 16 * 1_024;
@@ -46,23 +48,31 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// The metrics recorder.
     pub metrics: PrometheusHandle,
+    /// Who may call us.
+    pub hooks: Arc<Hooks>,
+    /// The API, where there is one.
+    pub api: Option<Arc<Api>>,
 }
 
-/// All routes. Methods other than GET and HEAD are refused with 405.
+/// All routes. Methods other than theirs are refused with 405.
 pub fn router(app: App) -> Router {
+    let hooks = hooks::router(Arc::clone(&app.hooks));
+    let api = app.api.clone().map(api::router);
     Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::scrape))
         .route("/openapi.json", get(openapi))
-        .fallback(StatusCode::NOT_FOUND)
-        .layer(axum::middleware::map_response(harden))
         .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::SERVICE_UNAVAILABLE,
             REQUEST_TIMEOUT,
         ))
         .with_state(app)
+        .merge(hooks)
+        .merge(api.unwrap_or_default())
+        .fallback(StatusCode::NOT_FOUND)
+        .layer(axum::middleware::map_response(harden))
 }
 
 /// Answers until `stop` is cancelled, and finishes those under way.

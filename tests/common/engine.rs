@@ -2,12 +2,13 @@
 //! asks for them.
 
 use super::postgres::Database;
-use consentd::cli::sandbox::{Rehearsal, write_config};
+use consentd::cli::sandbox::{Part, Rehearsal, write_config};
 use consentd::config::{self, Checked};
 use consentd::connector::Fault;
 use consentd::consent::{At, SystemRules};
 use consentd::runtime::clock;
 use consentd::store::{self, Access, CLAIMED, OutboxRow, PENDING, Store};
+use consentd::sync::checklist::Crew;
 use consentd::sync::engine::{Event, Listener, Member, Parts, assemble};
 use consentd::sync::{emit, poll};
 use consentd_sandbox::{Options, Org, RECORDS, SPECIALIST, Sandbox};
@@ -46,15 +47,35 @@ impl Rig {
     /// Starts two orgs with so many contacts each, and an engine on an embedded store that has read
     /// nothing yet.
     pub(crate) async fn start(contacts: usize) -> Self {
-        Self::on(contacts, None).await
+        Self::on(contacts, None, |_| {}).await
+    }
+
+    /// The same with eMarketeer and SuperOffice: four systems in one hub.
+    pub(crate) async fn start_hub(contacts: usize) -> Self {
+        Self::on(contacts, None, all_four).await
+    }
+
+    /// The hub on Postgres.
+    pub(crate) async fn start_hub_on_postgres(contacts: usize) -> Self {
+        Self::on(contacts, Some(Database::create().await), all_four).await
     }
 
     /// The same on Postgres.
     pub(crate) async fn start_on_postgres(contacts: usize) -> Self {
-        Self::on(contacts, Some(Database::create().await)).await
+        Self::on(contacts, Some(Database::create().await), |_| {}).await
     }
 
-    async fn on(contacts: usize, database: Option<Database>) -> Self {
+    /// Two orgs with an eMarketeer account beside them.
+    pub(crate) async fn start_with_emarketeer(contacts: usize) -> Self {
+        let emarketeer = |rehearsal: &mut Rehearsal| rehearsal.emarketeer = Part::On;
+        Self::on(contacts, None, emarketeer).await
+    }
+
+    async fn on(
+        contacts: usize,
+        database: Option<Database>,
+        set_up: impl Fn(&mut Rehearsal),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let sandbox = Sandbox::start(Options {
             contacts,
@@ -63,12 +84,13 @@ impl Rig {
         })
         .await
         .unwrap();
-        let rehearsal = Rehearsal {
+        let mut rehearsal = Rehearsal {
             overlap_secs: 5,
             grant_settle_secs: 1,
             store_url: database.as_ref().map(|database| database.url.to_string()),
             ..Rehearsal::default()
         };
+        set_up(&mut rehearsal);
         let path = write_config(&sandbox, folder.path(), &rehearsal).unwrap();
         let checked = config::load(&path).unwrap();
         let store = store::open(&checked.store, Access::Daemon).await.unwrap();
@@ -163,6 +185,14 @@ impl Rig {
         self.rules = rules;
     }
 
+    /// The systems at work, for checks before mail.
+    pub(crate) fn crew(&self) -> Crew {
+        Crew {
+            shared: Arc::clone(&self.members[0].shared),
+            members: self.members.clone(),
+        }
+    }
+
     /// A person in both orgs: one new contact in each, linked by the Ascend id. Not read yet.
     pub(crate) fn person(&self, name: &str) -> Pair {
         let address = format!("{name}@rig.example");
@@ -231,6 +261,12 @@ impl Rig {
             parity.equal
         );
     }
+}
+
+/// eMarketeer and SuperOffice take part as well.
+fn all_four(rehearsal: &mut Rehearsal) {
+    rehearsal.emarketeer = Part::On;
+    rehearsal.superoffice = Part::On;
 }
 
 /// A person's contact in each org.

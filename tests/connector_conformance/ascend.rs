@@ -190,7 +190,7 @@ async fn c62_an_active_row_of_any_blocking_code_means_withdrawn() {
         (told[0].evidence, &told[0].shown),
         (Evidence::History, &Shown::Set)
     );
-    let now = ascend.connector.current(&ids).await.unwrap();
+    let now = ascend.connector.current(&targets(&ids)).await.unwrap();
     assert_eq!(now[1], Current::Live(vec![(MARKETING, Shown::Set)]));
     assert_eq!(now[3], Current::Live(vec![(MARKETING, Shown::Default)]));
 }

@@ -1,9 +1,10 @@
 //! A simulated org with a connector to it.
 
 use consentd::config::SystemKind;
+use consentd::connector::http::Limits;
 use consentd::connector::registry::connect;
 use consentd::connector::salesforce::config::{Field, Grant, PlatformSettings, Settings};
-use consentd::connector::{Connector, Cursor, Fault, Outcome, Page, WriteRequest};
+use consentd::connector::{Connector, Cursor, Fault, Outcome, Page, Target, WriteRequest};
 use consentd::consent::{At, Polarity, PurposeId, Reading, Shown};
 use consentd_sandbox::{Options, Org, Sandbox};
 use serde_json::{Map, Value};
@@ -145,10 +146,23 @@ pub(crate) fn fields(changes: &[(&str, Value)]) -> Map<String, Value> {
         .collect()
 }
 
+/// A contact asked for by its id.
+pub(crate) fn target(contact: &str) -> Target {
+    Target {
+        contact: contact.to_owned(),
+        address: None,
+    }
+}
+
+/// Contacts asked for by their ids.
+pub(crate) fn targets(contacts: &[String]) -> Vec<Target> {
+    contacts.iter().map(|contact| target(contact)).collect()
+}
+
 /// A request to set one purpose.
 pub(crate) fn set(contact: &str, purpose: PurposeId, value: Shown) -> WriteRequest {
     WriteRequest {
-        contact: contact.to_owned(),
+        target: target(contact),
         changes: vec![(purpose, value)],
         said_at: At::from_micros(1_777_629_600_000_000),
         said_in: "ascend".to_owned(),
@@ -168,7 +182,14 @@ pub(crate) fn platform(sandbox: &Sandbox, org: &Org) -> PlatformSettings {
     let credentials = sandbox.credentials();
     let login_url = Url::parse(&org.url()).unwrap();
     PlatformSettings {
-        system: "salesforce".to_owned(),
+        limits: Limits {
+            system: "salesforce".to_owned(),
+            request_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(5),
+            max_body_bytes: 16 * 1024 * 1024,
+            max_concurrent: 4,
+            max_calls_per_sec: 1_000,
+        },
         grant: Grant::JwtBearer {
             client_id: credentials.consumer_key.clone(),
             username: credentials.username.clone(),
@@ -178,11 +199,6 @@ pub(crate) fn platform(sandbox: &Sandbox, org: &Org) -> PlatformSettings {
         login_url,
         allowed_hosts: Vec::new(),
         api_version: None,
-        request_timeout: Duration::from_secs(10),
-        connect_timeout: Duration::from_secs(5),
-        max_body_bytes: 16 * 1024 * 1024,
-        max_concurrent: 4,
-        max_calls_per_sec: 1_000,
         quota_reserve_percent: 80,
         page_rows: 2_000,
         overlap: Duration::from_mins(10),

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 /// The class and code that a first read ends in while a fault is set.
 async fn read_under(fault: Fault) -> (FaultClass, String) {
     let bench = Bench::with(50, |settings| {
-        settings.platform.request_timeout = Duration::from_secs(2);
-        settings.platform.max_body_bytes = 4 * 1024 * 1024;
+        settings.platform.limits.request_timeout = Duration::from_secs(2);
+        settings.platform.limits.max_body_bytes = 4 * 1024 * 1024;
     })
     .await;
     bench.connector.probe().await.unwrap();
@@ -333,7 +333,7 @@ async fn c82_a_lost_write_under_every_kind_of_trouble_is_unknown() {
         Fault::GzipBomb { megabytes: 64 },
     ] {
         let bench = Bench::with(0, |settings| {
-            settings.platform.request_timeout = Duration::from_secs(2);
+            settings.platform.limits.request_timeout = Duration::from_secs(2);
         })
         .await;
         let id = bench.create("ann@example.org");

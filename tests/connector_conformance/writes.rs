@@ -105,7 +105,7 @@ async fn c43_a_lost_answer_leaves_every_row_unknown() {
             .all(|outcome| matches!(outcome, Outcome::Unknown(fault) if fault.maybe_sent)),
         "{outcomes:?}"
     );
-    let now = bench.connector.current(&ids).await.unwrap();
+    let now = bench.connector.current(&targets(&ids)).await.unwrap();
     assert!(now.iter().all(|current| matches!(current, Current::Live(values) if values.contains(&(MARKETING, Shown::Set)))), "a look settles it");
 }
 
@@ -119,7 +119,7 @@ async fn c44_a_look_tells_live_contacts_from_gone_ones_in_order() {
     bench.org().delete(&ids[1], STAFF).unwrap();
     bench.org().hard_delete(&ids[2]).unwrap();
     let asked: Vec<String> = [ids.clone(), vec!["no id".to_owned()]].concat();
-    let now = bench.connector.current(&asked).await.unwrap();
+    let now = bench.connector.current(&targets(&asked)).await.unwrap();
     assert_eq!(now.len(), 5);
     assert!(matches!(&now[0], Current::Live(values) if values[0] == (MARKETING, Shown::Set)));
     assert_eq!(now[1..3], [Current::Gone, Current::Gone]);

@@ -5,24 +5,25 @@ mod world;
 
 use consentd::consent::resolve::Finding;
 use consentd::consent::{
-    At, Contact, Evidence, Life, PurposeId, Reading, Resolution, Shown, Statement, Status, Told,
-    observe, plan,
+    At, Basis, Contact, Evidence, Life, PurposeId, Reading, Resolution, Shown, Statement, Status,
+    Told, observe, plan,
 };
 use proptest::prelude::*;
 use world::{
-    ASCEND, CRM, LOADER, MARKETING, NEWS, OURSELVES, PERSON, RECORDS, decided, rules, statement,
-    statements, t, view,
+    ASCEND, CRM, LOADER, MAILER, MARKETING, NEWS, OURSELVES, PERSON, RECORDS, STORE, decided,
+    is_recorded, rules, statement, statements, t, view,
 };
 
 type Said = (usize, PurposeId, Statement);
 
-/// One contact a system, and a younger duplicate in the first.
+/// One contact in each system, and a younger duplicate in the first.
 fn contacts() -> Vec<Contact> {
     [
         (CRM, "a", 0),
         (CRM, "b", 1),
         (ASCEND, "x", 0),
         (RECORDS, "1", 0),
+        (MAILER, "7", 0),
     ]
     .into_iter()
     .map(|(system, id, created)| Contact {
@@ -57,7 +58,8 @@ fn no_withdrawal_is_reversed(contacts: &[Contact], resolution: &Resolution) {
             .iter()
             .filter(|contact| contact.id != "b" || !contact.life.is_live());
         for contact in voices {
-            for purpose in [verdict.purpose, MARKETING] {
+            let parent = (verdict.purpose == NEWS).then_some(MARKETING);
+            for purpose in parent.into_iter().chain([verdict.purpose]) {
                 let last = contact
                     .record
                     .get(purpose)
@@ -268,7 +270,7 @@ proptest! {
 
     #[test]
     fn g05_an_echo_never_advances_and_a_true_change_before_it_wins(
-        gaps in proptest::array::uniform3(1_i64..30), opted_out: bool, target in 0..3_usize,
+        gaps in proptest::array::uniform3(1_i64..30), opted_out: bool, target in 0..4_usize,
         seen_under_way: bool
     ) {
         let rules = rules();
@@ -285,7 +287,7 @@ proptest! {
         let first = (origin, MARKETING, opted_out, PERSON);
         let second = (change, MARKETING, !opted_out, PERSON);
         // The target showed the contrary, was written, and stamps our value with its own clock.
-        let system = [CRM, ASCEND, RECORDS][target];
+        let system = [CRM, ASCEND, RECORDS, MAILER][target];
         let reading = |minute, set, who: Option<&str>| world::showing(system, "z", t(minute), set, who);
         let mut told = observe(None, &reading(-5, !opted_out, None), &view(&rules, system, t(0), &[]));
         let value = world::value(system, opted_out);
@@ -294,7 +296,7 @@ proptest! {
             told = observe(Some(&told), &reading(echo, opted_out, Some(OURSELVES)), &view(&rules, system, t(600), &under_way));
         }
         let before = told.record.get(MARKETING).map(|holding| holding.statements.clone());
-        told.record.entry(MARKETING).shown = Some(value);
+        told.record.entry(MARKETING).wrote(value);
         told = observe(Some(&told), &reading(echo, opted_out, Some(OURSELVES)), &view(&rules, system, t(700), &[]));
         prop_assert_eq!(told.record.get(MARKETING).map(|holding| holding.statements.clone()), before);
         let mut origin_contact = crm(&[first, second]);
@@ -307,8 +309,90 @@ proptest! {
     }
 
     #[test]
+    fn g05_nor_does_an_echo_that_says_what_the_target_itself_said_before(
+        gaps in proptest::array::uniform4(1_i64..30), other_basis: bool, target in 2..4_usize
+    ) {
+        let rules = rules();
+        let system = [CRM, ASCEND, RECORDS, MAILER][target];
+        // The target granted; another system withdrew and granted again, and we wrote both there.
+        let (out, back, change, echo) = (
+            gaps[0], gaps[0] + gaps[1], gaps[0] + gaps[1] + gaps[2], gaps.iter().sum(),
+        );
+        let granted = world::stored(Some(if other_basis { Basis::Contract } else { Basis::Consent }));
+        let reading = |minute, shown: &Shown| {
+            let mut reading = world::row("z", t(minute));
+            reading.told.push(world::told(MARKETING, shown.clone(), t(minute), Evidence::Explicit, None));
+            reading.values.push((MARKETING, shown.clone()));
+            reading
+        };
+        let first = world::stored(Some(Basis::Consent));
+        let mut told = observe(None, &reading(-5, &first), &view(&rules, system, t(0), &[]));
+        for (minute, shown) in [(out + 1, world::stored(None)), (echo, granted)] {
+            told.record.entry(MARKETING).wrote(shown.clone());
+            told = observe(Some(&told), &reading(minute, &shown), &view(&rules, system, t(minute + 100), &[]));
+        }
+        let mut contact = observe(None, &whole(&[]), &view(&rules, CRM, t(0), &[]));
+        for event in [
+            (out, MARKETING, true, PERSON), (back, MARKETING, false, PERSON), (change, MARKETING, true, PERSON),
+        ] {
+            let told = Reading { contact: "a".to_owned(), told: vec![row_of(&event)], ..Reading::default() };
+            contact = observe(Some(&contact), &told, &view(&rules, CRM, t(500), &[]));
+        }
+        let resolution = decided(&[contact, told], &rules);
+        let verdict = resolution.verdict(MARKETING).unwrap();
+        prop_assert_eq!(verdict.status(), Status::Withdrawn, "the true change before the echo wins");
+        prop_assert_eq!(verdict.statement.rank(), t(change));
+    }
+
+    #[test]
+    fn r21_bases_go_only_where_they_are_understood_and_needed(
+        said in statements(0..40), shows in proptest::collection::vec((prop::bool::ANY, world::bases()), 10)
+    ) {
+        let rules = rules();
+        let mut contacts = all(&said);
+        for (contact, pair) in contacts.iter_mut().zip(shows.chunks(2)) {
+            let flags = !is_recorded(contact.system);
+            for (purpose, (off, basis)) in [MARKETING, if flags { NEWS } else { STORE }].into_iter().zip(pair) {
+                let shown = if flags { flag(*off) } else { world::stored((!off).then(|| basis.clone())) };
+                contact.record.entry(purpose).shown = Some(shown);
+            }
+        }
+        let resolution = decided(&contacts, &rules);
+        for verdict in &resolution.verdicts {
+            let carried = verdict.status() == Status::Granted || verdict.basis.is_none();
+            prop_assert!(carried, "a withdrawal has no basis");
+            let told = verdict.basis.as_ref().is_none_or(|basis| said.iter()
+                .any(|(_, purpose, said)| *purpose == verdict.purpose && said.basis.as_ref() == Some(basis)));
+            prop_assert!(told, "a basis is one that somebody said");
+        }
+        let writes = plan(&resolution, &contacts, &rules, &|_| Vec::new());
+        for (contact, change) in writes.iter().flat_map(|write| write.changes.iter().map(|change| (write.contact, change))) {
+            let Shown::Record { status, basis } = &change.to else {
+                prop_assert!(!is_recorded(contact.system), "a record is written as one");
+                continue;
+            };
+            let verdict = resolution.verdict(change.purpose).unwrap();
+            prop_assert_eq!(*status, verdict.status());
+            match (status, basis) {
+                (Status::Withdrawn, basis) => prop_assert_eq!(basis, &None, "a withdrawal never gets one"),
+                (Status::Granted, None) => prop_assert!(false, "a grant is never recorded without one"),
+                (Status::Granted, Some(Basis::Other(_))) => {
+                    prop_assert_eq!(verdict.basis_in, Some(contact.system), "its own system understands it");
+                }
+                (Status::Granted, Some(basis)) => {
+                    let is_granted = matches!(&change.from, Some(Shown::Record { status: Status::Granted, .. }));
+                    prop_assert!(
+                        verdict.basis.as_ref() == Some(basis) || (!is_granted && verdict.basis.is_none()),
+                        "none never overwrites a value"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
     fn g06_an_opt_out_switches_every_category_off_and_an_opt_in_switches_none_on(
-        said in statements(0..25), shows in proptest::collection::vec(prop::bool::ANY, 8)
+        said in statements(0..25), shows in proptest::collection::vec(prop::bool::ANY, 10)
     ) {
         let rules = rules();
         let mut contacts = all(&said);
@@ -415,7 +499,7 @@ proptest! {
 
     #[test]
     fn g08_a_deleted_contacts_withdrawals_survive_and_its_grants_end(
-        said in statements(0..30), who in 0..4_usize, merged: bool
+        said in statements(0..30), who in 0..5_usize, merged: bool
     ) {
         let rules = rules();
         let mut contacts = all(&said);
@@ -427,7 +511,7 @@ proptest! {
                 prop_assert_ne!(&verdict.source.contact, &gone.id, "its grants end");
             }
         }
-        for purpose in [MARKETING, NEWS] {
+        for purpose in [MARKETING, NEWS, STORE] {
             let carried = rules.system(gone.system).unwrap().polarity(purpose).is_some();
             let last = gone.record.get(purpose).and_then(|holding| holding.last_withdrawal()).filter(|_| carried);
             if let Some(withdrawal) = last {

@@ -1,18 +1,19 @@
-//! A small world: three systems with clocks of their own, people who edit, and the core that polls,
-//! decides and writes. When people stop, everything agrees and nothing is written (G4).
+//! A small world: two systems with flags and two with consent records, each with a clock of its own,
+//! people who edit, and the core that polls, decides and writes. When people stop, everything agrees and nothing is written (G4).
 
 use crate::world::{
-    ASCEND, CRM, MARKETING, NEWS, OURSELVES, PERSON, RECORDS, decided, row, rules, t, told, value,
+    ASCEND, CRM, MAILER, MARKETING, NEWS, OURSELVES, PERSON, RECORDS, STORE, bases, decided,
+    is_recorded, row, rules, stored, t, told,
 };
 use consentd::consent::plan::{Change, agrees, desired};
 use consentd::consent::time::{MINUTE, SECOND};
 use consentd::consent::{
-    At, Contact, Evidence, Precision, PurposeId, Reading, Rules, Shown, Status, SystemId, Told,
-    Verdict, Viewpoint, observe, plan,
+    At, Basis, Contact, Evidence, Precision, PurposeId, Reading, Rules, Shown, Status, SystemId,
+    Told, Verdict, Viewpoint, observe, plan,
 };
 use proptest::prelude::*;
 
-const SYSTEMS: [SystemId; 3] = [CRM, ASCEND, RECORDS];
+const SYSTEMS: [SystemId; 4] = [CRM, ASCEND, RECORDS, MAILER];
 
 /// One system with one contact, as its vendor holds it.
 struct Fake {
@@ -27,9 +28,7 @@ struct Fake {
 impl Fake {
     fn new(system: SystemId) -> Self {
         let mut values = vec![(MARKETING, Shown::Default)];
-        if system == CRM {
-            values.push((NEWS, Shown::Default));
-        }
+        values.extend(second(system).map(|purpose| (purpose, Shown::Default)));
         Self {
             system,
             values,
@@ -64,9 +63,12 @@ impl Fake {
                 let row = told(purpose, shown, now, Evidence::History, Some(who));
                 self.dated.push(row);
             }
-            RECORDS => {
-                let shown = shown.clone();
-                self.dated = vec![told(purpose, shown, now, Evidence::Explicit, Some(who))];
+            RECORDS | MAILER => {
+                // One keeps the user who did it, the other does not.
+                let signed = (self.system == RECORDS).then_some(who);
+                let stored = told(purpose, shown.clone(), now, Evidence::Explicit, signed);
+                self.dated.retain(|other| other.purpose != purpose);
+                self.dated.push(stored);
             }
             _ => {}
         }
@@ -78,10 +80,30 @@ impl Fake {
         if self.system == ASCEND {
             reading.precision = Some(Precision::Seconds);
         }
-        reading.modified_by = Some(self.modified_by.to_owned());
+        reading.modified_by = (self.system != MAILER).then(|| self.modified_by.to_owned());
         reading.values.clone_from(&self.values);
         reading.told.clone_from(&self.dated);
         reading
+    }
+}
+
+/// What a system carries besides marketing.
+fn second(system: SystemId) -> Option<PurposeId> {
+    match system {
+        CRM => Some(NEWS),
+        RECORDS | MAILER => Some(STORE),
+        _ => None,
+    }
+}
+
+/// What a system holds once somebody said yes or no.
+fn saved(system: SystemId, purpose: PurposeId, off: bool, basis: &Basis) -> Shown {
+    if is_recorded(system) {
+        stored((!off).then(|| basis.clone()))
+    } else if (purpose == NEWS) == off {
+        Shown::Default
+    } else {
+        Shown::Set
     }
 }
 
@@ -99,8 +121,9 @@ struct World {
 /// One thing that happens.
 #[derive(Debug, Clone)]
 enum Step {
-    /// A person saves a value: system, category rather than marketing, opted out or unticked.
-    Edit(usize, bool, bool),
+    /// A person saves a value: system, its second purpose rather than marketing, opted out or
+    /// unticked, the basis of a grant.
+    Edit(usize, bool, bool, Basis),
     /// Somebody saves another field of the row.
     Touch(usize),
     Poll(usize),
@@ -114,7 +137,7 @@ impl World {
     fn new() -> Self {
         let mut rules = rules();
         for system in &mut rules.systems {
-            system.own_actor = Some(OURSELVES.to_owned());
+            system.own_actor = (system.id != MAILER).then(|| OURSELVES.to_owned());
         }
         Self {
             rules,
@@ -123,7 +146,7 @@ impl World {
                 .into_iter()
                 .map(|system| Contact::unseen(system, "a".to_owned()))
                 .collect(),
-            polled: vec![None; 3],
+            polled: vec![None; SYSTEMS.len()],
             now: t(0),
             last: None,
         }
@@ -135,14 +158,11 @@ impl World {
 
     fn step(&mut self, step: &Step) {
         self.tick();
-        match *step {
-            Step::Edit(which, category, off) => {
+        match step.clone() {
+            Step::Edit(which, other, off, basis) => {
                 let fake = &mut self.fakes[which];
-                let (purpose, shown) = if category && fake.system == CRM {
-                    (NEWS, if off { Shown::Default } else { Shown::Set })
-                } else {
-                    (MARKETING, value(fake.system, off))
-                };
+                let purpose = second(fake.system).filter(|_| other).unwrap_or(MARKETING);
+                let shown = saved(fake.system, purpose, off, &basis);
                 let changed = fake.save(purpose, &shown, PERSON, self.now);
                 if changed && purpose == MARKETING {
                     let status = if off {
@@ -150,9 +170,15 @@ impl World {
                     } else {
                         Status::Granted
                     };
-                    // Set and set back between two reads of a flag without history: nobody sees it.
-                    let unseen = fake.system == ASCEND
-                        && self.contacts[which].record.shown(MARKETING) == Some(&shown);
+                    // Set and set back between two reads: nobody sees it where there is no history,
+                    // and where nobody signs it looks like the echo of our own last write.
+                    let holding = self.contacts[which].record.get(MARKETING);
+                    let same =
+                        holding.is_some_and(|holding| holding.shown.as_ref() == Some(&shown));
+                    let awaited = holding
+                        .and_then(|holding| holding.echoes.last())
+                        .is_some_and(|echo| echo.stamp.is_none());
+                    let unseen = same && (fake.system == ASCEND || awaited);
                     self.last = (!unseen).then_some((fake.system, status, self.now));
                 }
             }
@@ -226,7 +252,7 @@ impl World {
                 self.poll(which, &under_way);
             }
             for (purpose, shown) in under_way {
-                self.contacts[which].record.entry(purpose).shown = Some(shown);
+                self.contacts[which].record.entry(purpose).wrote(shown);
             }
         }
         written
@@ -259,7 +285,16 @@ impl World {
         for (fake, system) in self.fakes.iter().zip(&self.rules.systems) {
             for (purpose, polarity) in &system.carries {
                 if let Some(verdict) = resolution.verdict(*purpose) {
-                    let wanted = desired(*polarity, verdict);
+                    let wanted = desired(system.id, *polarity, verdict);
+                    // A grant on a basis that nobody else understands is recorded nowhere else.
+                    let unmapped = verdict
+                        .basis
+                        .as_ref()
+                        .is_some_and(|basis| !basis.is_mapped());
+                    let elsewhere = is_recorded(system.id) && verdict.basis_in != Some(system.id);
+                    if unmapped && elsewhere {
+                        continue;
+                    }
                     assert!(
                         fake.shows(*purpose)
                             .is_some_and(|shown| agrees(shown, &wanted)),
@@ -275,10 +310,10 @@ impl World {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        4 => (0..3_usize, prop::bool::ANY, prop::bool::ANY)
-            .prop_map(|(which, category, off)| Step::Edit(which, category, off)),
-        1 => (0..3_usize).prop_map(Step::Touch),
-        3 => (0..3_usize).prop_map(Step::Poll),
+        4 => (0..4_usize, prop::bool::ANY, prop::bool::ANY, bases())
+            .prop_map(|(which, other, off, basis)| Step::Edit(which, other, off, basis)),
+        1 => (0..4_usize).prop_map(Step::Touch),
+        3 => (0..4_usize).prop_map(Step::Poll),
         2 => prop::bool::ANY.prop_map(Step::Emit),
         1 => (1_i64..600).prop_map(Step::Wait),
     ];
@@ -296,7 +331,8 @@ proptest! {
             world.step(step);
         }
         let first = world.round();
-        prop_assert!(first <= 2 * 2, "at most (systems - 1) x fields are written: {first}");
+        // Marketing in three systems, the box in one, the other purpose in one.
+        prop_assert!(first <= 3 + 1 + 1, "at most (systems - 1) x fields are written: {first}");
         prop_assert_eq!(world.round(), 0, "one round after the last edit writing stops");
         world.at_parity();
         // Rows are stamped again without a change of value, time passes: still nothing.

@@ -3,22 +3,25 @@
 use consentd::consent::purpose::PurposeDraft;
 use consentd::consent::time::MINUTE;
 use consentd::consent::{
-    At, Contact, Evidence, Polarity, Policy, Precision, PurposeId, Purposes, Reading, Resolution,
-    Revival, Rules, Shown, Stamp, Statement, Status, Subject, SystemId, SystemRules, Told, Unknown,
-    Viewpoint, resolve,
+    At, Basis, Contact, Evidence, Polarity, Policy, Precision, PurposeId, Purposes, Reading,
+    Resolution, Revival, Rules, Shown, Stamp, Statement, Status, Subject, SystemId, SystemRules,
+    Told, Unknown, Viewpoint, resolve,
 };
 use proptest::collection::SizeRange;
 use proptest::prelude::*;
 
 pub(crate) const MARKETING: PurposeId = PurposeId(0);
 pub(crate) const NEWS: PurposeId = PurposeId(1);
+pub(crate) const STORE: PurposeId = PurposeId(2);
 
 /// Flags with a history that names users.
 pub(crate) const CRM: SystemId = SystemId(1);
 /// One flag without a history.
 pub(crate) const ASCEND: SystemId = SystemId(2);
-/// Consent records with a time of their own, which no user signs.
+/// Consent records with a basis and a time of their own, which no user signs.
 pub(crate) const RECORDS: SystemId = SystemId(3);
+/// The same again, so that bases have somewhere to go.
+pub(crate) const MAILER: SystemId = SystemId(4);
 
 pub(crate) const OURSELVES: &str = "consentd";
 pub(crate) const LOADER: &str = "loader";
@@ -33,12 +36,13 @@ pub(crate) fn exact(minute: i64) -> Stamp {
 }
 
 pub(crate) fn rules() -> Rules {
-    let drafts = ["marketing", "marketing.news"]
+    let drafts = ["marketing", "marketing.news", "store"]
         .into_iter()
         .map(|name| PurposeDraft {
             name: name.to_owned(),
             revival: Revival::LastWriter,
             unknown: Unknown::Block,
+            granted_basis: Basis::Consent,
         })
         .collect();
     let system = |id: SystemId, name: &str, carries| SystemRules {
@@ -46,8 +50,9 @@ pub(crate) fn rules() -> Rules {
         name: name.to_owned(),
         precedence: 1,
         writable: true,
+        heard_until: None,
         carries,
-        own_actor: (id != RECORDS).then(|| OURSELVES.to_owned()),
+        own_actor: (id != RECORDS && id != MAILER).then(|| OURSELVES.to_owned()),
         bulk_actors: [LOADER.to_owned()].into(),
     };
     Rules {
@@ -59,10 +64,20 @@ pub(crate) fn rules() -> Rules {
                 vec![(MARKETING, Polarity::OptOut), (NEWS, Polarity::Permission)],
             ),
             system(ASCEND, "ascend", vec![(MARKETING, Polarity::OptOut)]),
-            system(RECORDS, "records", vec![(MARKETING, Polarity::Recorded)]),
+            system(RECORDS, "records", records()),
+            system(MAILER, "mailer", records()),
         ],
         policy: Policy::default(),
     }
+}
+
+fn records() -> Vec<(PurposeId, Polarity)> {
+    vec![(MARKETING, Polarity::Recorded), (STORE, Polarity::Recorded)]
+}
+
+/// Whether the system holds consent records.
+pub(crate) fn is_recorded(system: SystemId) -> bool {
+    system == RECORDS || system == MAILER
 }
 
 pub(crate) fn decided(contacts: &[Contact], rules: &Rules) -> Resolution {
@@ -125,22 +140,34 @@ pub(crate) fn told(
 
 /// What a system shows for marketing.
 pub(crate) fn value(system: SystemId, opted_out: bool) -> Shown {
-    if system == RECORDS {
-        let status = if opted_out {
-            Status::Withdrawn
-        } else {
-            Status::Granted
-        };
-        return Shown::Record {
-            status,
-            basis: None,
-        };
+    if is_recorded(system) {
+        return stored((!opted_out).then_some(Basis::Consent));
     }
     if opted_out {
         Shown::Set
     } else {
         Shown::Default
     }
+}
+
+/// A consent record: granted on that basis, or withdrawn.
+pub(crate) fn stored(basis: Option<Basis>) -> Shown {
+    let status = if basis.is_some() {
+        Status::Granted
+    } else {
+        Status::Withdrawn
+    };
+    Shown::Record { status, basis }
+}
+
+/// Any basis that a record may have.
+pub(crate) fn bases() -> impl Strategy<Value = Basis> {
+    prop::sample::select(vec![
+        Basis::Consent,
+        Basis::Contract,
+        Basis::LegitimateInterests,
+        Basis::Other("X9".to_owned()),
+    ])
 }
 
 /// The contact's own row with marketing, and the stored time where there is one.
@@ -153,7 +180,7 @@ pub(crate) fn showing(
 ) -> Reading {
     let shown = value(system, opted_out);
     let mut reading = row(id, modified);
-    if system == RECORDS {
+    if is_recorded(system) {
         let stored = told(MARKETING, shown.clone(), modified, Evidence::Explicit, None);
         reading.told.push(stored);
     } else {
@@ -197,15 +224,27 @@ pub(crate) fn statement(least: Evidence) -> impl Strategy<Value = Statement> {
         })
 }
 
-/// Statements of four contacts, of which the first two carry both purposes.
+/// Statements of five contacts: the first two carry marketing and its category, the last two records
+/// of marketing and of the other purpose, each with a basis or without.
 pub(crate) fn statements(
     size: impl Into<SizeRange>,
 ) -> impl Strategy<Value = Vec<(usize, PurposeId, Statement)>> {
-    let one = (0..4_usize, prop::bool::ANY, statement(Evidence::Baseline)).prop_map(
-        |(who, category, statement)| {
-            let purpose = if category && who < 2 { NEWS } else { MARKETING };
+    let one = (
+        0..5_usize,
+        prop::bool::ANY,
+        statement(Evidence::Baseline),
+        prop::option::of(bases()),
+    )
+        .prop_map(|(who, other, mut statement, basis)| {
+            let purpose = match who {
+                0 | 1 if other => NEWS,
+                3 | 4 if other => STORE,
+                _ => MARKETING,
+            };
+            if who >= 3 && statement.status == Status::Granted {
+                statement.basis = basis;
+            }
             (who, purpose, statement)
-        },
-    );
+        });
     proptest::collection::vec(one, size)
 }

@@ -38,6 +38,7 @@ pub(crate) fn rules() -> Rules {
             name: name.to_owned(),
             revival: Revival::LastWriter,
             unknown: Unknown::Block,
+            granted_basis: Basis::Consent,
         })
         .collect();
     let system =
@@ -46,6 +47,7 @@ pub(crate) fn rules() -> Rules {
             name: name.to_owned(),
             precedence: id.0.unsigned_abs(),
             writable: true,
+            heard_until: None,
             carries: carries.to_vec(),
             own_actor: own.then(|| OURSELVES.to_owned()),
             bulk_actors: [LOADER.to_owned()].into(),
@@ -82,6 +84,23 @@ pub(crate) fn rules_with_consent_only() -> Rules {
                 Revival::LastWriter
             },
             unknown: Unknown::Block,
+            granted_basis: purpose.granted_basis.clone(),
+        })
+        .collect();
+    rules.purposes = Purposes::build(drafts).unwrap_or_default();
+    rules
+}
+
+/// The same, where a grant without a basis gets this one.
+pub(crate) fn rules_granting_on(basis: Basis) -> Rules {
+    let mut rules = rules();
+    let drafts = rules
+        .purposes
+        .iter()
+        .map(|(_, purpose)| PurposeDraft {
+            name: purpose.name.clone(),
+            granted_basis: basis.clone(),
+            ..PurposeDraft::default()
         })
         .collect();
     rules.purposes = Purposes::build(drafts).unwrap_or_default();

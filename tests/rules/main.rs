@@ -6,4 +6,5 @@ mod build;
 mod observe;
 mod plan;
 mod resolve;
+mod send;
 mod stamps;

@@ -66,7 +66,7 @@ impl Story {
     fn acknowledged(&mut self) -> &mut Self {
         for (purpose, shown) in std::mem::take(&mut self.in_flight) {
             if let Some(contact) = &mut self.contact {
-                contact.record.entry(purpose).shown = Some(shown);
+                contact.record.entry(purpose).wrote(shown);
             }
         }
         self
@@ -503,6 +503,88 @@ fn r08_rows_without_their_contact_tell_what_it_shows() {
     assert_eq!(story.shown(MARKETING), Some(&IN), "of several the last");
 }
 
+/// A consent record that came without its contact.
+fn record_alone(status: Status, at: At) -> Reading {
+    Reading {
+        life: Life::Deleted,
+        ..rows_alone(&[explicit(STORE, status, at)])
+    }
+}
+
+#[test]
+fn r08_a_consent_record_without_a_contact_is_kept_until_the_contact_comes() {
+    let mut story = Story::of(EMARKETEER);
+    story.read(20, &record_alone(Status::Withdrawn, t(10)));
+    let known = story.contact.clone().expect("it is known");
+    assert_eq!(known.life, Life::Deleted, "there is no contact");
+    assert_eq!(story.said(STORE), [withdrawn(10).explicit()]);
+    story.read(30, &row(25, &[]));
+    let known = story.contact.clone().expect("it is known");
+    assert_eq!(known.life, Life::Live);
+    assert_eq!(
+        story.shown(STORE),
+        Some(&record(Status::Withdrawn, None)),
+        "a row that carries no consent hides none"
+    );
+    story.read(50, &record_alone(Status::Granted, t(40)));
+    let known = story.contact.clone().expect("it is known");
+    assert_eq!(
+        known.life,
+        Life::Live,
+        "a further record says nothing of it"
+    );
+    assert_eq!(story.said(STORE)[0], granted(40).explicit());
+}
+
+#[test]
+fn r12_a_contact_without_any_consent_record_is_silent() {
+    let mut story = Story::of(EMARKETEER);
+    story.read(20, &row(10, &[]));
+    assert_eq!(story.shown(STORE), Some(&Shown::Default));
+    assert_eq!(story.said(STORE), []);
+    let mut story = Story::of(SALESFORCE);
+    story.read(20, &row(10, &[]));
+    assert_eq!(story.shown(MARKETING), None, "a flag was not looked at");
+}
+
+#[test]
+fn r08_a_consent_record_that_is_told_again_is_no_news() {
+    let mut story = Story::of(EMARKETEER);
+    story
+        .read(20, &row(10, &[]))
+        .read(20, &record_alone(Status::Granted, t(15)))
+        .writing(STORE, record(Status::Withdrawn, None))
+        .acknowledged()
+        .read(40, &record_alone(Status::Granted, t(15)));
+    assert_eq!(
+        story.shown(STORE),
+        Some(&record(Status::Withdrawn, None)),
+        "we wrote after it"
+    );
+    story.read(50, &record_alone(Status::Granted, t(45)));
+    assert_eq!(story.shown(STORE), Some(&record(Status::Granted, None)));
+}
+
+#[test]
+fn r08_a_consent_record_of_the_second_of_the_last_look_is_news() {
+    let mut story = Story::of(EMARKETEER);
+    let whole = row(10, &[(STORE, Shown::Default)]);
+    story.read(20, &whole);
+    let just_before = At::from_micros(t(20).micros() - SECOND);
+    story.read(21, &record_alone(Status::Withdrawn, just_before));
+    assert_eq!(story.shown(STORE), Some(&record(Status::Withdrawn, None)));
+}
+
+#[test]
+fn r12_a_consent_record_that_vanished_is_a_withdrawal() {
+    let mut story = Story::of(EMARKETEER);
+    story
+        .read(20, &record_alone(Status::Granted, t(10)))
+        .read(30, &row(25, &[]))
+        .read(40, &row(35, &[(STORE, Shown::Default)]));
+    assert_eq!(story.said(STORE)[0].status, Status::Withdrawn);
+}
+
 #[test]
 fn r15_our_own_write_is_an_echo() {
     let mut story = Story::of(SALESFORCE);
@@ -621,6 +703,126 @@ fn r15_an_echo_stamped_by_the_targets_clock_does_not_advance() {
         story.said(STORE)[0],
         granted(90).explicit(),
         "and so does saying it again"
+    );
+}
+
+/// The contact's own row with a record on that basis, stamped by the system at that minute.
+fn on(basis: Basis, minute: i64) -> Reading {
+    let shown = record(Status::Granted, Some(basis));
+    with(
+        row(minute, &[(STORE, shown.clone())]),
+        &[told(STORE, shown, t(minute), Evidence::Explicit)],
+    )
+}
+
+#[test]
+fn r15_an_echo_of_another_basis_does_not_speak() {
+    let mut story = Story::of(EMARKETEER);
+    story
+        .read(20, &on(Basis::Consent, 10))
+        .writing(STORE, record(Status::Granted, Some(Basis::Contract)))
+        .acknowledged()
+        .read(40, &on(Basis::Contract, 35))
+        .read(60, &on(Basis::Contract, 35));
+    let consent = granted(10).explicit().on(Basis::Consent);
+    assert_eq!(story.said(STORE), [consent.clone()]);
+    story.read(80, &on(Basis::Contract, 70));
+    assert_eq!(
+        story.said(STORE),
+        [granted(70).explicit().on(Basis::Contract), consent],
+        "stamped anew without us, it is a word"
+    );
+}
+
+#[test]
+fn r15_an_echo_that_agrees_with_the_contacts_own_last_word_does_not_advance_it() {
+    let withdrawn = || record(Status::Withdrawn, None);
+    let granted_on = || record(Status::Granted, Some(Basis::Consent));
+    let stamped_out = |minute| {
+        with(
+            row(minute, &[(STORE, withdrawn())]),
+            &[told(STORE, withdrawn(), t(minute), Evidence::Explicit)],
+        )
+    };
+    // It granted; we wrote another system's withdrawal and then its later grant.
+    let mut story = Story::of(EMARKETEER);
+    story
+        .read(20, &on(Basis::Consent, 10))
+        .writing(STORE, withdrawn())
+        .acknowledged()
+        .read(40, &stamped_out(35))
+        .writing(STORE, granted_on())
+        .acknowledged()
+        .read(60, &on(Basis::Consent, 55));
+    let own = [granted(10).explicit().on(Basis::Consent)];
+    assert_eq!(story.said(STORE), own, "only the grant of its own stands");
+    story.stale = true;
+    story.read(62, &stamped_out(35));
+    assert_eq!(
+        story.said(STORE),
+        own,
+        "nor does an older echo that a slow page tells again"
+    );
+    story.read(64, &stamped_out(50));
+    assert_eq!(
+        story.said(STORE)[0],
+        crate::build::withdrawn(50).explicit(),
+        "but a withdrawal that our own write hid is heard"
+    );
+}
+
+#[test]
+fn r15_a_word_after_our_write_is_none_of_ours() {
+    let granted_on = || record(Status::Granted, Some(Basis::Consent));
+    let mut story = Story::of(EMARKETEER);
+    story
+        .read(
+            20,
+            &with(
+                row(10, &[(STORE, record(Status::Withdrawn, None))]),
+                &[explicit(STORE, Status::Withdrawn, t(10))],
+            ),
+        )
+        .writing(STORE, granted_on())
+        .acknowledged()
+        .read(
+            40,
+            &with(
+                row(38, &[(STORE, record(Status::Withdrawn, None))]),
+                &[explicit(STORE, Status::Withdrawn, t(38))],
+            ),
+        )
+        .read(60, &on(Basis::Consent, 55));
+    assert_eq!(
+        story.said(STORE)[..2],
+        [
+            granted(55).explicit().on(Basis::Consent),
+            withdrawn(38).explicit()
+        ],
+        "the write was overwritten before it was read back, so its stamp never comes"
+    );
+}
+
+#[test]
+fn r15_an_echo_from_a_fast_clock_is_known_again() {
+    let withdrawn = || record(Status::Withdrawn, None);
+    let ahead = |minute| {
+        with(
+            row(minute, &[(STORE, withdrawn())]),
+            &[told(STORE, withdrawn(), t(500), Evidence::Explicit)],
+        )
+    };
+    let mut story = Story::of(EMARKETEER);
+    story
+        .read(20, &on(Basis::Consent, 10))
+        .writing(STORE, withdrawn())
+        .acknowledged()
+        .read(40, &ahead(35))
+        .read(60, &ahead(35))
+        .read(600, &ahead(35));
+    assert_eq!(
+        story.said(STORE),
+        [granted(10).explicit().on(Basis::Consent)]
     );
 }
 

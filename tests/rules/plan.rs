@@ -2,10 +2,12 @@
 
 use crate::build::{
     Is, LOADER, MARKETING, NEWS, SALESFORCE, STORE, Say, ascend, decided, em, granted, planned,
-    planned_with, record, rules, sf, so, withdrawn,
+    planned_with, record, rules, rules_granting_on, sf, so, withdrawn,
 };
 use consentd::consent::plan::agrees;
-use consentd::consent::{Basis, Contact, DuplicateWrite, Polarity, Rules, Shown, Status, plan};
+use consentd::consent::{
+    Basis, Contact, DuplicateWrite, Polarity, Rules, Shown, Status, SystemRules, plan,
+};
 
 const OUT: Shown = Shown::Set;
 const IN: Shown = Shown::Default;
@@ -226,9 +228,78 @@ fn r21_records_get_status_and_basis() {
                             record(Status::Granted, Some(Basis::Other("X9".to_owned()))),
                         ),
                     em("7").shows(STORE, record(Status::Granted, consent())),
-                    em("8").shows(STORE, record(Status::Withdrawn, None)),
                 ],
-                "grant emarketeer/8 store=granted",
+                "",
+            ),
+            (
+                "nor is the grant, for which another would have to be made up",
+                vec![
+                    so("1")
+                        .says(STORE, granted_on(Basis::Other("X9".to_owned())))
+                        .shows(
+                            STORE,
+                            record(Status::Granted, Some(Basis::Other("X9".to_owned()))),
+                        ),
+                    em("8").shows(STORE, record(Status::Withdrawn, None)),
+                    em("9").shows(STORE, Shown::Default),
+                ],
+                "",
+            ),
+            (
+                "but duplicates of its own system understand it",
+                vec![
+                    so("1")
+                        .born(1)
+                        .says(STORE, granted_on(Basis::Other("X9".to_owned())))
+                        .shows(
+                            STORE,
+                            record(Status::Granted, Some(Basis::Other("X9".to_owned()))),
+                        ),
+                    so("2")
+                        .born(2)
+                        .shows(STORE, record(Status::Granted, consent())),
+                ],
+                "grant superoffice/2 store=granted:X9",
+            ),
+            (
+                "a basis changes from one to another everywhere",
+                vec![
+                    so("1")
+                        .says(STORE, granted_on(Basis::Consent))
+                        .says(STORE, granted(20).explicit().on(Basis::Contract))
+                        .shows(STORE, record(Status::Granted, Some(Basis::Contract))),
+                    em("7")
+                        .says(STORE, granted(15).explicit().on(Basis::LegitimateInterests))
+                        .shows(
+                            STORE,
+                            record(Status::Granted, Some(Basis::LegitimateInterests)),
+                        ),
+                ],
+                "grant emarketeer/7 store=granted:contract",
+            ),
+            (
+                "duplicates with different bases end as the oldest has it",
+                vec![
+                    so("1")
+                        .born(1)
+                        .says(STORE, granted_on(Basis::Consent))
+                        .shows(STORE, record(Status::Granted, consent())),
+                    so("2")
+                        .born(2)
+                        .says(STORE, granted(20).explicit().on(Basis::Contract))
+                        .shows(STORE, record(Status::Granted, Some(Basis::Contract))),
+                ],
+                "grant superoffice/2 store=granted:consent",
+            ),
+            (
+                "a record that has no basis yet gets one",
+                vec![
+                    so("1")
+                        .says(STORE, granted_on(Basis::Consent))
+                        .shows(STORE, record(Status::Granted, consent())),
+                    em("7").shows(STORE, record(Status::Granted, None)),
+                ],
+                "grant emarketeer/7 store=granted:consent",
             ),
             (
                 "a withdrawal agrees whatever basis is still shown",
@@ -253,6 +324,98 @@ fn r21_records_get_status_and_basis() {
         ],
     );
     assert!(!agrees(&Shown::Default, &record(Status::Withdrawn, None)));
+}
+
+#[test]
+fn r21_a_grant_without_a_basis_gets_the_configured_one_where_one_is_needed() {
+    let opted_in = || sf("a").says(MARKETING, granted(10)).shows(MARKETING, IN);
+    let rows = |basis: &str| {
+        [
+            (
+                "a withdrawn record is granted on it",
+                vec![
+                    opted_in(),
+                    so("1").shows(MARKETING, record(Status::Withdrawn, None)),
+                ],
+                format!("grant superoffice/1 marketing=granted:{basis}"),
+            ),
+            (
+                "a missing record too",
+                vec![opted_in(), em("7").shows(MARKETING, Shown::Default)],
+                format!("grant emarketeer/7 marketing=granted:{basis}"),
+            ),
+            (
+                "a record that is granted keeps what it has",
+                vec![
+                    opted_in(),
+                    so("1").shows(MARKETING, record(Status::Granted, Some(Basis::Contract))),
+                    em("7").shows(MARKETING, record(Status::Granted, None)),
+                ],
+                String::new(),
+            ),
+            (
+                "a flag has no place for one",
+                vec![opted_in(), ascend("x").shows(MARKETING, OUT)],
+                "grant ascend/x marketing=default".to_owned(),
+            ),
+            (
+                "where somebody said a basis, that one is written",
+                vec![
+                    opted_in(),
+                    so("1")
+                        .says(MARKETING, granted(5).explicit().on(Basis::PublicTask))
+                        .shows(MARKETING, record(Status::Granted, Some(Basis::PublicTask))),
+                    em("7").shows(MARKETING, Shown::Default),
+                ],
+                "grant emarketeer/7 marketing=granted:public-task".to_owned(),
+            ),
+            (
+                "unless a withdrawal lies between",
+                vec![
+                    opted_in().says(MARKETING, withdrawn(7)),
+                    so("1")
+                        .says(MARKETING, granted(5).explicit().on(Basis::PublicTask))
+                        .shows(MARKETING, record(Status::Withdrawn, None)),
+                ],
+                format!("grant superoffice/1 marketing=granted:{basis}"),
+            ),
+            (
+                "a withdrawal never gets one",
+                vec![
+                    sf("a").says(MARKETING, withdrawn(10)).shows(MARKETING, OUT),
+                    so("1").shows(MARKETING, record(Status::Granted, Some(Basis::Consent))),
+                ],
+                "withdrawal superoffice/1 marketing=withdrawn".to_owned(),
+            ),
+        ]
+    };
+    for (sentence, contacts, expected) in rows("consent") {
+        assert_eq!(planned(&contacts, &rules()), expected, "{sentence}");
+    }
+    let other = rules_granting_on(Basis::LegitimateInterests);
+    for (sentence, contacts, expected) in rows("legitimate-interests") {
+        assert_eq!(planned(&contacts, &other), expected, "{sentence}");
+    }
+}
+
+#[test]
+fn r21_a_write_that_only_settles_another_keeps_the_basis_that_is_there() {
+    let rules = rules();
+    let contacts = [
+        sf("a").says(MARKETING, granted(10)).shows(MARKETING, IN),
+        so("1").shows(MARKETING, record(Status::Granted, Some(Basis::Contract))),
+    ];
+    let in_flight = |contact: &Contact| {
+        if contact.id == "1" {
+            vec![(MARKETING, record(Status::Withdrawn, None))]
+        } else {
+            Vec::new()
+        }
+    };
+    assert_eq!(
+        planned_with(&contacts, &rules, &in_flight),
+        "grant superoffice/1 marketing=granted:contract"
+    );
 }
 
 #[test]
@@ -385,7 +548,7 @@ fn r38_only_purposes_that_a_system_carries_are_written() {
 }
 
 #[test]
-fn r49_systems_that_are_not_written_to_still_speak() {
+fn r49_a_system_that_is_not_written_to_may_still_speak() {
     let mut rules = rules();
     rules.systems[0].writable = false;
     check(
@@ -411,7 +574,7 @@ fn r49_systems_that_are_not_written_to_still_speak() {
             ),
         ],
     );
-    rules.systems.retain(|system| system.id != SALESFORCE);
+    rules.systems[0] = SystemRules::retired(SALESFORCE, "salesforce".to_owned());
     check(
         &rules,
         &[(

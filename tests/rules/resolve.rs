@@ -1,13 +1,14 @@
 //! From statements to verdicts (R4, R6, R8, R14, R18–R25).
 
 use crate::build::{
-    EVENTS, Is, LOADER, MARKETING, NEWS, SALESFORCE, STORE, Say, ascend, decided, decided_with, em,
-    findings, granted, operator, rules, rules_with_consent_only, sf, so, t, verdict, why_lost,
-    withdrawn,
+    EVENTS, Is, LOADER, MARKETING, NEWS, SALESFORCE, STORE, SUPEROFFICE, Say, ascend, decided,
+    decided_with, em, findings, granted, operator, rules, rules_with_consent_only, sf, so, t,
+    verdict, why_lost, withdrawn,
 };
 use consentd::consent::resolve::{Loss, MAX_LOST};
 use consentd::consent::{
-    Basis, Contact, DuplicateWithdrawal, PurposeId, Remembered, Rules, Subject, resolve,
+    At, Basis, Contact, DuplicateWithdrawal, Polarity, PurposeId, Remembered, Rules, Subject,
+    SystemRules, resolve,
 };
 
 /// A sentence, the contacts, the verdict on marketing, the findings.
@@ -816,6 +817,60 @@ fn r21_the_later_basis_wins() {
             Some(Basis::Other("X9".to_owned())),
         ),
         (
+            "a change from one to another is a later stamp",
+            vec![
+                contract().says(STORE, granted(30).explicit().on(Basis::PublicTask)),
+                em("7").says(STORE, granted(20).explicit().on(Basis::Consent)),
+            ],
+            Some(Basis::PublicTask),
+        ),
+        (
+            "equal stamps: the better evidence, then the precedence",
+            vec![
+                contract(),
+                em("7").says(STORE, granted(10).explicit().on(Basis::Consent)),
+            ],
+            Some(Basis::Contract),
+        ),
+        (
+            "what was granted before a withdrawal ended with it",
+            vec![
+                contract(),
+                em("7")
+                    .says(STORE, withdrawn(15).explicit())
+                    .says(STORE, granted(20).explicit()),
+            ],
+            None,
+        ),
+        (
+            "and what was granted again after it stands",
+            vec![
+                contract().says(STORE, granted(20).explicit().on(Basis::PublicTask)),
+                em("7")
+                    .says(STORE, withdrawn(15).explicit())
+                    .says(STORE, granted(30).explicit()),
+            ],
+            Some(Basis::PublicTask),
+        ),
+        (
+            "a basis found at first sight counts where nothing was withdrawn",
+            vec![
+                so("1").says(STORE, granted(0).found_between(0, 30).on(Basis::Contract)),
+                em("7").says(STORE, granted(20).explicit()),
+            ],
+            Some(Basis::Contract),
+        ),
+        (
+            "but not the doubtful one from about a withdrawal",
+            vec![
+                so("1").says(STORE, granted(0).found_between(0, 30).on(Basis::Contract)),
+                em("7")
+                    .says(STORE, withdrawn(10).explicit())
+                    .says(STORE, granted(20).explicit()),
+            ],
+            None,
+        ),
+        (
             "a withdrawal has none",
             vec![contract(), em("7").says(STORE, withdrawn(20).explicit())],
             None,
@@ -920,6 +975,205 @@ fn r22_consent_only_asks_for_consent_to_revive() {
     assert_eq!(
         why_lost(&resolution, MARKETING, "1"),
         Some(Loss::NotConsent)
+    );
+}
+
+#[test]
+fn r22_what_revives_nothing_gives_no_basis_either() {
+    let basis = |contacts: &[Contact]| {
+        let resolution = decided(contacts, &rules_with_consent_only());
+        resolution.verdict(MARKETING).unwrap().basis.clone()
+    };
+    let consents = || so("1").says(MARKETING, granted(20).explicit().on(Basis::Consent));
+    let interests = |minute| {
+        em("7").says(
+            MARKETING,
+            granted(minute).explicit().on(Basis::LegitimateInterests),
+        )
+    };
+    assert_eq!(
+        basis(&[
+            sf("a").says(MARKETING, withdrawn(10)),
+            consents(),
+            interests(30),
+        ]),
+        Some(Basis::Consent),
+        "somebody who objected is mailed on consent or not at all"
+    );
+    assert_eq!(
+        basis(&[consents(), interests(30)]),
+        Some(Basis::LegitimateInterests),
+        "where nothing was withdrawn the later basis wins"
+    );
+}
+
+#[test]
+fn r21_a_basis_that_is_not_mapped_names_the_system_that_understands_it() {
+    let rules = rules();
+    let unmapped = || Basis::Other("X9".to_owned());
+    let contacts = [
+        so("1").says(STORE, granted(20).explicit().on(unmapped())),
+        em("7").says(STORE, granted(10).explicit().on(Basis::Consent)),
+    ];
+    let resolution = decided(&contacts, &rules);
+    let verdict = resolution.verdict(STORE).unwrap();
+    assert_eq!(verdict.basis, Some(unmapped()));
+    assert_eq!(verdict.basis_in, Some(SUPEROFFICE));
+    let mapped = decided(&contacts[1..], &rules);
+    assert_eq!(mapped.verdict(STORE).unwrap().basis_in, None);
+}
+
+#[test]
+fn r49_what_was_said_while_the_sync_is_off_counts_for_nothing() {
+    let mut rules = rules();
+    rules.systems[0].heard_until = Some(t(15));
+    rules.systems[0].writable = false;
+    check(
+        &rules,
+        MARKETING,
+        &[
+            (
+                "a withdrawal made before stays",
+                vec![
+                    sf("a").says(MARKETING, withdrawn(10)),
+                    ascend("x").says(MARKETING, granted(5)),
+                ],
+                "withdrawn by salesforce/a (R18)",
+                "",
+            ),
+            (
+                "so does a grant",
+                vec![
+                    sf("a").says(MARKETING, granted(10)),
+                    ascend("x").says(MARKETING, withdrawn(5)),
+                ],
+                "granted by salesforce/a (R18)",
+                "",
+            ),
+            (
+                "later words do not count, whatever they say",
+                vec![
+                    sf("a")
+                        .says(MARKETING, granted(10))
+                        .says(MARKETING, withdrawn(20))
+                        .says(MARKETING, granted(30)),
+                    ascend("x").says(MARKETING, withdrawn(5)),
+                ],
+                "granted by salesforce/a (R18)",
+                "",
+            ),
+            (
+                "in doubt a withdrawal was made before",
+                vec![
+                    sf("a").says(MARKETING, withdrawn(0).seen_between(12, 18)),
+                    ascend("x").says(MARKETING, granted(5)),
+                ],
+                "withdrawn by salesforce/a (R18)",
+                "",
+            ),
+            (
+                "and a grant was not",
+                vec![
+                    sf("a").says(MARKETING, granted(0).seen_between(12, 18)),
+                    ascend("x").says(MARKETING, withdrawn(5)),
+                ],
+                "withdrawn by ascend/x (R18)",
+                "",
+            ),
+            (
+                "a younger duplicate's later withdrawal is nobody's conflict",
+                vec![
+                    sf("a").born(1).says(MARKETING, granted(10)),
+                    sf("b").born(2).says(MARKETING, withdrawn(20)),
+                ],
+                "granted by salesforce/a (R18)",
+                "",
+            ),
+        ],
+    );
+    rules.systems[0].heard_until = Some(At::from_micros(i64::MIN));
+    check(
+        &rules,
+        MARKETING,
+        &[(
+            "a system that was never synced says nothing",
+            vec![sf("a").says(MARKETING, withdrawn(-500).found_between(-1000, -500))],
+            "silent",
+            "",
+        )],
+    );
+}
+
+#[test]
+fn r49_what_a_removed_system_withdrew_stays_and_what_it_granted_ends() {
+    let mut rules = rules();
+    rules.systems[0] = SystemRules::retired(SALESFORCE, "salesforce".to_owned());
+    check(
+        &rules,
+        MARKETING,
+        &[
+            (
+                "its withdrawal outlives it",
+                vec![
+                    sf("a").says(MARKETING, withdrawn(10)),
+                    ascend("x").says(MARKETING, granted(5)),
+                ],
+                "withdrawn by salesforce/a (R18)",
+                "",
+            ),
+            (
+                "its grant does not",
+                vec![
+                    sf("a").says(MARKETING, granted(10)),
+                    ascend("x").says(MARKETING, withdrawn(5)),
+                ],
+                "withdrawn by ascend/x (R18)",
+                "",
+            ),
+            (
+                "a younger duplicate spoke for nobody",
+                vec![
+                    sf("a").born(1).says(MARKETING, granted(1)),
+                    sf("b").born(2).says(MARKETING, withdrawn(20)),
+                    ascend("x").says(MARKETING, granted(5)),
+                ],
+                "granted by ascend/x (R18)",
+                "",
+            ),
+            (
+                "later grants elsewhere count",
+                vec![
+                    sf("a").says(MARKETING, withdrawn(10)),
+                    ascend("x").says(MARKETING, granted(20)),
+                ],
+                "granted by ascend/x (R18)",
+                "",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn r14_what_was_withdrawn_in_a_field_outlives_its_mapping() {
+    let mut rules = rules();
+    rules.systems[0].carries = vec![(MARKETING, Polarity::OptOut)];
+    check(
+        &rules,
+        NEWS,
+        &[
+            (
+                "the box is no longer read; what was unticked there stays withdrawn",
+                vec![sf("a").says(NEWS, withdrawn(10))],
+                "withdrawn by salesforce/a (R18)",
+                "",
+            ),
+            (
+                "what was ticked there ends",
+                vec![sf("a").says(NEWS, granted(10))],
+                "silent",
+                "",
+            ),
+        ],
     );
 }
 

@@ -14,6 +14,9 @@ pub(crate) async fn systems_keep_their_numbers(bench: Bench) {
     assert_eq!(bench.register_systems(&names).await.unwrap(), [4, 2, 1, 4]);
     assert_eq!(bench.register_systems(&names[..2]).await.unwrap(), [4, 2]);
     assert_eq!(bench.register_systems(&[]).await.unwrap(), [0; 0]);
+    let all = ["salesforce", "ascend", "superoffice", "marketing-cloud"].map(str::to_owned);
+    let all: Vec<(i16, String)> = (1..).zip(all).collect();
+    assert_eq!(bench.systems().await.unwrap(), all);
 }
 
 pub(crate) async fn the_ledger_is_numbered_without_gaps(bench: Bench) {

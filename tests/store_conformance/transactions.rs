@@ -1,12 +1,12 @@
 //! Transactions: what they read, what they store, and what they leave alone.
 
 use crate::bench::{
-    Bench, contact, entry, flip, load_key, moved, named, puts, quarantined, reference, subject,
+    Bench, at, contact, entry, flip, load_key, moved, named, puts, quarantined, reference, subject,
     withdrawal,
 };
 use consentd::store::{
-    Applied, Changes, ContactRow, DELETED, FeedRow, FeedSwitch, Known, LoadCount, MERGED,
-    OutboxChange, OutboxRow, Scope, StoreError, SubjectRow,
+    Applied, Changes, ContactRow, DELETED, Decided, FeedRow, FeedSwitch, Known, LoadCount, MERGED,
+    OutboxChange, OutboxRow, Scope, StoreError, SubjectRow, SwitchChange,
 };
 
 pub(crate) async fn every_row_comes_back_as_it_was_put(bench: Bench) {
@@ -248,15 +248,6 @@ pub(crate) async fn a_feed_moves_only_from_where_it_stands(bench: Bench) {
     let applied = bench.try_put(&nothing, page("b", Some("a"))).await.unwrap();
     assert_eq!(applied, Applied::Overtaken);
     assert_eq!(bench.put(page("a", None)).await, 2);
-    bench
-        .set_feed_switch(1, FeedSwitch::Paused(true), crate::bench::at(5))
-        .await
-        .unwrap();
-    let why = Some("empty".to_owned());
-    bench
-        .set_feed_switch(1, FeedSwitch::Halted(why.clone()), crate::bench::at(5))
-        .await
-        .unwrap();
     for follows in [None, Some("b")] {
         let applied = bench.try_put(&nothing, page("c", follows)).await.unwrap();
         assert_eq!(applied, Applied::Overtaken);
@@ -268,23 +259,109 @@ pub(crate) async fn a_feed_moves_only_from_where_it_stands(bench: Bench) {
     );
     assert_eq!(bench.around(&[(1, "c")]).await.contacts, []);
     bench.put(page("b", Some("a"))).await;
+    assert_eq!(bench.feed(1).await.unwrap(), moved("b", None).row);
+}
+
+/// Turns a switch of the first system.
+async fn turn(bench: &Bench, switch: FeedSwitch) -> FeedRow {
+    bench.set_feed_switch(1, switch, at(5)).await.unwrap();
+    bench.feed(1).await.unwrap()
+}
+
+pub(crate) async fn switches_stay_as_they_are_turned(bench: Bench) {
+    let page = |cursor: &str, follows| Changes {
+        feed: Some(moved(cursor, follows)),
+        ..Changes::default()
+    };
+    bench.put(page("a", None)).await;
+    let note = |text: &str| Some(text.to_owned());
+    let halted = turn(&bench, FeedSwitch::Halted(note("empty"))).await;
+    assert_eq!(halted.halted, note("empty"));
+    let paused = turn(&bench, FeedSwitch::Paused(note("ann: looks"))).await;
+    assert_eq!(
+        (paused.paused, paused.paused_note),
+        (true, note("ann: looks"))
+    );
+    let refused = bench.try_put(&Scope::default(), page("b", Some("a"))).await;
+    assert_eq!(
+        refused.unwrap(),
+        Applied::Overtaken,
+        "a paused feed takes no page, however long ago it was asked for"
+    );
+    let resumed = turn(&bench, FeedSwitch::Paused(None)).await;
+    assert_eq!((resumed.paused, resumed.paused_note), (false, None));
+    bench.put(page("b", Some("a"))).await;
+    turn(&bench, FeedSwitch::Muted(Some(at(3)))).await;
+    let shaped = turn(&bench, FeedSwitch::Shape("one".to_owned())).await;
     let expected = FeedRow {
-        paused: true,
-        halted: why,
+        halted: note("empty"),
+        muted_since: Some(3),
+        shape: note("one"),
         ..moved("b", None).row
     };
-    assert_eq!(bench.feed(1).await.unwrap(), expected);
-    bench
-        .set_feed_switch(1, FeedSwitch::Halted(None), crate::bench::at(6))
-        .await
-        .unwrap();
-    assert_eq!(bench.feed(1).await.unwrap().halted, None);
-    assert!(
-        bench
-            .set_feed_switch(9, FeedSwitch::Paused(true), crate::bench::at(6))
-            .await
-            .is_err()
+    assert_eq!(shaped, expected, "the first shape is only noted");
+    let anew = turn(&bench, FeedSwitch::Shape("two".to_owned())).await;
+    assert_eq!(
+        (anew.cursor, anew.loaded),
+        (None, true),
+        "another is read anew"
     );
+    bench.put(page("c", None)).await;
+    let anew = turn(&bench, FeedSwitch::Resync).await;
+    assert_eq!((anew.cursor, anew.loaded), (None, true));
+    bench.put(page("d", None)).await;
+    let unloaded = turn(&bench, FeedSwitch::Unload).await;
+    assert_eq!((unloaded.cursor, unloaded.loaded), (None, false));
+    assert_eq!(
+        unloaded.drained,
+        Some(7),
+        "it is known up to when it was read"
+    );
+    assert_eq!(
+        turn(&bench, FeedSwitch::Muted(None)).await.muted_since,
+        None
+    );
+    assert_eq!(turn(&bench, FeedSwitch::Halted(None)).await.halted, None);
+    let unknown = bench.set_feed_switch(9, FeedSwitch::Resync, at(6)).await;
+    assert!(unknown.is_err(), "no system has that number");
+}
+
+pub(crate) async fn a_switch_is_turned_with_its_entry_or_not_at_all(bench: Bench) {
+    let act = |system| Changes {
+        switches: vec![SwitchChange {
+            system,
+            switch: FeedSwitch::Paused(Some("ann: looks".to_owned())),
+            at: 5,
+        }],
+        ledger: vec![entry("operator", None, 5)],
+        ..Changes::default()
+    };
+    assert!(bench.try_put(&Scope::default(), act(9)).await.is_err());
+    assert_eq!(bench.sequence(), 0);
+    bench.put(act(2)).await;
+    assert_eq!(bench.sequence(), 1);
+    assert!(bench.feed(2).await.unwrap().paused);
+}
+
+pub(crate) async fn it_is_kept_how_far_subjects_are_decided(bench: Bench) {
+    let nobody = Decided {
+        policy: String::new(),
+        through: Some(0),
+    };
+    assert_eq!(bench.decided().await.unwrap(), nobody);
+    for through in [Some(7), None] {
+        let decided = Decided {
+            policy: "p".to_owned(),
+            through,
+        };
+        bench
+            .put(Changes {
+                decided: Some(decided.clone()),
+                ..Changes::default()
+            })
+            .await;
+        assert_eq!(bench.decided().await.unwrap(), decided);
+    }
 }
 
 /// Makes changes impossible to store.
@@ -503,7 +580,7 @@ pub(crate) async fn the_number_of_statements_does_not_grow_with_the_page(bench: 
                 .clone()
                 .map(|id| entry("observed", Some(id), id))
                 .collect(),
-            feed: None,
+            ..Changes::default()
         };
         let before = bench.statements();
         bench.put_within(&scope, changes).await;

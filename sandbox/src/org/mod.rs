@@ -12,13 +12,15 @@ pub(crate) mod table;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use axum::http::Method;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::faults::{Fault, Rule};
+use crate::faults::{CallKind, Fault, Rule};
 use crate::refusal::Refusal;
-use crate::rest::{query, values};
+use crate::rest::{self, Call, query, values};
+use crate::server::{self, Answer, Before, MAX_BODY_BYTES, MAX_UPLOAD_BYTES, Site};
 use crate::{System, clock, ids};
 pub use calls::Calls;
 use save::Author;
@@ -150,8 +152,41 @@ impl Shared {
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    pub(crate) fn date(&self) -> String {
+impl Site for Shared {
+    fn classify(&self, method: &Method, path: &str) -> CallKind {
+        rest::classify(method, path)
+    }
+
+    fn longest_body(&self, kind: CallKind) -> usize {
+        if kind == CallKind::BulkIngest {
+            MAX_UPLOAD_BYTES
+        } else {
+            MAX_BODY_BYTES
+        }
+    }
+
+    fn arrive(&self, kind: CallKind) -> Option<Before> {
+        let mut state = self.lock();
+        *state.calls.by_kind.entry(kind).or_default() += 1;
+        state.faults.strike(kind, server::before)
+    }
+
+    fn answer(&self, call: &Call, kind: CallKind) -> Answer {
+        let mut state = self.lock();
+        let reply = rest::handle(&mut state, call);
+        let struck = state.faults.strike(kind, server::after);
+        let raw = state.faults.raw_records().into_iter();
+        Answer {
+            reply,
+            struck,
+            date: clock::http_date(state.now()),
+            raw: raw.map(|(id, json)| (query::raw_mark(&id), json)).collect(),
+        }
+    }
+
+    fn date(&self) -> String {
         clock::http_date(self.lock().now())
     }
 }

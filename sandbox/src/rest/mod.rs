@@ -136,7 +136,7 @@ impl Session<'_> {
 }
 
 /// The path's segments behind `/services/data/vNN.N`, percent-decoded; empty segments dropped.
-fn segments(path: &str) -> Vec<String> {
+pub(crate) fn segments(path: &str) -> Vec<String> {
     path.split('/')
         .filter(|segment| !segment.is_empty())
         .map(|segment| {

@@ -15,7 +15,7 @@ use crate::connector::salesforce::wire::{
     COLLECTION_ROWS, FieldValue, IN_LIST, Org, QueryPage, Record, parse, time,
 };
 use crate::connector::salesforce::{probe, write};
-use crate::connector::{Current, Fault, FaultClass, Outcome, Probe, WriteRequest};
+use crate::connector::{Current, Fault, FaultClass, Outcome, Probe, Target, WriteRequest};
 use crate::consent::{At, Evidence, Precision, PurposeId, Shown, Told};
 use async_trait::async_trait;
 use chrono_tz::Tz;
@@ -270,16 +270,16 @@ impl Indicators {
     pub async fn current(
         &self,
         org: &Org,
-        contacts: &[String],
+        contacts: &[Target],
         mut now: Vec<Current>,
     ) -> Result<Vec<Current>, Fault> {
         let asked: Vec<String> = contacts
             .iter()
-            .filter_map(|contact| soql::full_id(contact))
+            .filter_map(|target| soql::full_id(&target.contact))
             .collect();
         let rows = self.rows_of(org, &asked).await?;
-        for (contact, current) in contacts.iter().zip(&mut now) {
-            if let (Current::Live(values), Some(id)) = (current, soql::full_id(contact)) {
+        for (target, current) in contacts.iter().zip(&mut now) {
+            if let (Current::Live(values), Some(id)) = (current, soql::full_id(&target.contact)) {
                 let withdrawn = rows
                     .get(&id)
                     .is_some_and(|rows| rows.iter().any(|row| row.active));
@@ -414,7 +414,7 @@ impl Indicators {
     /// The contact and whether it is to be withdrawn.
     fn wanted(&self, write: &WriteRequest) -> Result<(String, bool), Fault> {
         let bad = |code: &str, message: &str| Fault::new(FaultClass::Rejected, code, message);
-        let contact = soql::full_id(&write.contact)
+        let contact = soql::full_id(&write.target.contact)
             .ok_or_else(|| bad("bad-id", "the contact's id is no record id"))?;
         match write.changes.as_slice() {
             [(purpose, value)] if *purpose == self.purpose => Ok((contact, map::is_set(value)?)),

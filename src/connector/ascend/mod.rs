@@ -14,8 +14,8 @@ use super::salesforce::map::Shape;
 use super::salesforce::wire::Org;
 use super::salesforce::{probe, write};
 use super::{
-    Batching, Connector, Current, Cursor, Fault, FaultClass, Outcome, Page, Probe, Quota,
-    WriteRequest,
+    Batching, Connector, Current, Cursor, Fault, FaultClass, Found, Outcome, Page, Probe, Quota,
+    Target, Wanted, WriteRequest,
 };
 use async_trait::async_trait;
 use config::{Mode, Settings};
@@ -68,9 +68,9 @@ impl Ascend {
         let applied: Vec<usize> = (0..outcomes.len())
             .filter(|place| outcomes[*place] == Outcome::Applied)
             .collect();
-        let ids: Vec<String> = applied
+        let ids: Vec<Target> = applied
             .iter()
-            .map(|place| writes[*place].contact.clone())
+            .map(|place| writes[*place].target.clone())
             .collect();
         let now = write::current(&self.org, self.feed.shape(), &ids).await?;
         for (place, current) in applied.into_iter().zip(now) {
@@ -123,12 +123,17 @@ impl Connector for Ascend {
         self.feed.read(&self.org, companion, cursor).await
     }
 
-    async fn current(&self, contacts: &[String]) -> Result<Vec<Current>, Fault> {
+    async fn current(&self, contacts: &[Target]) -> Result<Vec<Current>, Fault> {
         let now = write::current(&self.org, self.feed.shape(), contacts).await?;
         match &self.indicators {
             None => Ok(now),
             Some(indicators) => indicators.current(&self.org, contacts, now).await,
         }
+    }
+
+    async fn look_up(&self, wanted: &Wanted) -> Result<Found, Fault> {
+        let companion = self.indicators.as_ref().map(|rows| rows as &dyn Companion);
+        self.feed.look_up(&self.org, companion, wanted).await
     }
 
     async fn write(&self, writes: &[WriteRequest]) -> Result<Vec<Outcome>, Fault> {

@@ -1,5 +1,6 @@
 //! Checked settings of a Salesforce system. `config` builds them; they cannot be wrong once built.
 
+use crate::connector::http::Limits;
 use crate::consent::{Polarity, PurposeId};
 use secrecy::SecretString;
 use std::path::PathBuf;
@@ -54,8 +55,8 @@ pub struct Field {
 /// that speak to a Salesforce-platform org.
 #[derive(Debug, Clone)]
 pub struct PlatformSettings {
-    /// Configured system name, for messages and metrics.
-    pub system: String,
+    /// Bounds of its calls, with the configured system name.
+    pub limits: Limits,
     /// Login host, scheme and host only.
     pub login_url: Url,
     /// How to log in.
@@ -65,16 +66,6 @@ pub struct PlatformSettings {
     pub allowed_hosts: Vec<String>,
     /// API version to use, e.g. `66.0`; the newest that both sides know when not configured.
     pub api_version: Option<String>,
-    /// Time for a whole call.
-    pub request_timeout: Duration,
-    /// Time to connect.
-    pub connect_timeout: Duration,
-    /// Most bytes of one decoded answer.
-    pub max_body_bytes: usize,
-    /// Most calls at once.
-    pub max_concurrent: usize,
-    /// Most calls a second.
-    pub max_calls_per_sec: u32,
     /// Share of the daily allowance above which only withdrawals are sent and polls slow down, in
     /// percent.
     pub quota_reserve_percent: u8,

@@ -10,6 +10,7 @@
 
 mod bulk;
 mod load;
+mod look_up;
 mod net;
 mod window;
 

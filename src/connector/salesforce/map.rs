@@ -88,6 +88,11 @@ impl Shape {
         }
     }
 
+    /// API name of the address field.
+    pub fn address_field(&self) -> &str {
+        &self.columns[ADDRESS]
+    }
+
     /// The purpose of a field, by its API name in any case.
     pub fn purpose(&self, name: &str) -> Option<PurposeId> {
         self.fields

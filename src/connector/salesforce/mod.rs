@@ -12,7 +12,8 @@ pub mod wire;
 pub mod write;
 
 use super::{
-    Batching, Connector, Current, Cursor, Fault, Outcome, Page, Probe, Quota, WriteRequest,
+    Batching, Connector, Current, Cursor, Fault, Found, Outcome, Page, Probe, Quota, Target,
+    Wanted, WriteRequest,
 };
 use async_trait::async_trait;
 use config::Settings;
@@ -56,8 +57,12 @@ impl Connector for Salesforce {
         self.feed.read(&self.org, None, cursor).await
     }
 
-    async fn current(&self, contacts: &[String]) -> Result<Vec<Current>, Fault> {
+    async fn current(&self, contacts: &[Target]) -> Result<Vec<Current>, Fault> {
         write::current(&self.org, self.feed.shape(), contacts).await
+    }
+
+    async fn look_up(&self, wanted: &Wanted) -> Result<Found, Fault> {
+        self.feed.look_up(&self.org, None, wanted).await
     }
 
     async fn write(&self, writes: &[WriteRequest]) -> Result<Vec<Outcome>, Fault> {

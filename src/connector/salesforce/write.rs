@@ -3,11 +3,15 @@
 use super::map::Shape;
 use super::wire::rows::{self, Cell};
 use super::wire::{COLLECTION_ROWS, FieldValue, Org, RETRIEVE_ROWS, Record, faults, parse, soql};
-use crate::connector::{Batching, Current, Fault, FaultClass, Outcome, WriteRequest};
+use crate::connector::{Batching, Current, Fault, FaultClass, Outcome, Target, WriteRequest};
 use serde_json::value::RawValue;
 
 /// Writes in one bulk job; some 60 bytes each, far below the platform's 100 MB.
 const BULK_ROWS: usize = 50_000;
+
+/// Addresses in one look-up: a query that names them stays below the platform's 16,384 characters
+/// of a URL even if every address has the most characters it may have.
+const LOOK_UP: usize = 200;
 
 /// How much to hand over at once.
 pub fn batching(org: &Org) -> Batching {
@@ -15,16 +19,18 @@ pub fn batching(org: &Org) -> Batching {
         rows: COLLECTION_ROWS,
         bulk_above: org.settings().bulk_ingest_above,
         bulk_rows: BULK_ROWS,
+        look_up: LOOK_UP,
     }
 }
 
 /// What contacts show now.
-pub async fn current(org: &Org, shape: &Shape, contacts: &[String]) -> Result<Vec<Current>, Fault> {
+pub async fn current(org: &Org, shape: &Shape, contacts: &[Target]) -> Result<Vec<Current>, Fault> {
     let mut columns = vec!["Id".to_owned(), "IsDeleted".to_owned()];
     columns.extend(shape.fields.iter().map(|field| field.name.clone()));
     // What cannot be an id names no contact, and would spoil the call for the others.
     let asked: Vec<String> = contacts
         .iter()
+        .map(|target| &target.contact)
         .filter(|id| soql::is_id(id))
         .cloned()
         .collect();
@@ -59,8 +65,8 @@ pub async fn current(org: &Org, shape: &Shape, contacts: &[String]) -> Result<Ve
     let mut found = found.into_iter();
     Ok(contacts
         .iter()
-        .map(|id| {
-            if soql::is_id(id) {
+        .map(|target| {
+            if soql::is_id(&target.contact) {
                 found.next().unwrap_or(Current::Unknown)
             } else {
                 Current::Gone
@@ -99,7 +105,7 @@ pub async fn write(
     let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(writes.len());
     let mut ready: Vec<Ready<'_>> = Vec::new();
     for (place, write) in writes.iter().enumerate() {
-        let prepared = soql::full_id(&write.contact)
+        let prepared = soql::full_id(&write.target.contact)
             .ok_or_else(|| {
                 Fault::new(
                     FaultClass::Rejected,

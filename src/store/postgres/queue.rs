@@ -1,12 +1,12 @@
-//! The outbox as a queue, and the feeds' switches: what happens beside the transactions.
+//! The outbox as a queue, and where feeds stand: what happens beside the transactions.
 
 use super::session::{Query, Rows, column};
 use super::{PgStore, read_all};
 use crate::consent::At;
-use crate::store::common::{failed, outbox_columns, unregistered};
+use crate::store::common::{failed, feed_columns, outbox_columns};
 use crate::store::report::{sort_by_urgency, still_standing, storable_error};
 use crate::store::{
-    CLAIMED, Claim, DEAD, FeedRow, FeedSwitch, LANE_GRANT, LANE_WITHDRAWAL, OutboxRow, PENDING,
+    CLAIMED, Claim, DEAD, Decided, FeedRow, LANE_GRANT, LANE_WITHDRAWAL, OutboxRow, PENDING,
     Postponed, StoreError, WriteKey,
 };
 use sqlx::Row as _;
@@ -15,7 +15,11 @@ use sqlx::Row as _;
 const TURN: &str = "SELECT 1 FROM counters FOR UPDATE";
 
 impl PgStore {
-    async fn write(&self, what: &'static str, query: Query<'_>) -> Result<u64, StoreError> {
+    pub(super) async fn write(
+        &self,
+        what: &'static str,
+        query: Query<'_>,
+    ) -> Result<u64, StoreError> {
         let done = query.execute(&self.pool).await.map_err(failed(what))?;
         Ok(done.rows_affected())
     }
@@ -49,38 +53,32 @@ impl PgStore {
         read_all(what, rows, |row| row.try_get(0))
     }
 
+    pub(super) async fn registered(&self) -> Result<Vec<(i16, String)>, StoreError> {
+        let sql = "SELECT id, name FROM systems ORDER BY id";
+        let rows = sqlx::query(sql).fetch_all(&self.pool).await;
+        read_all("the systems", rows, |row| {
+            Ok((row.try_get(0)?, row.try_get(1)?))
+        })
+    }
+
+    pub(super) async fn decided_so_far(&self) -> Result<Decided, StoreError> {
+        let sql = "SELECT policy, through FROM decided";
+        let rows = sqlx::query(sql).fetch_all(&self.pool).await;
+        let found = read_all("how far subjects are decided", rows, |row| {
+            Ok(Decided {
+                policy: row.try_get(0)?,
+                through: row.try_get(1)?,
+            })
+        });
+        Ok(found?.pop().unwrap_or_default())
+    }
+
     pub(super) async fn feed_row(&self, system: i16) -> Result<FeedRow, StoreError> {
-        let sql = "SELECT cursor, drained, polled_at, loaded, paused, halted FROM systems \
-                   WHERE id = $1";
+        let sql = concat!("SELECT ", feed_columns!(), " FROM systems WHERE id = $1");
         let rows = sqlx::query(sql).bind(system).fetch_all(&self.pool).await;
         Ok(read_all("the feed", rows, Rows::feed)?
             .pop()
             .unwrap_or_default())
-    }
-
-    pub(super) async fn switch_feed(
-        &self,
-        system: i16,
-        switch: FeedSwitch,
-        now: At,
-    ) -> Result<(), StoreError> {
-        let query = match switch {
-            FeedSwitch::Paused(paused) => {
-                sqlx::query("UPDATE systems SET paused = $1, switched_at = $2 WHERE id = $3")
-                    .bind(paused)
-            }
-            FeedSwitch::Halted(reason) => {
-                sqlx::query("UPDATE systems SET halted = $1, switched_at = $2 WHERE id = $3")
-                    .bind(reason)
-            }
-        };
-        match self
-            .write("the feed", query.bind(now.micros()).bind(system))
-            .await?
-        {
-            0 => Err(unregistered(system)),
-            _ => Ok(()),
-        }
     }
 
     pub(super) async fn claim(&self, claim: &Claim) -> Result<Vec<OutboxRow>, StoreError> {
@@ -119,6 +117,24 @@ impl PgStore {
         let mut claimed = read_all("claimed writes", rows, Rows::outbox)?;
         sort_by_urgency(&mut claimed);
         Ok(claimed)
+    }
+
+    pub(super) async fn addresses_of(
+        &self,
+        system: i16,
+        contacts: &[&str],
+    ) -> Result<Vec<Option<String>>, StoreError> {
+        let sql = "SELECT s.address FROM UNNEST($1::TEXT[]) WITH ORDINALITY \
+                     AS k (external, place) \
+                   LEFT JOIN contacts c ON c.system = $2 AND c.external = k.external \
+                   LEFT JOIN subjects s ON s.id = coalesce(c.own_subject, c.subject) \
+                   ORDER BY k.place";
+        let rows = sqlx::query(sql)
+            .bind(column(contacts, |contact| *contact))
+            .bind(system)
+            .fetch_all(&self.pool)
+            .await;
+        read_all("addresses", rows, |row| row.try_get(0))
     }
 
     pub(super) async fn current(

@@ -2,13 +2,14 @@
 
 use super::read_all;
 use crate::store::common::{
-    contact_columns, corrupt, failed, fixed, outbox_columns, queue_readers,
+    contact_columns, corrupt, failed, feed_columns, fixed, outbox_columns, queue_readers,
 };
 use crate::store::ledger::{Digest, Sealed};
+use crate::store::send::parted;
 use crate::store::session::{ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes};
 use crate::store::{
-    ContactRow, FeedChange, FeedRow, Flip, LedgerRow, LoadKey, OutboxRow, QuarantineRow,
-    StoreError, SubjectRef, SubjectRow, WriteKey,
+    ContactRow, Decided, FeedChange, FeedRow, Flip, LedgerRow, LoadKey, OutboxRow, QuarantineRow,
+    SendoutHead, SendoutRow, StoreError, SubjectRef, SubjectRow, WriteKey,
 };
 use async_trait::async_trait;
 use sqlx::postgres::{PgArguments, PgRow};
@@ -325,6 +326,12 @@ impl Reads for Session<'_> {
         let read = |row: &PgRow| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
         self.read("flips", query, read).await
     }
+
+    async fn feed_of(&mut self, system: i16) -> Result<Option<FeedRow>, StoreError> {
+        let sql = concat!("SELECT ", feed_columns!(), " FROM systems WHERE id = $1");
+        let query = sqlx::query(sql).bind(system);
+        Ok(self.read("the feed", query, Rows::feed).await?.pop())
+    }
 }
 
 #[async_trait]
@@ -338,7 +345,7 @@ impl Writes for Session<'_> {
             ..
         } = &change.row;
         let sql = "UPDATE systems SET cursor = $1, drained = $2, polled_at = $3, loaded = $4 \
-                   WHERE id = $5 AND cursor IS NOT DISTINCT FROM $6";
+                   WHERE id = $5 AND cursor IS NOT DISTINCT FROM $6 AND NOT paused";
         let query = sqlx::query(sql)
             .bind(cursor)
             .bind(drained)
@@ -347,6 +354,34 @@ impl Writes for Session<'_> {
             .bind(change.system)
             .bind(&change.follows);
         self.write("the feed", query).await
+    }
+
+    async fn put_switches(
+        &mut self,
+        system: i16,
+        row: &FeedRow,
+        at: i64,
+    ) -> Result<u64, StoreError> {
+        let sql = "UPDATE systems SET cursor = $1, loaded = $2, paused = $3, paused_note = $4, \
+                     halted = $5, muted_since = $6, shape = $7, switched_at = $8 WHERE id = $9";
+        let query = sqlx::query(sql)
+            .bind(&row.cursor)
+            .bind(row.loaded)
+            .bind(row.paused)
+            .bind(&row.paused_note)
+            .bind(&row.halted)
+            .bind(row.muted_since)
+            .bind(&row.shape)
+            .bind(at)
+            .bind(system);
+        self.write("the feed", query).await
+    }
+
+    async fn put_decided(&mut self, decided: &Decided) -> Result<u64, StoreError> {
+        let query = sqlx::query("UPDATE decided SET policy = $1, through = $2")
+            .bind(&decided.policy)
+            .bind(decided.through);
+        self.write("how far subjects are decided", query).await
     }
 
     async fn put_subjects(&mut self, rows: &[&SubjectRow]) -> Result<u64, StoreError> {

@@ -4,16 +4,19 @@
 //! as one JSON array. `json_each(?) j CROSS JOIN t` pins the order of the join: without `CROSS`
 //! the planner may walk through `t` once for every element.
 
+mod check;
 mod open;
 mod queue;
 mod report;
+mod sendouts;
 mod session;
 
 use super::common::{again_after, failed, implement_store, read_all};
 use super::session::{Outcome, load, transact};
 use super::{
-    Access, Applied, Claim, Decide, Dossier, FeedRow, FeedSwitch, Figures, Known, OutboxRow,
-    Postponed, QuarantineRow, Scope, Store, StoreError, SubjectRef, WriteKey,
+    Access, Applied, Claim, Decide, Decided, Dossier, FeedRow, Figures, Known, OutboxRow,
+    Postponed, QuarantineRow, RecipientRow, Scope, SendoutHead, SendoutRow, SendoutStep, Store,
+    StoreError, SubjectContact, SubjectRef, WriteKey,
 };
 use crate::consent::At;
 use async_trait::async_trait;

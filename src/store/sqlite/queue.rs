@@ -1,19 +1,19 @@
-//! The outbox as a queue, and the feeds' switches: what happens beside the transactions.
+//! The outbox as a queue, and where feeds stand: what happens beside the transactions.
 
 use super::session::{Query, Rows};
 use super::{SqliteStore, read_all};
 use crate::consent::At;
-use crate::store::common::{failed, outbox_columns, unregistered};
+use crate::store::common::{failed, feed_columns, outbox_columns};
 use crate::store::report::{sort_by_urgency, still_standing, storable_error};
 use crate::store::session::json;
 use crate::store::{
-    CLAIMED, Claim, DEAD, FeedRow, FeedSwitch, LANE_GRANT, LANE_WITHDRAWAL, OutboxRow, PENDING,
+    CLAIMED, Claim, DEAD, Decided, FeedRow, LANE_GRANT, LANE_WITHDRAWAL, OutboxRow, PENDING,
     Postponed, StoreError, WriteKey,
 };
 use sqlx::Row as _;
 
 impl SqliteStore {
-    async fn write(&self, what: &'static str, query: Query) -> Result<u64, StoreError> {
+    pub(super) async fn write(&self, what: &'static str, query: Query) -> Result<u64, StoreError> {
         let mut transaction = self.begin().await?;
         let done = query
             .execute(&mut *transaction)
@@ -46,38 +46,32 @@ impl SqliteStore {
         Ok(numbers)
     }
 
+    pub(super) async fn registered(&self) -> Result<Vec<(i16, String)>, StoreError> {
+        let sql = "SELECT id, name FROM systems ORDER BY id";
+        let rows = sqlx::query(sql).fetch_all(&self.readers).await;
+        read_all("the systems", rows, |row| {
+            Ok((row.try_get(0)?, row.try_get(1)?))
+        })
+    }
+
+    pub(super) async fn decided_so_far(&self) -> Result<Decided, StoreError> {
+        let sql = "SELECT policy, through FROM decided";
+        let rows = sqlx::query(sql).fetch_all(&self.readers).await;
+        let found = read_all("how far subjects are decided", rows, |row| {
+            Ok(Decided {
+                policy: row.try_get(0)?,
+                through: row.try_get(1)?,
+            })
+        });
+        Ok(found?.pop().unwrap_or_default())
+    }
+
     pub(super) async fn feed_row(&self, system: i16) -> Result<FeedRow, StoreError> {
-        let sql = "SELECT cursor, drained, polled_at, loaded, paused, halted FROM systems \
-                   WHERE id = ?";
+        let sql = concat!("SELECT ", feed_columns!(), " FROM systems WHERE id = ?");
         let rows = sqlx::query(sql).bind(system).fetch_all(&self.readers).await;
         Ok(read_all("the feed", rows, Rows::feed)?
             .pop()
             .unwrap_or_default())
-    }
-
-    pub(super) async fn switch_feed(
-        &self,
-        system: i16,
-        switch: FeedSwitch,
-        now: At,
-    ) -> Result<(), StoreError> {
-        let query = match switch {
-            FeedSwitch::Paused(paused) => {
-                sqlx::query("UPDATE systems SET paused = ?, switched_at = ? WHERE id = ?")
-                    .bind(paused)
-            }
-            FeedSwitch::Halted(reason) => {
-                sqlx::query("UPDATE systems SET halted = ?, switched_at = ? WHERE id = ?")
-                    .bind(reason)
-            }
-        };
-        match self
-            .write("the feed", query.bind(now.micros()).bind(system))
-            .await?
-        {
-            0 => Err(unregistered(system)),
-            _ => Ok(()),
-        }
     }
 
     pub(super) async fn claim(&self, claim: &Claim) -> Result<Vec<OutboxRow>, StoreError> {
@@ -116,6 +110,22 @@ impl SqliteStore {
         self.commit(transaction).await?;
         sort_by_urgency(&mut claimed);
         Ok(claimed)
+    }
+
+    pub(super) async fn addresses_of(
+        &self,
+        system: i16,
+        contacts: &[&str],
+    ) -> Result<Vec<Option<String>>, StoreError> {
+        let sql = "SELECT s.address FROM json_each(?) j \
+                   LEFT JOIN contacts c ON c.system = ? AND c.external = j.value \
+                   LEFT JOIN subjects s ON s.id = coalesce(c.own_subject, c.subject) \
+                   ORDER BY j.key";
+        let rows = sqlx::query(sql)
+            .bind(json(contacts)?)
+            .bind(system)
+            .fetch_all(&self.readers);
+        read_all("addresses", rows.await, |row| row.try_get(0))
     }
 
     pub(super) async fn current(

@@ -2,15 +2,16 @@
 
 use super::read_all;
 use crate::store::common::{
-    contact_columns, corrupt, failed, fixed, outbox_columns, queue_readers,
+    contact_columns, corrupt, failed, feed_columns, fixed, outbox_columns, queue_readers,
 };
 use crate::store::ledger::Sealed;
+use crate::store::send::parted;
 use crate::store::session::{
     ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes, json,
 };
 use crate::store::{
-    ContactRow, FeedChange, FeedRow, Flip, LedgerRow, LoadKey, OutboxRow, QuarantineRow,
-    StoreError, SubjectRef, SubjectRow, WriteKey,
+    ContactRow, Decided, FeedChange, FeedRow, Flip, LedgerRow, LoadKey, OutboxRow, QuarantineRow,
+    SendoutHead, SendoutRow, StoreError, SubjectRef, SubjectRow, WriteKey,
 };
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
@@ -109,7 +110,10 @@ macro_rules! packed_subject_columns {
     };
 }
 
-fn unpack<P: DeserializeOwned>(what: &'static str, packed: &str) -> Result<Vec<P>, StoreError> {
+pub(super) fn unpack<P: DeserializeOwned>(
+    what: &'static str,
+    packed: &str,
+) -> Result<Vec<P>, StoreError> {
     // The parser's message may repeat a value, so only the place is told.
     serde_json::from_str(packed).map_err(|error| {
         corrupt(
@@ -373,6 +377,12 @@ impl Reads for Session<'_> {
         let read = |row: &SqliteRow| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
         self.read("flips", query, read).await
     }
+
+    async fn feed_of(&mut self, system: i16) -> Result<Option<FeedRow>, StoreError> {
+        let sql = concat!("SELECT ", feed_columns!(), " FROM systems WHERE id = ?");
+        let query = sqlx::query(sql).bind(system);
+        Ok(self.read("the feed", query, Rows::feed).await?.pop())
+    }
 }
 
 #[async_trait]
@@ -386,7 +396,7 @@ impl Writes for Session<'_> {
             ..
         } = change.row.clone();
         let sql = "UPDATE systems SET cursor = ?, drained = ?, polled_at = ?, loaded = ? \
-                   WHERE id = ? AND cursor IS ?";
+                   WHERE id = ? AND cursor IS ? AND paused = 0";
         let query = sqlx::query(sql)
             .bind(cursor)
             .bind(drained)
@@ -395,6 +405,34 @@ impl Writes for Session<'_> {
             .bind(change.system)
             .bind(change.follows.clone());
         self.write("the feed", query).await
+    }
+
+    async fn put_switches(
+        &mut self,
+        system: i16,
+        row: &FeedRow,
+        at: i64,
+    ) -> Result<u64, StoreError> {
+        let sql = "UPDATE systems SET cursor = ?, loaded = ?, paused = ?, paused_note = ?, \
+                     halted = ?, muted_since = ?, shape = ?, switched_at = ? WHERE id = ?";
+        let query = sqlx::query(sql)
+            .bind(row.cursor.clone())
+            .bind(row.loaded)
+            .bind(row.paused)
+            .bind(row.paused_note.clone())
+            .bind(row.halted.clone())
+            .bind(row.muted_since)
+            .bind(row.shape.clone())
+            .bind(at)
+            .bind(system);
+        self.write("the feed", query).await
+    }
+
+    async fn put_decided(&mut self, decided: &Decided) -> Result<u64, StoreError> {
+        let query = sqlx::query("UPDATE decided SET policy = ?, through = ?")
+            .bind(decided.policy.clone())
+            .bind(decided.through);
+        self.write("how far subjects are decided", query).await
     }
 
     async fn put_subjects(&mut self, rows: &[&SubjectRow]) -> Result<u64, StoreError> {

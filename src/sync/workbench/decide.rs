@@ -57,10 +57,11 @@ impl Workbench<'_> {
         }
     }
 
-    pub(super) fn store_subjects(&mut self) {
+    pub(super) fn store_subjects(&mut self) -> Result<(), PackError> {
         for (_, mut place) in std::mem::take(&mut self.places) {
             if let Some(remembered) = &place.remembered {
-                let remembered = self.packer.remembered(remembered);
+                let before = &place.row.remembered;
+                let remembered = self.packer.remembered(remembered, before)?;
                 place.changed |= remembered != place.row.remembered;
                 place.row.remembered = remembered;
             }
@@ -68,6 +69,7 @@ impl Workbench<'_> {
                 self.changes.subjects.push(place.row);
             }
         }
+        Ok(())
     }
 
     /// Resolves one subject and brings its verdicts, findings and outbox in line.
@@ -240,6 +242,12 @@ impl Workbench<'_> {
         if wanted.is_empty() && self.outbox.is_empty() {
             return Ok(());
         }
+        let rules = self.frame.rules;
+        let writable = |contact: &Contact| {
+            rules
+                .system(contact.system)
+                .is_some_and(|system| system.writable)
+        };
         for contact in contacts {
             for lane in [LANE_WITHDRAWAL, LANE_GRANT] {
                 let key = WriteKey {
@@ -250,6 +258,9 @@ impl Workbench<'_> {
                 let present = self.outbox.get(&key).cloned();
                 match (wanted.remove(&key), present) {
                     (None, None) => {}
+                    // R49: what may have been sent before the sync was switched off is settled when
+                    // it is on again.
+                    (None, Some(row)) if !row.in_flight.is_empty() && !writable(contact) => {}
                     (None, Some(_)) => {
                         self.outbox.remove(&key);
                         self.changes.outbox.push(OutboxChange::Drop(key));

@@ -1,13 +1,13 @@
 //! The safety net: the platform's own lists of changed and deleted ids, which end where its oldest
 //! unfinished transaction began, and so show what windows of changes cannot.
 
-use super::{Net, Phase, State, Step, attach, micros};
+use super::{Net, Phase, State, Step, micros};
 use crate::connector::salesforce::map::Read;
 use crate::connector::salesforce::wire::{RETRIEVE_ROWS, soql};
 use crate::connector::{Fault, Page};
+use crate::consent::At;
 use crate::consent::time::MINUTE;
-use crate::consent::{At, Life, Reading};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 /// The lists of the round under way.
 #[derive(Debug)]
@@ -80,32 +80,10 @@ impl Step<'_> {
         };
         let mut read = Read::default();
         self.feed.by_id(self.org, &ids, &mut read).await?;
-        if let Some(companion) = self.companion {
-            companion.complete(self.org, &mut read.seen).await?;
-        }
-        if !ids.is_empty() && self.feed.has_history(self.org).await? {
-            let histories = self
-                .feed
-                .history_of(self.org, &ids, &mut read.poison)
-                .await?;
-            for seen in &mut read.seen {
-                if let Some(rows) = histories.get(&seen.reading.contact) {
-                    attach(seen, rows);
-                }
-            }
-        }
-        // What is found nowhere is deleted beyond the recycle bin.
-        let found: HashSet<&str> = read
-            .seen
-            .iter()
-            .map(|seen| seen.reading.contact.as_str())
-            .chain(read.poison.iter().map(|bad| bad.id.as_str()))
-            .collect();
-        let purged: Vec<Reading> = ids
-            .iter()
-            .filter(|id| !found.contains(id.as_str()))
-            .map(|id| gone(id))
-            .collect();
+        let (readings, poison) = self
+            .feed
+            .complete(self.org, self.companion, read, &ids)
+            .await?;
         let phase = match ids.last() {
             Some(id) if !last => Phase::Net {
                 until,
@@ -126,13 +104,8 @@ impl Step<'_> {
             };
         }
         let mut page = state.page(phase, read_at)?;
-        page.readings = read
-            .seen
-            .into_iter()
-            .map(|seen| seen.reading)
-            .chain(purged)
-            .collect();
-        page.poison = read.poison;
+        page.readings = readings;
+        page.poison = poison;
         Ok(page)
     }
 
@@ -156,14 +129,5 @@ impl Step<'_> {
             updated: covered[0],
             deleted: covered[1],
         })
-    }
-}
-
-fn gone(id: &str) -> Reading {
-    Reading {
-        contact: id.to_owned(),
-        whole: true,
-        life: Life::Deleted,
-        ..Reading::default()
     }
 }

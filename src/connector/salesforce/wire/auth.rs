@@ -8,15 +8,13 @@ use super::super::config::{Grant, PlatformSettings};
 use super::faults::{self, Refusal};
 use super::session_host;
 use crate::connector::http::{Answer, Body, Call, Http, Method};
-use crate::connector::{Fault, FaultClass};
+use crate::connector::{Fault, FaultClass, token_file};
 use crate::consent::At;
 use crate::consent::time::SECOND;
 use crate::runtime::clock::{Clock as _, System};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use std::io::Write as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
@@ -152,7 +150,7 @@ impl State {
             (&settings.grant, &granted.refresh_token)
         {
             // The old token may be dead already: the new one is safe on disk before anything else.
-            store(token_file, rotated)?;
+            token_file::store(token_file, rotated)?;
         }
         let instance = session_host(&granted.instance_url, settings)?;
         let user = granted.id.as_deref().and_then(user_of);
@@ -213,7 +211,7 @@ async fn ask(settings: &PlatformSettings, http: &Http, clock_ahead: i64) -> Resu
         } => {
             let mut form = vec![
                 ("grant_type", plain("refresh_token")),
-                ("refresh_token", load(token_file)?),
+                ("refresh_token", token_file::load(token_file)?),
                 ("client_id", plain(client_id)),
             ];
             form.extend(
@@ -230,6 +228,7 @@ async fn ask(settings: &PlatformSettings, http: &Http, clock_ahead: i64) -> Resu
         url,
         headers: vec![("Accept", "application/json".to_owned())],
         bearer: None,
+        secrets: Vec::new(),
         body: Body::Form(form),
     };
     // A lost login has no effect that matters: asking again is always safe.
@@ -283,80 +282,9 @@ fn unix_now() -> i64 {
     System.now().micros().div_euclid(SECOND)
 }
 
-fn load(file: &Path) -> Result<SecretString, Fault> {
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        Fault::new(
-            FaultClass::Auth,
-            "token-file",
-            format!("login: the refresh token file cannot be read: {error}"),
-        )
-    })?;
-    let token = text.trim();
-    if token.is_empty() {
-        return Err(Fault::new(
-            FaultClass::Auth,
-            "token-file",
-            "login: the refresh token file is empty",
-        ));
-    }
-    Ok(token.to_owned().into())
-}
-
-/// Replaces the refresh token so that at any instant either the old or the new one is whole on disk.
-fn store(file: &Path, token: &str) -> Result<(), Fault> {
-    let write = || -> std::io::Result<()> {
-        let folder = file
-            .parent()
-            .filter(|path| !path.as_os_str().is_empty())
-            .unwrap_or_else(|| Path::new("."));
-        // A temporary file is created with mode 0600.
-        let mut fresh = tempfile::NamedTempFile::new_in(folder)?;
-        fresh.write_all(token.as_bytes())?;
-        fresh.as_file().sync_all()?;
-        fresh.persist(file).map_err(|error| error.error)?;
-        std::fs::File::open(folder)?.sync_all()
-    };
-    write().map_err(|error| {
-        Fault::new(
-            FaultClass::Auth,
-            "token-file",
-            format!("login: the rotated refresh token cannot be saved: {error}"),
-        )
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_saved_refresh_token_replaces_the_old_one_and_is_private() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("token");
-        std::fs::write(&file, "old\n").unwrap();
-        assert_eq!(load(&file).unwrap().expose_secret(), "old");
-        store(&file, "new").unwrap();
-        assert_eq!(load(&file).unwrap().expose_secret(), "new");
-        assert_eq!(
-            std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
-        assert_eq!(
-            std::fs::read_dir(folder.path()).unwrap().count(),
-            1,
-            "no temporary file stays behind"
-        );
-    }
-
-    #[test]
-    fn an_empty_or_missing_refresh_token_is_a_login_matter() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("token");
-        assert_eq!(load(&file).unwrap_err().class, FaultClass::Auth);
-        std::fs::write(&file, " \n").unwrap();
-        assert_eq!(load(&file).unwrap_err().code, "token-file");
-    }
 
     #[test]
     fn the_user_is_read_from_the_identity_url() {

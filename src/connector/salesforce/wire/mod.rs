@@ -12,7 +12,7 @@ pub mod soql;
 pub mod time;
 
 use super::config::PlatformSettings;
-use crate::connector::http::{self, Answer, Body, Call, Http, Limits, Method};
+use crate::connector::http::{self, Answer, Body, Call, Http, Method};
 use crate::connector::{Fault, FaultClass, Quota};
 use crate::consent::At;
 use auth::{Login, Session};
@@ -48,14 +48,7 @@ pub struct Org {
 impl Org {
     /// A client; makes no call.
     pub fn new(settings: PlatformSettings) -> Result<Self, Fault> {
-        let http = Http::new(Limits {
-            system: settings.system.clone(),
-            request_timeout: settings.request_timeout,
-            connect_timeout: settings.connect_timeout,
-            max_body_bytes: settings.max_body_bytes,
-            max_concurrent: settings.max_concurrent,
-            max_calls_per_sec: settings.max_calls_per_sec,
-        })?;
+        let http = Http::new(settings.limits.clone())?;
         Ok(Self {
             settings,
             http,
@@ -107,6 +100,7 @@ impl Org {
             url,
             headers: Vec::new(),
             bearer: None,
+            secrets: Vec::new(),
             body: Body::None,
         };
         let answer = self.http.send(call).await?;
@@ -188,6 +182,7 @@ impl Org {
                 url,
                 headers: all,
                 bearer: Some(&session.token),
+                secrets: Vec::new(),
                 body: body.clone(),
             };
             let answer = self.http.send(call).await?;

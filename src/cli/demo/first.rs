@@ -1,209 +1,22 @@
-//! `consentd demo`: the University's story, played against the simulators by a daemon in its own
-//! process, each step checked in the simulated systems and never in our own store.
+//! The first act: the University's story, between Salesforce and CU Ascend.
 
-use super::Exit;
-use super::output::{Format, List};
-use super::sandbox::{Rehearsal, write_config};
+use super::{Daemon, LOOK, STEP_LIMIT, Story, next_second};
 use crate::consent::SubjectKey;
 use anyhow::{Context, bail, ensure};
 use consentd_sandbox::{
-    AGENT, CallKind, ContactState, DATA_LOAD, Fault, LoadScope, Options, Org, RECORDS, Rule,
-    SPECIALIST, Sandbox,
+    AGENT, CallKind, ContactState, DATA_LOAD, Fault, LoadScope, Org, RECORDS, Rule, SPECIALIST,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::Path;
 use std::time::{Duration, Instant};
-use tokio::process::{Child, Command};
 
-/// A step that takes longer has failed.
-const STEP_LIMIT: Duration = Duration::from_mins(1);
 /// The first load may take this long, and a millisecond more for each contact.
 const LOAD_LIMIT: Duration = Duration::from_mins(2);
-/// How often the simulated systems are looked at.
-const LOOK: Duration = Duration::from_millis(50);
 /// Opt-outs that the manual load overwrites.
 const LOADED: usize = 50;
 /// Opt-outs that are on their way when the daemon is killed: more than one call's worth.
 const KILLED: usize = 250;
-/// Fewer contacts do not have enough people for the story.
-const LEAST_CONTACTS: usize = 900;
-
-/// Arguments of `demo`.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// End after the story, with status 0 only if every step held; otherwise stay up until interrupted
-    #[arg(long)]
-    pub exit: bool,
-    /// Contacts in each system
-    #[arg(long, default_value_t = 1_000, value_parser = at_least)]
-    pub contacts: usize,
-}
-
-fn at_least(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(contacts) if contacts >= LEAST_CONTACTS => Ok(contacts),
-        Ok(_) => Err(format!(
-            "the story needs at least {LEAST_CONTACTS} contacts"
-        )),
-        Err(_) => Err("not a number".to_owned()),
-    }
-}
-
-/// Plays the story.
-///
-/// # Errors
-/// When the simulators or the daemon do not start, or a step did not hold.
-pub async fn run(args: Args) -> anyhow::Result<Exit> {
-    let folder = tempfile::Builder::new()
-        .prefix("consentd-demo-")
-        .tempdir()
-        .context("no temporary folder")?;
-    let sandbox = Sandbox::start(Options {
-        contacts: args.contacts,
-        seed: 1,
-        port_base: None,
-    })
-    .await
-    .context("the simulators did not start")?;
-    let listen = free_port()?;
-    let config = write_config(
-        &sandbox,
-        folder.path(),
-        &Rehearsal {
-            listen: listen.clone(),
-            ..Rehearsal::default()
-        },
-    )?;
-    println!(
-        "Two simulated orgs with {} contacts each, and a daemon that has never seen them.\n",
-        args.contacts
-    );
-    let mut story = Story {
-        sandbox: &sandbox,
-        daemon: Daemon::start(&config, folder.path())?,
-        config,
-        rows: Vec::new(),
-    };
-    let told = story.tell(folder.path()).await;
-    println!("\n{}", story.table()?);
-    if let Err(error) = &told {
-        println!("The story ended early: {error:#}");
-    }
-    let held = told.is_ok() && story.rows.iter().all(|row| row.held.is_ok());
-    if held {
-        println!("Every step held.");
-    } else {
-        println!(
-            "Not every step held. The daemon's log: {}",
-            story.daemon.log.display()
-        );
-    }
-    if !args.exit {
-        println!(
-            "\nThe simulators and the daemon stay up: control {}, daemon http://{listen}",
-            sandbox.control_url()
-        );
-        println!("Interrupt to end.");
-        tokio::signal::ctrl_c()
-            .await
-            .context("cannot wait for an interrupt")?;
-    }
-    story.daemon.stop().await;
-    if held {
-        folder
-            .close()
-            .context("the temporary folder cannot be removed")?;
-    } else {
-        println!("Kept for a look: {}", folder.keep().display());
-    }
-    sandbox.stop().await;
-    ensure!(held, "the story did not hold");
-    Ok(Exit::Done)
-}
-
-/// A port that is free now, for the daemon to listen on.
-fn free_port() -> anyhow::Result<String> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").context("no free port")?;
-    Ok(listener.local_addr()?.to_string())
-}
-
-/// The daemon in its own process, so that it can be killed.
-struct Daemon {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Daemon {
-    fn start(config: &Path, folder: &Path) -> anyhow::Result<Self> {
-        let log = folder.join("consentd.log");
-        let file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .context("no log file")?;
-        let child =
-            Command::new(std::env::current_exe().context("this program does not know its path")?)
-                .arg("run")
-                .arg("--config")
-                .arg(config)
-                .stdin(Stdio::null())
-                .stdout(file.try_clone()?)
-                .stderr(file)
-                .kill_on_drop(true)
-                .spawn()
-                .context("the daemon did not start")?;
-        Ok(Self { child, log })
-    }
-
-    fn alive(&mut self) -> anyhow::Result<()> {
-        match self.child.try_wait()? {
-            None => Ok(()),
-            Some(status) => bail!("the daemon ended by itself: {status}"),
-        }
-    }
-
-    /// `kill -9`.
-    async fn kill(&mut self) -> anyhow::Result<()> {
-        self.child
-            .kill()
-            .await
-            .context("the daemon cannot be killed")
-    }
-
-    /// SIGTERM, as systemd does, with the documented 30 s and a bit; then the hard way.
-    async fn stop(&mut self) {
-        if let Some(id) = self.child.id() {
-            let asked = Command::new("kill")
-                .arg("-TERM")
-                .arg(id.to_string())
-                .status()
-                .await;
-            let ended = tokio::time::timeout(Duration::from_secs(35), self.child.wait()).await;
-            if asked.is_ok() && ended.is_ok() {
-                return;
-            }
-        }
-        if let Err(error) = self.child.kill().await {
-            println!("The daemon did not end: {error}");
-        }
-    }
-}
-
-/// One line of the table at the end.
-struct Row {
-    what: &'static str,
-    held: Result<String, String>,
-    took: Duration,
-}
-
-struct Story<'a> {
-    sandbox: &'a Sandbox,
-    daemon: Daemon,
-    config: PathBuf,
-    rows: Vec<Row>,
-}
 
 /// A person in both orgs.
 #[derive(Clone)]
@@ -213,15 +26,11 @@ struct Pair {
 }
 
 impl Story<'_> {
-    fn salesforce(&self) -> &Org {
-        self.sandbox.salesforce()
-    }
-
-    fn ascend(&self) -> &Org {
-        self.sandbox.ascend()
-    }
-
-    async fn tell(&mut self, folder: &Path) -> anyhow::Result<()> {
+    /// Plays the act.
+    ///
+    /// # Errors
+    /// When it cannot go on.
+    pub(super) async fn first_act(&mut self, folder: &Path) -> anyhow::Result<()> {
         self.load().await?;
         let people = self.people();
         ensure!(
@@ -242,38 +51,6 @@ impl Story<'_> {
         self.manual_load(loaded).await?;
         self.killed(&killed[..KILLED], folder).await?;
         self.quiet().await
-    }
-
-    /// Waits until `seen` holds; the detail it gives goes into the table.
-    async fn step(
-        &mut self,
-        what: &'static str,
-        limit: Duration,
-        seen: impl Fn(&Self) -> Result<String, String>,
-    ) -> anyhow::Result<()> {
-        let bar = ProgressBar::new_spinner().with_message(what);
-        bar.enable_steady_tick(Duration::from_millis(120));
-        let begun = Instant::now();
-        let held = loop {
-            self.daemon.alive()?;
-            let now = seen(self);
-            if now.is_ok() || begun.elapsed() > limit {
-                break now;
-            }
-            tokio::time::sleep(LOOK).await;
-        };
-        bar.finish_and_clear();
-        self.note(what, held, begun.elapsed());
-        Ok(())
-    }
-
-    fn note(&mut self, what: &'static str, held: Result<String, String>, took: Duration) {
-        println!(
-            "{} {what} ({:.1} s)",
-            if held.is_ok() { "✓" } else { "✗" },
-            took.as_secs_f64()
-        );
-        self.rows.push(Row { what, held, took });
     }
 
     /// Brings both orgs to parity.
@@ -649,24 +426,6 @@ impl Story<'_> {
         self.note("and nothing more is written", held, begun.elapsed());
         Ok(())
     }
-
-    fn table(&self) -> anyhow::Result<String> {
-        let mut list = List::new(&["held", "step", "seen_in_the_orgs", "latency"]);
-        for row in &self.rows {
-            let (mark, seen) = match &row.held {
-                Ok(seen) => ("✓", seen),
-                Err(seen) => ("✗", seen),
-            };
-            let latency = format!("{:.1} s", row.took.as_secs_f64());
-            list.push(vec![
-                mark.into(),
-                row.what.into(),
-                seen.as_str().into(),
-                latency.into(),
-            ]);
-        }
-        Ok(list.render(Format::Table)?)
-    }
 }
 
 /// How far the linked contacts of both orgs agree.
@@ -723,9 +482,4 @@ fn expect(shown: (bool, bool, usize), wanted: (bool, bool, usize)) -> Result<Str
 
 fn yes(value: bool) -> &'static str {
     if value { "yes" } else { "no" }
-}
-
-/// The orgs keep whole seconds; two acts of one second would tie.
-async fn next_second() {
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
 }

@@ -1,0 +1,15 @@
+-- What stands beside the feed of a system: who paused it and why, since when its legal-basis sync is
+-- off, and a mark of what is read of its contacts.
+ALTER TABLE systems ADD COLUMN paused_note TEXT;
+ALTER TABLE systems ADD COLUMN muted_since INTEGER;
+ALTER TABLE systems ADD COLUMN shape TEXT;
+
+-- The rules under which subjects were decided last, up to which number; all of them when there is
+-- none. The others are decided anew in the background.
+CREATE TABLE decided (
+    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    policy   TEXT NOT NULL,
+    through  INTEGER
+) STRICT;
+
+INSERT INTO decided (only_row, policy, through) VALUES (1, '', 0);

@@ -1,0 +1,409 @@
+//! The second act: eMarketeer and SuperOffice join, and the four systems are one hub.
+
+use super::sandbox::{Part, write_config};
+use super::{STEP_LIMIT, Story, next_second};
+use anyhow::{Context, ensure};
+use consentd_sandbox::emarketeer::{Account, NewContact, master};
+use consentd_sandbox::superoffice::{self, NewConsent, NewPerson, PersonState, Tenant};
+use consentd_sandbox::{AGENT, Org, RECORDS, SPECIALIST};
+use serde_json::{Map, Value, json};
+use std::path::Path;
+use std::time::Duration;
+
+/// Key of the purpose of mailings in SuperOffice.
+const EMARKETING: &str = "EMARKETING";
+/// Key of the purpose of keeping data there.
+const STORE: &str = "STORE";
+/// The two purposes: how eMarketeer and SuperOffice call them.
+const PURPOSES: [(&str, &str); 2] = [(master::MARKETING, EMARKETING), (master::STORE, STORE)];
+/// What eMarketeer calls SuperOffice's legal bases.
+const BASES: [(&str, &str); 7] = [
+    ("61A", master::CONSENT),
+    ("61B", master::CONTRACT),
+    ("61C", master::REQUIRED_BY_LAW),
+    ("61D", master::VITAL_INTERESTS),
+    ("61E", master::PUBLIC_INTERESTS),
+    ("61F", master::LEGITIMATE_INTEREST),
+    ("WITHDRAWN", master::WITHDRAWN),
+];
+
+/// Somebody who is in eMarketeer and SuperOffice.
+struct Fellow {
+    address: String,
+    person: i64,
+}
+
+/// How far eMarketeer and SuperOffice agree.
+#[derive(Default)]
+struct Bases {
+    equal: usize,
+    different: usize,
+}
+
+impl Story<'_> {
+    fn emarketeer(&self) -> &Account {
+        self.sandbox.emarketeer()
+    }
+
+    fn superoffice(&self) -> &Tenant {
+        self.sandbox.superoffice()
+    }
+
+    /// Plays the act.
+    ///
+    /// # Errors
+    /// When it cannot go on.
+    pub(super) async fn second_act(&mut self, folder: &Path) -> anyhow::Result<()> {
+        self.join(folder).await?;
+        let names = ["ann", "ben", "cleo", "dan"];
+        let fellows: Vec<Fellow> = names
+            .iter()
+            .map(|name| self.fellow(name))
+            .collect::<anyhow::Result<_>>()?;
+        let [ann, ben, cleo, dan] = fellows.as_slice() else {
+            anyhow::bail!("no cast")
+        };
+        self.step(
+            "consent given in SuperOffice is in eMarketeer, for both purposes",
+            STEP_LIMIT,
+            |story| {
+                fellows.iter().try_fold(String::new(), |_, fellow| {
+                    story.agree(fellow, (master::CONSENT, master::LEGITIMATE_INTEREST))
+                })
+            },
+        )
+        .await?;
+        self.withdrawal(ann).await?;
+        self.newer_basis(ben).await?;
+        self.independent(cleo).await?;
+        self.store_only(dan).await?;
+        self.duplicate_persons().await?;
+        self.four(folder).await
+    }
+
+    /// Switches the second pair on, without a restart (R49).
+    async fn join(&mut self, folder: &Path) -> anyhow::Result<()> {
+        self.rehearsal.emarketeer = Part::On;
+        self.rehearsal.superoffice = Part::On;
+        write_config(self.sandbox, folder, &self.rehearsal)?;
+        self.daemon.reload().await?;
+        self.step(
+            "two more systems are switched on by SIGHUP and brought to parity",
+            STEP_LIMIT * 3,
+            |story| {
+                let bases = story.bases();
+                if bases.different == 0 {
+                    Ok(format!("{} consents equal in both", bases.equal))
+                } else {
+                    Err(format!("{} consents still differ", bases.different))
+                }
+            },
+        )
+        .await
+    }
+
+    /// Compares every address that both know: eMarketeer against the oldest person of SuperOffice.
+    fn bases(&self) -> Bases {
+        let mut bases = Bases::default();
+        for address in self.emarketeer().addresses() {
+            let known = self.emarketeer().address(&address);
+            let Some(oldest) = self.oldest(&address).filter(|_| !known.contacts.is_empty()) else {
+                continue;
+            };
+            for (purpose, key) in PURPOSES {
+                let here = known.consents.get(purpose).map(|one| one.basis.as_str());
+                if here == basis_of(&oldest, key) {
+                    bases.equal += 1;
+                } else {
+                    bases.different += 1;
+                }
+            }
+        }
+        bases
+    }
+
+    /// The person who speaks for an address: the oldest whose primary address it is.
+    fn oldest(&self, address: &str) -> Option<PersonState> {
+        self.superoffice()
+            .persons_by_address(address)
+            .into_iter()
+            .filter(|person| {
+                let primary = person.addresses.first();
+                person.deleted.is_none()
+                    && primary.is_some_and(|primary| primary.eq_ignore_ascii_case(address))
+            })
+            .min_by_key(|person| (person.created, person.id))
+    }
+
+    /// Makes somebody with consent to mailings in SuperOffice, whom eMarketeer knows.
+    fn fellow(&self, name: &str) -> anyhow::Result<Fellow> {
+        let address = format!("{name}@act-two.example");
+        self.emarketeer()
+            .create_contact(&NewContact {
+                address: address.clone(),
+                ..NewContact::default()
+            })
+            .context("no contact")?;
+        let person = self.person(&address, 0)?;
+        self.consent(person, STORE, "61F")?;
+        self.consent(person, EMARKETING, "61A")?;
+        Ok(Fellow { address, person })
+    }
+
+    /// Makes a person in SuperOffice, so many days old.
+    fn person(&self, address: &str, days: i64) -> anyhow::Result<i64> {
+        let superoffice = self.superoffice();
+        let age = chrono::TimeDelta::days(days);
+        superoffice
+            .create_person(
+                &NewPerson {
+                    last_name: "Act Two".to_owned(),
+                    addresses: vec![address.to_owned()],
+                    created: (days > 0).then(|| superoffice.now() - age),
+                    ..NewPerson::default()
+                },
+                superoffice::SALES,
+            )
+            .context("no person")
+    }
+
+    fn consent(&self, person: i64, purpose: &str, base: &str) -> anyhow::Result<()> {
+        self.superoffice()
+            .set_consent(
+                person,
+                &NewConsent::new(purpose, base),
+                superoffice::MARKETING,
+            )
+            .context("no consent")
+    }
+
+    /// Whether both systems show these bases, for mailings and for keeping data.
+    fn agree(&self, fellow: &Fellow, wanted: (&str, &str)) -> Result<String, String> {
+        let person = self.superoffice().person(fellow.person);
+        let shown = PURPOSES.map(|(purpose, key)| {
+            let here = self.emarketeer().basis(&fellow.address, purpose);
+            let there = person.as_ref().and_then(|person| basis_of(person, key));
+            (here, there.map(str::to_owned))
+        });
+        let is = |shown: &(Option<String>, Option<String>), wanted: &str| {
+            shown.0.as_deref() == Some(wanted) && shown.1.as_deref() == Some(wanted)
+        };
+        if is(&shown[0], wanted.0) && is(&shown[1], wanted.1) {
+            Ok(format!(
+                "mailings: {}, storing: {}, in both",
+                wanted.0, wanted.1
+            ))
+        } else {
+            Err(format!("eMarketeer and SuperOffice show {shown:?}"))
+        }
+    }
+
+    async fn withdrawal(&mut self, ann: &Fellow) -> anyhow::Result<()> {
+        next_second().await;
+        self.emarketeer()
+            .unsubscribe(&ann.address)
+            .context("no unsubscribe link")?;
+        let said = self
+            .emarketeer()
+            .consent(&ann.address, master::MARKETING)
+            .context("no record")?;
+        let time = said.at.format("%Y-%m-%dT%H:%M:%S").to_string();
+        self.step(
+            "an unsubscribe link in eMarketeer reaches SuperOffice, with the time kept",
+            STEP_LIMIT,
+            |story| {
+                story.agree(ann, (master::WITHDRAWN, master::LEGITIMATE_INTEREST))?;
+                let person = story.superoffice().person(ann.person);
+                let comment = person
+                    .and_then(|person| Some(person.consent(EMARKETING)?.comment.clone()))
+                    .unwrap_or_default();
+                if comment.contains(&time) {
+                    Ok(format!("withdrawn; \"{comment}\""))
+                } else {
+                    Err(format!("the comment is {comment:?}, said at {time}"))
+                }
+            },
+        )
+        .await
+    }
+
+    async fn newer_basis(&mut self, ben: &Fellow) -> anyhow::Result<()> {
+        next_second().await;
+        self.consent(ben.person, EMARKETING, "61F")?;
+        self.step(
+            "a newer legal basis in SuperOffice wins",
+            STEP_LIMIT,
+            |story| {
+                story.agree(
+                    ben,
+                    (master::LEGITIMATE_INTEREST, master::LEGITIMATE_INTEREST),
+                )
+            },
+        )
+        .await?;
+        next_second().await;
+        self.emarketeer()
+            .set_basis(
+                &ben.address,
+                master::MARKETING,
+                master::CONTRACT,
+                master::USER,
+                None,
+                None,
+            )
+            .context("no record")?;
+        self.step("and then a newer one in eMarketeer", STEP_LIMIT, |story| {
+            story.agree(ben, (master::CONTRACT, master::LEGITIMATE_INTEREST))
+        })
+        .await
+    }
+
+    async fn independent(&mut self, cleo: &Fellow) -> anyhow::Result<()> {
+        next_second().await;
+        self.emarketeer()
+            .set_basis(
+                &cleo.address,
+                master::STORE,
+                master::WITHDRAWN,
+                master::USER,
+                None,
+                None,
+            )
+            .context("no record")?;
+        self.step(
+            "storing is withdrawn, and mailings keep their consent",
+            STEP_LIMIT,
+            |story| story.agree(cleo, (master::CONSENT, master::WITHDRAWN)),
+        )
+        .await
+    }
+
+    async fn store_only(&mut self, dan: &Fellow) -> anyhow::Result<()> {
+        next_second().await;
+        let touched = |story: &Self| {
+            let person = story.superoffice().person(dan.person);
+            person.and_then(|person| person.updated)
+        };
+        let before = touched(self);
+        self.consent(dan.person, STORE, "61B")?;
+        ensure!(
+            touched(self) == before,
+            "the change of a consent to store data marked the person as changed"
+        );
+        self.step(
+            "a change that SuperOffice does not show on the person is seen all the same",
+            STEP_LIMIT,
+            |story| story.agree(dan, (master::CONSENT, master::CONTRACT)),
+        )
+        .await
+    }
+
+    async fn duplicate_persons(&mut self) -> anyhow::Result<()> {
+        let address = "twins@act-two.example";
+        self.emarketeer()
+            .create_contact(&NewContact {
+                address: address.to_owned(),
+                ..NewContact::default()
+            })
+            .context("no contact")?;
+        let older = self.person(address, 400)?;
+        let younger = self.person(address, 30)?;
+        self.consent(older, EMARKETING, "61B")?;
+        next_second().await;
+        self.consent(younger, EMARKETING, "61A")?;
+        self.step(
+            "of two persons with one address the oldest speaks, and both end equal",
+            STEP_LIMIT,
+            |story| {
+                let basis = |id: i64| {
+                    let person = story.superoffice().person(id)?;
+                    basis_of(&person, EMARKETING).map(str::to_owned)
+                };
+                let all = [
+                    basis(older),
+                    basis(younger),
+                    story.emarketeer().basis(address, master::MARKETING),
+                ];
+                if all
+                    .iter()
+                    .all(|one| one.as_deref() == Some(master::CONTRACT))
+                {
+                    Ok("contract, in all three".to_owned())
+                } else {
+                    Err(format!("older, younger and eMarketeer show {all:?}"))
+                }
+            },
+        )
+        .await
+    }
+
+    /// One person in all four systems.
+    async fn four(&mut self, _folder: &Path) -> anyhow::Result<()> {
+        let eve = self.fellow("eve")?;
+        let create = |org: &Org, fields: Value, by: &str| -> anyhow::Result<String> {
+            let fields: Map<String, Value> = serde_json::from_value(fields).context("fields")?;
+            org.create("Contact", &fields, by, None)
+                .context("no contact")
+        };
+        let salesforce = create(
+            self.sandbox.salesforce(),
+            json!({ "LastName": "Eve", "Email": eve.address, "Ascend_ID__c": "ACT-TWO" }),
+            SPECIALIST,
+        )?;
+        let ascend = create(
+            self.sandbox.ascend(),
+            json!({ "LastName": "Eve", "Email": eve.address, "ucinn_ascendv2__Donor_ID__c": "ACT-TWO" }),
+            RECORDS,
+        )?;
+        let shown = |story: &Self, out: bool, basis: &str| {
+            let flag = |org: &Org, id: &str| org.contact(id).is_some_and(|one| one.opted_out);
+            let flags = (
+                flag(story.sandbox.salesforce(), &salesforce),
+                flag(story.sandbox.ascend(), &ascend),
+            );
+            let bases = story.agree(&eve, (basis, master::LEGITIMATE_INTEREST));
+            match bases {
+                Ok(_) if flags == (out, out) => Ok("the same in all four".to_owned()),
+                Ok(bases) => Err(format!("opted out: {flags:?}; {bases}")),
+                Err(bases) => Err(format!("opted out: {flags:?}; {bases}")),
+            }
+        };
+        self.step("somebody is in all four systems", STEP_LIMIT, |story| {
+            shown(story, false, master::CONSENT)
+        })
+        .await?;
+        // Long enough for all four to have been read.
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        let out: Map<String, Value> =
+            serde_json::from_value(json!({ "HasOptedOutOfEmail": true })).context("fields")?;
+        self.sandbox
+            .salesforce()
+            .edit(&salesforce, &out, AGENT)
+            .context("no edit")?;
+        self.step(
+            "an opt-out in Salesforce reaches all four",
+            STEP_LIMIT,
+            |story| shown(story, true, master::WITHDRAWN),
+        )
+        .await?;
+        next_second().await;
+        self.emarketeer()
+            .submit_form(&eve.address, &[master::MARKETING], Some("newsletter"))
+            .context("no form")?;
+        self.step(
+            "and an opt-in by a form in eMarketeer comes back to all four",
+            STEP_LIMIT,
+            |story| shown(story, false, master::CONSENT),
+        )
+        .await
+    }
+}
+
+/// What eMarketeer calls the basis that a person shows.
+fn basis_of(person: &PersonState, purpose: &str) -> Option<&'static str> {
+    let base = &person.consent(purpose)?.legal_base;
+    BASES
+        .iter()
+        .find(|(key, _)| key == base)
+        .map(|(_, name)| *name)
+}

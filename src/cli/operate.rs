@@ -1,0 +1,93 @@
+//! What the commands share with which an operator acts on systems: which systems, by whom, and why.
+
+use super::{ConfigArg, Exit, output};
+use crate::config::Checked;
+use crate::consent::At;
+use crate::runtime::clock::{Clock, System};
+use crate::store::{self, Access, Store, StoreError};
+use crate::sync::switches::Operator;
+use anyhow::{Context, bail};
+use std::os::unix::fs::MetadataExt;
+
+/// Arguments of every such command.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// The systems, by their configured names.
+    #[arg(
+        value_name = "SYSTEM",
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
+    systems: Vec<String>,
+    /// Every configured system.
+    #[arg(long)]
+    all: bool,
+    /// Why; kept in the ledger.
+    #[arg(long, value_name = "TEXT", default_value = "no reason given")]
+    reason: String,
+    /// Who acts; kept in the ledger. The user of this shell unless said otherwise.
+    #[arg(long, value_name = "NAME", env = "CONSENTD_OPERATOR")]
+    operator: Option<String>,
+}
+
+/// Does the same to each of the systems and prints a line on each.
+///
+/// # Errors
+/// When a system is not configured, the words for the ledger are refused, or the store fails.
+pub(super) async fn on_each(
+    args: &Args,
+    act: impl AsyncFn(&dyn Store, i16, &Operator, At) -> Result<&'static str, StoreError>,
+) -> anyhow::Result<Exit> {
+    let checked = args.config.load()?;
+    let names = chosen(args, &checked)?;
+    let name = args.operator.clone().unwrap_or_else(user);
+    let operator = Operator::new(&name, &args.reason)?;
+    let store = store::open(&checked.store, Access::Tool).await?;
+    let ids = store.register_systems(&names).await?;
+    let mut said = String::new();
+    for (name, id) in names.iter().zip(ids) {
+        let done = act(&*store, id, &operator, System.now())
+            .await
+            .with_context(|| format!("{name} stays as it is"))?;
+        said.push_str(&format!("{name} {done}\n"));
+    }
+    store.close().await;
+    output::print(&said)?;
+    Ok(Exit::Done)
+}
+
+/// The systems named, each once.
+fn chosen(args: &Args, checked: &Checked) -> anyhow::Result<Vec<String>> {
+    let configured: Vec<String> = checked
+        .systems
+        .iter()
+        .map(|system| system.name.clone())
+        .collect();
+    if args.all {
+        return Ok(configured);
+    }
+    let mut names = args.systems.clone();
+    names.sort_unstable();
+    names.dedup();
+    match names.iter().find(|name| !configured.contains(name)) {
+        Some(unknown) => bail!(
+            "system {unknown:?} is not configured; configured are: {}",
+            configured.join(", ")
+        ),
+        None => Ok(names),
+    }
+}
+
+/// Who runs this command, as far as the environment or the system tells.
+fn user() -> String {
+    let named = ["SUDO_USER", "LOGNAME", "USER"]
+        .into_iter()
+        .filter_map(|variable| std::env::var(variable).ok())
+        .find(|name| !name.trim().is_empty());
+    named.unwrap_or_else(|| match std::fs::metadata("/proc/self") {
+        Ok(process) => format!("user {}", process.uid()),
+        Err(_) => "unknown user".to_owned(),
+    })
+}

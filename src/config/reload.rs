@@ -1,0 +1,123 @@
+//! What a changed configuration changes while the daemon runs, and what waits for a restart (R49).
+//!
+//! Pure: whoever reloads has checked the new configuration whole before it comes here.
+
+use super::checked::{Checked, SystemSettings};
+use crate::store::StoreSettings;
+use secrecy::{ExposeSecret, SecretString};
+
+/// What came of comparing two configurations.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Changed {
+    /// What is different from now on, in words for an operator.
+    pub taken: Vec<String>,
+    /// Keys that differ, and stay as they were until a restart.
+    pub ignored: Vec<&'static str>,
+}
+
+/// The configuration to go on with when `found` is read while `running` is in force: what cannot
+/// change at run time stays as it is.
+pub fn merge(running: &Checked, found: Checked) -> (Checked, Changed) {
+    let ignored = kept(running, &found);
+    let mut taken = Vec::new();
+    if found.purposes != running.purposes {
+        taken.push("purposes".to_owned());
+    }
+    let mut policy = found.policy.clone();
+    // A mark of everything, so it says nothing about the policy alone.
+    policy
+        .rules
+        .version
+        .clone_from(&running.policy.rules.version);
+    if policy != running.policy {
+        taken.push("policy".to_owned());
+    }
+    taken.extend(systems(&running.systems, &found.systems));
+    let mut next = Checked {
+        store: running.store.clone(),
+        hash_key: running.hash_key.clone(),
+        log: running.log.clone(),
+        ..found
+    };
+    next.server.listen = running.server.listen;
+    // Whatever else there is to configure is not to be left out because nobody listed it here.
+    if taken.is_empty() && format!("{next:?}") != format!("{running:?}") {
+        taken.push("other settings".to_owned());
+    }
+    (next, Changed { taken, ignored })
+}
+
+/// The keys that differ and are only read at start.
+fn kept(running: &Checked, found: &Checked) -> Vec<&'static str> {
+    let rows = [
+        (
+            "server.listen",
+            running.server.listen != found.server.listen,
+        ),
+        ("store.url", store_of(running) != store_of(found)),
+        (
+            "store.password",
+            password_of(running).map(ExposeSecret::expose_secret)
+                != password_of(found).map(ExposeSecret::expose_secret),
+        ),
+        (
+            "identity.hash_key",
+            running.hash_key.expose_secret() != found.hash_key.expose_secret(),
+        ),
+        ("log", running.log != found.log),
+    ];
+    rows.into_iter()
+        .filter(|(_, differs)| *differs)
+        .map(|(key, _)| key)
+        .collect()
+}
+
+fn store_of(checked: &Checked) -> String {
+    match &checked.store {
+        StoreSettings::Sqlite { path } => path.display().to_string(),
+        StoreSettings::Postgres { url, .. } => url.to_string(),
+    }
+}
+
+fn password_of(checked: &Checked) -> Option<&SecretString> {
+    match &checked.store {
+        StoreSettings::Sqlite { .. } => None,
+        StoreSettings::Postgres { password, .. } => password.as_ref(),
+    }
+}
+
+fn systems(running: &[SystemSettings], found: &[SystemSettings]) -> Vec<String> {
+    let of = |systems: &'_ [SystemSettings], name: &str| {
+        systems.iter().position(|system| system.name == name)
+    };
+    let mut words = Vec::new();
+    for system in running {
+        if of(found, &system.name).is_none() {
+            words.push(format!("{} is no longer configured", system.name));
+        }
+    }
+    for system in found {
+        let name = &system.name;
+        let Some(before) = of(running, name).and_then(|place| running.get(place)) else {
+            words.push(format!("{name} is new"));
+            continue;
+        };
+        let on = |on: bool| if on { "on" } else { "off" };
+        if before.enabled != system.enabled {
+            words.push(format!("{name} is switched {}", on(system.enabled)));
+        }
+        if before.legal_basis_sync != system.legal_basis_sync {
+            let now = on(system.legal_basis_sync);
+            words.push(format!("the legal-basis sync of {name} is switched {now}"));
+        }
+        let rest = SystemSettings {
+            enabled: before.enabled,
+            legal_basis_sync: before.legal_basis_sync,
+            ..system.clone()
+        };
+        if format!("{rest:?}") != format!("{before:?}") || rest.secrets != before.secrets {
+            words.push(format!("settings of {name}"));
+        }
+    }
+    words
+}

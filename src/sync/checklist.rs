@@ -1,0 +1,394 @@
+//! The check before mail is sent (R41, R42): everybody on a list is looked up where consent is kept,
+//! now or as lately as the sender asks for, and judged by [`consent::send`](crate::consent::send).
+//!
+//! Every system whose word counts has to have been asked. One that is configured, was ever read, and
+//! cannot be asked – switched off, paused, halted, down, or not read whole – leaves nobody but those
+//! unmailable for certain with another answer than `unverified`. What the look-ups find is stored and
+//! decided like a page of the feed, so the systems that lag get their updates through the outbox.
+//!
+//! This module never says `send` for want of knowledge: it begins with everybody unverified, and
+//! what fails on the way leaves them so.
+
+mod answers;
+mod live;
+
+pub use answers::{CHECKLIST_ORDER, Checklist, Counts, Line, Outcome, Report, Source};
+
+use super::engine::{Member, Shared};
+use super::identity::Pseudonyms;
+use super::pack::{PackError, Packer, unpack_findings, unpack_verdicts};
+use super::workbench::{FLIP_WINDOW, transact};
+use crate::consent::send::Doubt;
+use crate::consent::{Answer, PurposeId, Recipient, Rules, SubjectKey, judge};
+use crate::store::{RecipientRow, Scope, StoreError, SubjectRef};
+use answers::names;
+use live::Looked;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Recipients of one check.
+pub const MOST_RECIPIENTS: usize = 100_000;
+/// Checks that callers may have under way at once; each may hold a full list in memory.
+const CHECKS_AT_ONCE: usize = 4;
+/// Recipients that are read from the store, or normalised, at once.
+const PAGE: usize = 10_000;
+/// Subjects that are decided anew in one transaction.
+const DECIDED_AT_ONCE: usize = 2_000;
+
+/// The systems at work, and what they share.
+#[derive(Clone)]
+pub struct Crew {
+    /// What all systems share.
+    pub shared: Arc<Shared>,
+    /// The systems that are switched on.
+    pub members: Vec<Arc<Member>>,
+}
+
+/// Knows which systems are at work now.
+pub trait Roster: Send + Sync {
+    /// The systems at work; none while there is no engine at all.
+    fn crew(&self) -> Option<Crew>;
+}
+
+impl Roster for Crew {
+    fn crew(&self) -> Option<Crew> {
+        Some(self.clone())
+    }
+}
+
+/// One recipient as the check knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// Keyed hash of the address.
+    pub subject: SubjectRef,
+    /// The normalised address; none where it was not kept and no system knows it.
+    pub address: Option<SubjectKey>,
+}
+
+impl Person {
+    /// R1: the recipient of that text; none when it is no address.
+    pub fn from_text(text: &str, pseudonyms: &Pseudonyms) -> Option<Self> {
+        let key = SubjectKey::from_address(text).ok()?;
+        Some(Self {
+            subject: pseudonyms.of(&key),
+            address: Some(key),
+        })
+    }
+}
+
+/// How fresh the answers have to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// A system is asked unless everything up to so long ago was read from it. Nought asks always.
+    Within(Duration),
+    /// The moment has passed: nobody is asked any more, and nothing is fresh.
+    Missed,
+}
+
+/// What is to be checked.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// Purpose name.
+    pub purpose: String,
+    /// The recipients by their place in the list; none for what is no address.
+    pub people: Vec<Option<Person>>,
+    /// How fresh the answers have to be.
+    pub freshness: Freshness,
+}
+
+/// Why there is no checklist at all.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// No such purpose is configured.
+    #[error("there is no purpose of that name; there are: {}", .known.join(", "))]
+    UnknownPurpose {
+        /// Those that are.
+        known: Vec<String>,
+    },
+    /// As many checks as can be made at once are under way.
+    #[error("{CHECKS_AT_ONCE} checks are under way already; try again when one has ended")]
+    Busy,
+    /// No system is switched on.
+    #[error("no system is switched on, so nobody can be verified")]
+    NobodyAtWork,
+    /// R42: the store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Where checks are asked for.
+pub struct Desk {
+    roster: Arc<dyn Roster>,
+    gate: Semaphore,
+}
+
+impl Desk {
+    /// A desk over the systems that the roster names.
+    pub fn new(roster: Arc<dyn Roster>) -> Self {
+        Self {
+            roster,
+            gate: Semaphore::new(CHECKS_AT_ONCE),
+        }
+    }
+
+    /// R1: a list as it was given. None for what is no address.
+    ///
+    /// # Errors
+    /// When no system is switched on.
+    pub async fn people(&self, texts: &[String]) -> Result<Vec<Option<Person>>, CheckError> {
+        let crew = self.crew()?;
+        let mut people = Vec::with_capacity(texts.len());
+        for page in texts.chunks(PAGE) {
+            people.extend(
+                page.iter()
+                    .map(|text| Person::from_text(text, &crew.shared.pseudonyms)),
+            );
+            // A long list must not keep others waiting.
+            tokio::task::yield_now().await;
+        }
+        Ok(people)
+    }
+
+    /// Checks a list for somebody who waits for it.
+    ///
+    /// # Errors
+    /// When there is no checklist at all; see [`CheckError`].
+    pub async fn check(&self, ask: &Ask) -> Result<Checklist, CheckError> {
+        let Ok(_place) = self.gate.try_acquire() else {
+            return Err(CheckError::Busy);
+        };
+        self.check_now(ask).await
+    }
+
+    /// Checks a list whatever else is under way; the caller bounds how often.
+    ///
+    /// # Errors
+    /// As [`Desk::check`], without [`CheckError::Busy`].
+    pub async fn check_now(&self, ask: &Ask) -> Result<Checklist, CheckError> {
+        let checklist = check(&self.crew()?, ask).await?;
+        for (answer, count) in checklist.counts().by_answer() {
+            metrics::counter!("consentd_recipients_checked_total", "answer" => answer.word())
+                .increment(count);
+        }
+        Ok(checklist)
+    }
+
+    fn crew(&self) -> Result<Crew, CheckError> {
+        self.roster.crew().ok_or(CheckError::NobodyAtWork)
+    }
+}
+
+/// Checks a list.
+///
+/// # Errors
+/// When the purpose is unknown or the store cannot be read. A system that cannot be asked is no
+/// error; its recipients are unverified.
+pub async fn check(crew: &Crew, ask: &Ask) -> Result<Checklist, CheckError> {
+    let rules = &crew.shared.rules;
+    let Some(purpose) = rules.purposes.find(&ask.purpose) else {
+        let known = rules
+            .purposes
+            .iter()
+            .map(|(_, purpose)| purpose.name.clone());
+        return Err(CheckError::UnknownPurpose {
+            known: known.collect(),
+        });
+    };
+    let checked_at = crew.shared.clock.now();
+    let list = List::of(&ask.people);
+    let sources = live::sources(crew, purpose, ask.freshness).await?;
+    let looked = live::look_up(crew, sources, &list.people).await?;
+    let found = judged(crew, purpose, &looked).await?;
+    let mut lines: Vec<Line> = Vec::with_capacity(list.places.len());
+    for place in &list.places {
+        let line = match *place {
+            Place::Nobody => Line::bare(Answer::UnknownAddress),
+            Place::Person(person) => found
+                .get(person)
+                .cloned()
+                .unwrap_or_else(|| Line::bare(Answer::Unverified)),
+            Place::Again(first) => Line::duplicate(first),
+        };
+        lines.push(line);
+    }
+    Ok(Checklist {
+        purpose: ask.purpose.clone(),
+        checked_at,
+        missed: ask.freshness == Freshness::Missed,
+        reports: looked.reports,
+        lines,
+    })
+}
+
+/// What stands at one place of a list.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// No address.
+    Nobody,
+    /// This person, for the first time.
+    Person(usize),
+    /// Somebody who stands at that place already.
+    Again(usize),
+}
+
+/// A list with everybody once.
+struct List {
+    places: Vec<Place>,
+    people: Vec<Person>,
+}
+
+impl List {
+    fn of(given: &[Option<Person>]) -> Self {
+        let mut first: HashMap<SubjectRef, usize> = HashMap::with_capacity(given.len());
+        let mut people = Vec::new();
+        let mut places = Vec::with_capacity(given.len());
+        for (place, person) in given.iter().enumerate() {
+            places.push(match person {
+                None => Place::Nobody,
+                Some(person) => match first.get(&person.subject) {
+                    Some(first) => Place::Again(*first),
+                    None => {
+                        first.insert(person.subject, place);
+                        people.push(person.clone());
+                        Place::Person(people.len() - 1)
+                    }
+                },
+            });
+        }
+        Self { places, people }
+    }
+}
+
+/// The line of every subject that was looked at: those asked for first, then those that share an
+/// address with one of them.
+async fn judged(crew: &Crew, purpose: PurposeId, looked: &Looked) -> Result<Vec<Line>, StoreError> {
+    let rules = &crew.shared.rules;
+    let names = names(rules);
+    let mut lines = Vec::with_capacity(looked.subjects.len());
+    for (page, first) in looked.subjects.chunks(PAGE).zip((0..).step_by(PAGE)) {
+        let recipients = recipients(crew, page).await?;
+        for (mut recipient, place) in recipients.into_iter().zip(first..) {
+            recipient.is_verified &= looked.is_verified(place);
+            lines.push(Line::of(judge(purpose, &recipient, rules), &names));
+        }
+    }
+    // An address that a contact of somebody else has too is mailed only where that person may be.
+    for (person, other) in &looked.shared {
+        let stricter = lines.get(*other).cloned();
+        if let (Some(own), Some(stricter)) = (lines.get_mut(*person), stricter)
+            && stricter.outcome < own.outcome
+        {
+            *own = stricter;
+        }
+    }
+    Ok(lines)
+}
+
+/// What is known of these subjects, in the same order. Verdicts that were reached under other
+/// settings than the present ones are reached anew first.
+async fn recipients(crew: &Crew, subjects: &[SubjectRef]) -> Result<Vec<Recipient>, StoreError> {
+    let rules = &crew.shared.rules;
+    let mut rows = rows(crew, subjects).await?;
+    let outdated: Vec<SubjectRef> = rows
+        .iter()
+        .zip(subjects)
+        .filter(|(row, _)| row.as_ref().is_some_and(|row| is_outdated(row, rules)))
+        .map(|(_, subject)| *subject)
+        .collect();
+    if !outdated.is_empty() {
+        decide_anew(crew, &outdated).await?;
+        rows = self::rows(crew, subjects).await?;
+    }
+    let packer = Packer::new(rules);
+    rows.iter()
+        .map(|row| {
+            let Some(row) = row else {
+                return Ok(Recipient {
+                    is_verified: true,
+                    ..Recipient::default()
+                });
+            };
+            recipient(row, rules, &packer).map_err(unreadable)
+        })
+        .collect()
+}
+
+async fn rows(
+    crew: &Crew,
+    subjects: &[SubjectRef],
+) -> Result<Vec<Option<RecipientRow>>, StoreError> {
+    let live: Vec<i16> = crew.members.iter().map(|member| member.id.0).collect();
+    crew.shared.store.recipients(subjects, &live).await
+}
+
+fn unreadable(error: PackError) -> StoreError {
+    StoreError::Corrupt {
+        what: "packed column",
+        detail: error.to_string(),
+    }
+}
+
+/// R23: whether the verdicts were reached under other settings. One that cannot be read is left to
+/// those who read it.
+fn is_outdated(row: &RecipientRow, rules: &Rules) -> bool {
+    unpack_verdicts(&row.verdicts).is_ok_and(|verdicts| {
+        verdicts
+            .iter()
+            .any(|verdict| verdict.policy != rules.policy.version)
+    })
+}
+
+async fn decide_anew(crew: &Crew, subjects: &[SubjectRef]) -> Result<(), StoreError> {
+    let shared = &crew.shared;
+    let packer = Packer::new(&shared.rules);
+    for page in subjects.chunks(DECIDED_AT_ONCE) {
+        let frame = shared.frame(false);
+        let scope = Scope {
+            subjects: page.to_vec(),
+            load_contacts_up_to: i64::from(shared.rules.policy.load_contacts),
+            flips_since: Some(frame.now.minus(FLIP_WINDOW).micros()),
+            ..Scope::default()
+        };
+        let act = |bench: &mut super::workbench::Workbench<'_>| {
+            page.iter().for_each(|subject| bench.decide_anew(*subject));
+            Ok(())
+        };
+        transact(&*shared.store, scope, frame, &packer, act, |_| {}).await?;
+    }
+    shared.wake_all_emitters();
+    Ok(())
+}
+
+/// From a stored row to what the rules judge. Verified, unless a contact's latest state could not
+/// be understood (R40).
+fn recipient(
+    row: &RecipientRow,
+    rules: &Rules,
+    packer: &Packer<'_>,
+) -> Result<Recipient, PackError> {
+    let mut doubts: Vec<(PurposeId, Doubt)> = unpack_findings(&row.findings)?
+        .iter()
+        .filter_map(|finding| finding.doubt(rules))
+        .collect();
+    for write in &row.held {
+        let write = packer.unpack_changes(write)?;
+        doubts.extend(
+            write
+                .changes
+                .iter()
+                .map(|change| (change.purpose, Doubt::Held)),
+        );
+    }
+    Ok(Recipient {
+        voices: unpack_verdicts(&row.verdicts)?
+            .iter()
+            .filter_map(|verdict| verdict.voice(rules))
+            .collect(),
+        doubts,
+        is_contact: row.is_contact,
+        is_verified: !row.is_quarantined,
+        ..Recipient::default()
+    })
+}

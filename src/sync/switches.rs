@@ -1,0 +1,242 @@
+//! The switches of a system, which outlive a restart: paused by an operator (R50), switched off or
+//! without legal-basis sync in the configuration (R49), to be read anew.
+//!
+//! Each is turned in one transaction with its entry in the ledger. Nothing here stops a task: the
+//! poller and the emitter look at the switches before each of their steps, and the store refuses a
+//! page of a feed that is paused by the time the page is stored.
+
+use crate::config::{Checked, SystemSettings};
+use crate::consent::At;
+use crate::store::{
+    Changes, FeedRow, FeedSwitch, LedgerDraft, Scope, Store, StoreError, SwitchChange,
+};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// The longest name of an operator, and the longest reason, in characters.
+pub const MAX_WORDS: usize = 500;
+
+/// Who acts, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operator {
+    name: String,
+    reason: String,
+}
+
+/// Why an operator's words are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OperatorFault {
+    /// The ledger says who acted and why; neither may be left out.
+    #[error("{0} must not be empty")]
+    Empty(&'static str),
+    /// It is too long for a line of a list.
+    #[error("{0} is longer than {MAX_WORDS} characters")]
+    TooLong(&'static str),
+    /// Line ends and the like.
+    #[error("{0} holds a control character")]
+    Control(&'static str),
+}
+
+impl Operator {
+    /// An operator of that name who acts for that reason.
+    ///
+    /// # Errors
+    /// When either is empty, too long, or holds control characters.
+    pub fn new(name: &str, reason: &str) -> Result<Self, OperatorFault> {
+        let words = |what: &'static str, text: &str| {
+            let text = text.trim();
+            if text.is_empty() {
+                Err(OperatorFault::Empty(what))
+            } else if text.chars().count() > MAX_WORDS {
+                Err(OperatorFault::TooLong(what))
+            } else if text.chars().any(char::is_control) {
+                Err(OperatorFault::Control(what))
+            } else {
+                Ok(text.to_owned())
+            }
+        };
+        Ok(Self {
+            name: words("the operator's name", name)?,
+            reason: words("the reason", reason)?,
+        })
+    }
+
+    fn entry(&self, act: &str) -> Entry {
+        Entry {
+            kind: "operator",
+            body: json!({ "act": act, "operator": self.name, "reason": self.reason }).to_string(),
+        }
+    }
+}
+
+/// What the ledger is told of a switch.
+struct Entry {
+    kind: &'static str,
+    body: String,
+}
+
+impl Entry {
+    /// The configuration says so.
+    fn of_configuration(act: &str) -> Self {
+        Self {
+            kind: "switched",
+            body: json!({ "act": act }).to_string(),
+        }
+    }
+}
+
+/// Pauses a system: no call is made to it until it is resumed, also after a restart. False when it
+/// is paused already.
+///
+/// # Errors
+/// When the store fails or the system has no number.
+pub async fn pause(
+    store: &dyn Store,
+    system: i16,
+    by: &Operator,
+    now: At,
+) -> Result<bool, StoreError> {
+    if store.feed(system).await?.paused {
+        return Ok(false);
+    }
+    let note = format!("{}: {}", by.name, by.reason);
+    let turn = (FeedSwitch::Paused(Some(note)), Some(by.entry("pause")));
+    turn_all(store, system, vec![turn], now).await?;
+    Ok(true)
+}
+
+/// Resumes a paused system, which goes on where it stopped. False when it is not paused.
+///
+/// # Errors
+/// When the store fails or the system has no number.
+pub async fn resume(
+    store: &dyn Store,
+    system: i16,
+    by: &Operator,
+    now: At,
+) -> Result<bool, StoreError> {
+    if !store.feed(system).await?.paused {
+        return Ok(false);
+    }
+    let turn = (FeedSwitch::Paused(None), Some(by.entry("resume")));
+    turn_all(store, system, vec![turn], now).await?;
+    Ok(true)
+}
+
+/// Has everything of a system read anew from its next poll on. It is written to as before.
+///
+/// # Errors
+/// When the store fails or the system has no number.
+pub async fn resync(
+    store: &dyn Store,
+    system: i16,
+    by: &Operator,
+    now: At,
+) -> Result<(), StoreError> {
+    let turn = (FeedSwitch::Resync, Some(by.entry("resync")));
+    turn_all(store, system, vec![turn], now).await
+}
+
+/// Brings the switches of all systems in line with the configuration (R49). Doing it again changes
+/// nothing.
+///
+/// # Errors
+/// When the store fails.
+pub async fn follow(checked: &Checked, store: &dyn Store, now: At) -> Result<(), StoreError> {
+    let names: Vec<String> = checked
+        .systems
+        .iter()
+        .map(|system| system.name.clone())
+        .collect();
+    let ids = store.register_systems(&names).await?;
+    for (system, id) in checked.systems.iter().zip(ids) {
+        let feed = store.feed(id).await?;
+        let shape = system.shape(&checked.purposes);
+        let turns = configured(system, shape, &feed, now);
+        if !turns.is_empty() {
+            turn_all(store, id, turns, now).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The systems that are not written to at present, by number, with why in words: what waits for them
+/// is parked.
+///
+/// # Errors
+/// When the store fails.
+pub async fn parked(
+    checked: &Checked,
+    store: &dyn Store,
+) -> Result<BTreeMap<i16, &'static str>, StoreError> {
+    let mut parked = BTreeMap::new();
+    for (id, name) in store.systems().await? {
+        let Some(system) = checked.system(&name) else {
+            continue;
+        };
+        if !system.enabled {
+            parked.insert(id, "the system is switched off");
+        } else if store.feed(id).await?.paused {
+            parked.insert(id, "the system is paused");
+        }
+    }
+    Ok(parked)
+}
+
+type Turn = (FeedSwitch, Option<Entry>);
+
+/// The switches that differ from what the configuration says.
+fn configured(system: &SystemSettings, shape: String, feed: &FeedRow, now: At) -> Vec<Turn> {
+    let mut turns = Vec::new();
+    let known = feed.loaded || feed.cursor.is_some();
+    if !system.enabled && known {
+        // On its return it is read anew before it is written to: nobody knows what it missed.
+        let entry = Entry::of_configuration("switched off");
+        turns.push((FeedSwitch::Unload, Some(entry)));
+    }
+    if system.enabled && feed.shape.as_ref() != Some(&shape) {
+        let entry = feed.shape.as_ref().filter(|_| known);
+        let entry = entry.map(|_| Entry::of_configuration("read anew, by other names"));
+        turns.push((FeedSwitch::Shape(shape), entry));
+    }
+    match (system.legal_basis_sync, feed.muted_since) {
+        (true, Some(_)) => {
+            let entry = Entry::of_configuration("legal-basis sync on");
+            turns.push((FeedSwitch::Muted(None), Some(entry)));
+        }
+        (false, None) => {
+            // What was said while the sync was on stays said; where it never was on, nothing was.
+            let since = feed.polled_at.map_or(At::from_micros(i64::MIN), |_| now);
+            let entry = Entry::of_configuration("legal-basis sync off");
+            turns.push((FeedSwitch::Muted(Some(since)), Some(entry)));
+        }
+        (true, None) | (false, Some(_)) => {}
+    }
+    turns
+}
+
+/// Turns switches of one system and tells the ledger, all or nothing.
+async fn turn_all(
+    store: &dyn Store,
+    system: i16,
+    turns: Vec<Turn>,
+    now: At,
+) -> Result<(), StoreError> {
+    let mut changes = Changes::default();
+    for (switch, entry) in turns {
+        changes.switches.push(SwitchChange {
+            system,
+            switch,
+            at: now.micros(),
+        });
+        changes.ledger.extend(entry.map(|entry| LedgerDraft {
+            kind: entry.kind,
+            subject: None,
+            system: Some(system),
+            at: now.micros(),
+            body: entry.body,
+        }));
+    }
+    let decide = &mut |_| changes.clone();
+    store.transact(&Scope::default(), decide).await.map(drop)
+}

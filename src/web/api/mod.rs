@@ -1,0 +1,60 @@
+//! `/v1`: the check before mail is sent, and send-outs that are checked again at their moment.
+//!
+//! Every request carries a bearer token, judged before its body is read. Every refusal is a problem
+//! of RFC 9457. Requests hold addresses; answers repeat them only to whoever sent them, and nothing
+//! of either is logged.
+
+mod auth;
+mod bodies;
+mod checklists;
+pub mod courier;
+mod problem;
+mod sendouts;
+
+pub use auth::Tokens;
+pub use courier::Post;
+
+use crate::sync::checklist::Desk;
+use crate::sync::sendout::Sendouts;
+use axum::Router;
+use axum::routing::{get, post};
+use problem::Problem;
+use std::sync::Arc;
+use std::time::Duration;
+use tower_http::timeout::TimeoutLayer;
+
+/// The routes of the API.
+pub const PATHS: &[&str] = &["/v1/checklists", "/v1/sendouts", "/v1/sendouts/{id}"];
+
+/// No answer takes longer: a check of a long list waits for vendors up to five minutes, and for the
+/// store.
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(7);
+
+/// What the routes of the API share.
+pub struct Api {
+    /// Who may ask.
+    pub tokens: Arc<Tokens>,
+    /// Where lists are checked.
+    pub desk: Arc<Desk>,
+    /// Where send-outs are kept.
+    pub sendouts: Arc<Sendouts>,
+    /// Where answers may be posted; nowhere when there is none.
+    pub post: Option<Arc<Post>>,
+}
+
+/// All routes under `/v1`.
+pub(super) fn router(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/v1/checklists", post(checklists::create))
+        .route("/v1/sendouts", get(sendouts::list).post(sendouts::create))
+        .route(
+            "/v1/sendouts/{id}",
+            get(sendouts::show).delete(sendouts::cancel),
+        )
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(TimeoutLayer::with_status_code(
+            axum::http::StatusCode::SERVICE_UNAVAILABLE,
+            REQUEST_TIMEOUT,
+        ))
+        .with_state(api)
+}
