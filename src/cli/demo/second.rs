@@ -364,8 +364,7 @@ impl Story<'_> {
             let bases = story.agree(&eve, (basis, master::LEGITIMATE_INTEREST));
             match bases {
                 Ok(_) if flags == (out, out) => Ok("the same in all four".to_owned()),
-                Ok(bases) => Err(format!("opted out: {flags:?}; {bases}")),
-                Err(bases) => Err(format!("opted out: {flags:?}; {bases}")),
+                Ok(bases) | Err(bases) => Err(format!("opted out: {flags:?}; {bases}")),
             }
         };
         self.step("somebody is in all four systems", STEP_LIMIT, |story| {
