@@ -92,7 +92,7 @@ pub async fn check_recipients(args: &Args) -> anyhow::Result<Exit> {
             .filter(|system| system.source == "unavailable");
         for system in unavailable {
             let why = system.reason.as_deref().unwrap_or("no reason given");
-            output::print(&format!("\n{} could not be asked: {why}\n", system.system))?;
+            output::print(&format!("\n{} could not be asked: {why}\n", system.name))?;
         }
         let refused = lines(
             recipients
@@ -172,7 +172,8 @@ struct Checked {
 
 #[derive(Deserialize)]
 struct System {
-    system: String,
+    #[serde(rename = "system")]
+    name: String,
     source: String,
     reason: Option<String>,
 }

@@ -7,6 +7,7 @@ use crate::runtime::clock::{Clock, System};
 use crate::store::{self, Access, Store, StoreError};
 use crate::sync::switches::Operator;
 use anyhow::{Context, bail};
+use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt;
 
 /// Arguments of every such command.
@@ -51,7 +52,8 @@ pub(super) async fn on_each(
         let done = act(&*store, id, &operator, System.now())
             .await
             .with_context(|| format!("{name} stays as it is"))?;
-        said.push_str(&format!("{name} {done}\n"));
+        // Writing to a String cannot fail.
+        let _written = writeln!(said, "{name} {done}");
     }
     store.close().await;
     output::print(&said)?;

@@ -109,9 +109,9 @@ fn told(system: &str, done: &Registered) -> String {
     };
     if let Some(was) = &done.was {
         // Writing to a String cannot fail.
-        let _written = write!(
+        let _written = writeln!(
             text,
-            "It had stopped ({was}){}. What changed meanwhile shows at the next poll.\n",
+            "It had stopped ({was}){}. What changed meanwhile shows at the next poll.",
             done.last_error
                 .as_ref()
                 .map(|error| format!("; its last error was: {error}"))
@@ -151,7 +151,7 @@ mod tests {
             done(false, &["state", "address"], Some("TooManyErrors")),
             "superoffice: web hook 4 was put right: state, address.\n\
              It had stopped (TooManyErrors); its last error was: 503 Service Unavailable. \
-             What changed meanwhile shows at the next poll.\n"
+             What changed meanwhile shows at the next poll."
         );
     }
 }

@@ -277,10 +277,11 @@ impl SystemSettings {
         let reads = self.kind.reads(purposes);
         let text = format!("{} {carries:?} {:?} {reads}", self.kind.word(), self.link);
         let digest = Sha256::digest(text.as_bytes());
-        digest
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        let (mark, _) = digest.split_at(8);
+        format!(
+            "{:016x}",
+            mark.iter()
+                .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))
+        )
     }
 }

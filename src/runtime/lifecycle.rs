@@ -54,6 +54,7 @@ impl Lifecycle {
     }
 
     /// Tasks that can be ended before the others. They end with them at the latest.
+    #[must_use]
     pub fn group(&self) -> Self {
         Self {
             tasks: TaskTracker::new(),

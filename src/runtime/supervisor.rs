@@ -139,7 +139,7 @@ impl Supervisor {
         });
         {
             let mut state = this.state.lock().await;
-            this.man(&mut state, engine);
+            this.man(&mut state, &engine);
         }
         let owner = Arc::clone(&this);
         lifecycle.spawn_supervised("supervisor", move |stop| {
@@ -177,7 +177,7 @@ impl Supervisor {
                 let State { checked, lines, .. } = &*state;
                 let engine = assemble(checked, &self.ground, lines).await;
                 let engine = engine.map_err(|error| error.to_string())?;
-                self.man(&mut state, Arc::new(engine));
+                self.man(&mut state, &Arc::new(engine));
             }
             let request = tokio::select! {
                 () = stop.cancelled() => None,
@@ -219,15 +219,15 @@ impl Supervisor {
             .map_err(ReloadError::Store)?;
         state.checked = next;
         state.lines = lines;
-        self.man(state, Arc::new(engine));
+        self.man(state, &Arc::new(engine));
         Ok(changed)
     }
 
     /// Starts the tasks of an engine, in a group that can be ended before the daemon is.
-    fn man(&self, state: &mut State, engine: Arc<Engine>) {
-        *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&engine);
+    fn man(&self, state: &mut State, engine: &Arc<Engine>) {
+        *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(engine);
         let crew = self.lifecycle.group();
-        let refresher = self.refresher(&state.checked, &engine);
+        let refresher = self.refresher(&state.checked, engine);
         crew.spawn_supervised("figures", move |stop| {
             let refresher = refresher.clone();
             async move {

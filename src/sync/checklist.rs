@@ -24,6 +24,7 @@ use crate::store::{RecipientRow, Scope, StoreError, SubjectRef};
 use answers::names;
 use live::Looked;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -247,10 +248,10 @@ impl List {
         for (place, person) in given.iter().enumerate() {
             places.push(match person {
                 None => Place::Nobody,
-                Some(person) => match first.get(&person.subject) {
-                    Some(first) => Place::Again(*first),
-                    None => {
-                        first.insert(person.subject, place);
+                Some(person) => match first.entry(person.subject) {
+                    Entry::Occupied(first) => Place::Again(*first.get()),
+                    Entry::Vacant(free) => {
+                        free.insert(place);
                         people.push(person.clone());
                         Place::Person(people.len() - 1)
                     }
@@ -310,7 +311,7 @@ async fn recipients(crew: &Crew, subjects: &[SubjectRef]) -> Result<Vec<Recipien
                     ..Recipient::default()
                 });
             };
-            recipient(row, rules, &packer).map_err(unreadable)
+            recipient(row, rules, &packer).map_err(|error| unreadable(&error))
         })
         .collect()
 }
@@ -323,7 +324,7 @@ async fn rows(
     crew.shared.store.recipients(subjects, &live).await
 }
 
-fn unreadable(error: PackError) -> StoreError {
+fn unreadable(error: &PackError) -> StoreError {
     StoreError::Corrupt {
         what: "packed column",
         detail: error.to_string(),
@@ -352,7 +353,9 @@ async fn decide_anew(crew: &Crew, subjects: &[SubjectRef]) -> Result<(), StoreEr
             ..Scope::default()
         };
         let act = |bench: &mut super::workbench::Workbench<'_>| {
-            page.iter().for_each(|subject| bench.decide_anew(*subject));
+            for subject in page {
+                bench.decide_anew(*subject);
+            }
             Ok(())
         };
         transact(&*shared.store, scope, frame, &packer, act, |_| {}).await?;

@@ -90,9 +90,9 @@ async fn decide(
         ..Scope::default()
     };
     let act = |bench: &mut Workbench<'_>| {
-        subjects
-            .iter()
-            .for_each(|subject| bench.decide_anew(*subject));
+        for subject in &subjects {
+            bench.decide_anew(*subject);
+        }
         Ok(())
     };
     let complete = |changes: &mut Changes| changes.decided = Some(decided.clone());

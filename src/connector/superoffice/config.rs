@@ -76,10 +76,6 @@ pub enum OnsiteGrant {
 
 /// Where the tenant is and how to log in.
 #[derive(Debug, Clone)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one for each system, and it is never moved"
-)]
 pub enum Deployment {
     /// In the vendor's cloud.
     Online(Online),

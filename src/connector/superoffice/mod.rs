@@ -85,7 +85,7 @@ impl SuperOffice {
     fn people<'a>(&'a self, known: &'a Known) -> People<'a> {
         People {
             tenant: &self.tenant,
-            ways: &known.ways,
+            ways: known.ways,
             keys: &known.keys,
             settings: &self.settings,
         }

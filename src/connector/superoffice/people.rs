@@ -24,7 +24,7 @@ pub struct People<'a> {
     /// The tenant.
     pub tenant: &'a Tenant,
     /// Which ways it offers.
-    pub ways: &'a Ways,
+    pub ways: Ways,
     /// Its keys.
     pub keys: &'a Keys,
     /// The settings.

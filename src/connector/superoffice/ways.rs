@@ -66,14 +66,13 @@ impl Ways {
             .people(|since| since("personUpdatedDate"), true)
             .await?;
         let (consents, either) = trial.consents(times).await?;
-        let either = match either {
-            Some(either) => either,
-            None => {
-                let both = |since: Since<'_>| {
-                    filter::either(&since("personUpdatedDate"), &since("personRegisteredDate"))
-                };
-                trial.people(both, times).await?
-            }
+        let either = if let Some(either) = either {
+            either
+        } else {
+            let both = |since: Since<'_>| {
+                filter::either(&since("personUpdatedDate"), &since("personRegisteredDate"))
+            };
+            trial.people(both, times).await?
         };
         let addresses = trial
             .emails(filter::one_of_texts(
@@ -105,14 +104,14 @@ impl Ways {
     }
 
     /// The filter for what changed since a time far ahead.
-    fn since(&self, column: &str, settings: &Settings) -> String {
+    fn since(self, column: &str, settings: &Settings) -> String {
         self.changed_since(column, FAR_AHEAD, settings.filter_time_zone)
     }
 
     /// The filter for what changed since a time, by a column of a person or of a consent in an archive
     /// of people or purposes. Those columns are documented to take days only, and were seen to take
     /// times.
-    pub fn changed_since(&self, column: &str, from: At, zone: Tz) -> String {
+    pub fn changed_since(self, column: &str, from: At, zone: Tz) -> String {
         if self.times || column.contains('.') {
             filter::since(column, from, zone)
         } else {

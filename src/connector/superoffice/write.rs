@@ -133,7 +133,7 @@ enum Sent {
     /// One may or may not have arrived.
     Unknown(Fault),
     /// None was taken, and the person is not to blame.
-    NotSent(Fault),
+    Nothing(Fault),
 }
 
 /// Sets consents: one outcome per request, in order. People of whom a consent could not be understood
@@ -186,7 +186,7 @@ pub async fn write(
                 code: faults::GONE.to_owned(),
                 ..fault
             }),
-            (Sent::Failed(fault) | Sent::NotSent(fault), _) => Outcome::Failed(fault),
+            (Sent::Failed(fault) | Sent::Nothing(fault), _) => Outcome::Failed(fault),
             (Sent::Done, None) => Outcome::Unknown(unchecked(unseen.as_ref())),
         });
     }
@@ -310,7 +310,7 @@ async fn send(people: &People<'_>, row: &Ready<'_>, stopped: &Mutex<Option<Fault
         return if fault.maybe_sent {
             Sent::Unknown(fault)
         } else if is_systemic(&fault) && taken == 0 {
-            Sent::NotSent(fault)
+            Sent::Nothing(fault)
         } else {
             Sent::Failed(fault)
         };
@@ -357,7 +357,7 @@ fn nothing_sent(sent: &[Sent]) -> Option<Fault> {
     let faults: Option<Vec<&Fault>> = sent
         .iter()
         .map(|sent| match sent {
-            Sent::NotSent(fault) => Some(fault),
+            Sent::Nothing(fault) => Some(fault),
             Sent::Done | Sent::Failed(_) | Sent::Unknown(_) => None,
         })
         .collect();
@@ -368,7 +368,7 @@ fn needs_look(sent: &Sent) -> bool {
     match sent {
         Sent::Done => true,
         Sent::Failed(fault) => is_absence(fault),
-        Sent::Unknown(_) | Sent::NotSent(_) => false,
+        Sent::Unknown(_) | Sent::Nothing(_) => false,
     }
 }
 
@@ -554,7 +554,7 @@ mod tests {
                 "{code}"
             );
         }
-        let not_sent = || Sent::NotSent(Fault::new(FaultClass::Retryable, "connect", ""));
+        let not_sent = || Sent::Nothing(Fault::new(FaultClass::Retryable, "connect", ""));
         assert!(nothing_sent(&[not_sent(), not_sent()]).is_some());
         assert!(nothing_sent(&[not_sent(), Sent::Done]).is_none());
         assert!(nothing_sent(&[]).is_none());

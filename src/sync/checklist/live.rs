@@ -428,11 +428,11 @@ async fn ask(member: &Member, mut queue: VecDeque<Batch>, deadline: Instant) -> 
     let rules = match timeout(LOOK_UP_LIMIT, member.known_rules()).await {
         Ok(Ok(rules)) => rules,
         Ok(Err(fault)) => {
-            told.give_up(member, &SyncError::Vendor(fault), queue);
+            told.give_up(member, &SyncError::Vendor(fault), &queue);
             return told;
         }
         Err(_) => {
-            told.give_up(member, &SyncError::Vendor(late()), queue);
+            told.give_up(member, &SyncError::Vendor(late()), &queue);
             return told;
         }
     };
@@ -464,7 +464,7 @@ async fn ask(member: &Member, mut queue: VecDeque<Batch>, deadline: Instant) -> 
             }
             Err(error) => {
                 told.unverified.extend(batch.people());
-                told.give_up(member, &error, std::mem::take(&mut queue));
+                told.give_up(member, &error, &std::mem::take(&mut queue));
                 continue;
             }
         };
@@ -498,7 +498,7 @@ impl Told {
     }
 
     /// The system failed as a whole: whoever is still to be looked up is unverified.
-    fn give_up(&mut self, member: &Member, error: &SyncError, rest: VecDeque<Batch>) {
+    fn give_up(&mut self, member: &Member, error: &SyncError, rest: &VecDeque<Batch>) {
         self.unverified.extend(rest.iter().flat_map(Batch::people));
         member.failed(error);
         self.trouble = Some(match error {

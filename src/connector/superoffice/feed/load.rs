@@ -1,7 +1,7 @@
 //! All people, page by page in the order of their ids, with their consents.
 
 use super::{Phase, State, VERSION, micros};
-use crate::connector::superoffice::people::{People, person_key, take_person};
+use crate::connector::superoffice::people::{Consented, People, person_key, take_person};
 use crate::connector::superoffice::ways::PERSON;
 use crate::connector::superoffice::wire::archive::{Query, last_key};
 use crate::connector::superoffice::wire::{filter, rows};
@@ -57,7 +57,7 @@ pub(super) async fn load(
     let ids: BTreeSet<u32> = persons.keys().copied().collect();
     let consented = match (ids.first(), ids.last()) {
         (Some(first), Some(last)) => people.consents_between(*first, *last, &ids).await?,
-        _ => Default::default(),
+        _ => Consented::default(),
     };
     let read = people.join(persons, consented);
     let mut page = state.page(

@@ -60,7 +60,7 @@ const STAGES: [Stage; 7] = [
 
 impl Stage {
     /// Whether it is part of a window on a server that offers these ways.
-    fn is_part(self, ways: &Ways) -> bool {
+    fn is_part(self, ways: Ways) -> bool {
         match self {
             Self::Consents => ways.consents != Consents::Persons,
             Self::NewConsents => ways.consents == Consents::Rows && !ways.either,
@@ -73,7 +73,7 @@ impl Stage {
     }
 
     /// The stage that follows.
-    fn next(self, ways: &Ways) -> Option<Self> {
+    fn next(self, ways: Ways) -> Option<Self> {
         STAGES
             .into_iter()
             .skip_while(|stage| *stage != self)
@@ -82,7 +82,7 @@ impl Stage {
     }
 
     /// What it asks for.
-    fn query(self, ways: &Ways, from: At, zone: Tz, top: usize) -> Query<'static> {
+    fn query(self, ways: Ways, from: At, zone: Tz, top: usize) -> Query<'static> {
         let changed = |updated: &str, registered: &str| {
             let (updated, registered) = (
                 ways.changed_since(updated, from, zone),
@@ -132,7 +132,7 @@ impl Stage {
     }
 
     /// The primary key of a row, by which pages are walked.
-    fn key(self, ways: &Ways, raw: &RawValue) -> Option<u32> {
+    fn key(self, ways: Ways, raw: &RawValue) -> Option<u32> {
         match self {
             Self::Consents if ways.consents == Consents::Archive => {
                 rows::number_of(raw, "consentPerson/consentPersonId")
@@ -145,7 +145,7 @@ impl Stage {
     }
 
     /// The person whom a row names.
-    fn person(self, ways: &Ways, raw: &RawValue) -> Option<u32> {
+    fn person(self, ways: Ways, raw: &RawValue) -> Option<u32> {
         match self {
             Self::Consents if ways.consents == Consents::Archive => {
                 rows::number_of(raw, "consentPerson/personId")
@@ -283,7 +283,7 @@ async fn content(
                     // another is still there.
                     Ok(row) => ids.extend([row.source, row.destination]),
                     Err(reason) => {
-                        poison.push(rows::poison(raw, None, &format!("merge: {reason}")))
+                        poison.push(rows::poison(raw, None, &format!("merge: {reason}")));
                     }
                 }
             }

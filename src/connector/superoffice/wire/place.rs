@@ -36,7 +36,8 @@ pub struct Place {
 struct State {
     #[serde(default)]
     endpoint: Option<String>,
-    state: Name,
+    #[serde(rename = "State")]
+    name: Name,
     #[serde(default)]
     valid_until: Option<String>,
     #[serde(default)]
@@ -113,7 +114,7 @@ pub(super) fn not_sent(mut fault: Fault) -> Fault {
 
 fn read(online: &Online, answer: &Answer) -> Result<(Url, Option<Instant>), Fault> {
     let state: State = parse("state", answer).map_err(not_sent)?;
-    let word = state.state.word();
+    let word = state.name.word();
     match word {
         "Running" | "OnlineMaintenance" => {}
         "Suspended" | "Deleted" | "Deleting" | "DeleteFailed" | "ProvisioningFailed" => {
