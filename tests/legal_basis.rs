@@ -57,7 +57,7 @@ async fn hub_with(people: &[&str]) -> Hub {
 async fn r21_bases_travel_between_the_systems_that_hold_them() {
     let hub = hub_with(&["ann"]).await;
     let [so, em] = RECORDS else { unreachable!() };
-    hub.fakes.get(so).save("ann", STORE, on(Basis::Contract));
+    hub.fakes.get(so).save("ann", STORE, &on(Basis::Contract));
     hub.settle().await;
     assert_eq!(
         records(&hub, "ann", STORE),
@@ -65,7 +65,7 @@ async fn r21_bases_travel_between_the_systems_that_hold_them() {
     );
     hub.fakes
         .get(em)
-        .save("ann", STORE, on(Basis::LegitimateInterests));
+        .save("ann", STORE, &on(Basis::LegitimateInterests));
     hub.settle().await;
     let interests = || on(Basis::LegitimateInterests);
     assert_eq!(
@@ -73,10 +73,10 @@ async fn r21_bases_travel_between_the_systems_that_hold_them() {
         [interests(), interests()],
         "and back"
     );
-    hub.fakes.get(so).save("ann", STORE, out());
+    hub.fakes.get(so).save("ann", STORE, &out());
     hub.settle().await;
     assert_eq!(records(&hub, "ann", STORE), [out(), out()]);
-    hub.fakes.get(em).save("ann", STORE, on(Basis::Consent));
+    hub.fakes.get(em).save("ann", STORE, &on(Basis::Consent));
     hub.settle().await;
     assert_eq!(
         records(&hub, "ann", STORE),
@@ -95,9 +95,9 @@ async fn r21_a_flag_takes_part_by_status_and_its_grant_becomes_consent() {
     let hub = hub_with(&["ann", "bob"]).await;
     hub.fakes
         .get("emarketeer")
-        .save("ann", MARKETING, on(Basis::Contract));
+        .save("ann", MARKETING, &on(Basis::Contract));
     hub.settle().await;
-    hub.fakes.get("ascend").save("ann", MARKETING, flag(true));
+    hub.fakes.get("ascend").save("ann", MARKETING, &flag(true));
     hub.settle().await;
     assert_eq!(
         records(&hub, "ann", MARKETING),
@@ -105,7 +105,7 @@ async fn r21_a_flag_takes_part_by_status_and_its_grant_becomes_consent() {
         "an opt-out reaches all four"
     );
     assert_eq!(hub.fakes.get("crm").shown("ann", MARKETING), flag(true));
-    hub.fakes.get("crm").save("ann", MARKETING, flag(false));
+    hub.fakes.get("crm").save("ann", MARKETING, &flag(false));
     hub.settle().await;
     let consent = || on(Basis::Consent);
     assert_eq!(
@@ -134,10 +134,10 @@ async fn r21_the_basis_of_a_flags_grant_is_configured_for_each_purpose() {
     hub.fakes.person(&["crm", "superoffice"], "ann");
     hub.settle().await;
     let crm = hub.fakes.get("crm");
-    crm.save("ann", STORE, flag(true));
+    crm.save("ann", STORE, &flag(true));
     hub.settle().await;
     hub.pass(60);
-    crm.save("ann", STORE, flag(false));
+    crm.save("ann", STORE, &flag(false));
     hub.settle().await;
     let shown = hub.fakes.get("superoffice").shown("ann", STORE);
     assert_eq!(shown, on(Basis::LegitimateInterests));
@@ -148,11 +148,11 @@ async fn r21_a_basis_that_is_not_mapped_stays_where_it_is() {
     let hub = hub_with(&["ann", "bob"]).await;
     let [so, em] = RECORDS else { unreachable!() };
     let custom = || on(Basis::Other("61X".to_owned()));
-    hub.fakes.get(em).save("ann", STORE, on(Basis::Consent));
-    hub.fakes.get(em).save("bob", STORE, out());
+    hub.fakes.get(em).save("ann", STORE, &on(Basis::Consent));
+    hub.fakes.get(em).save("bob", STORE, &out());
     hub.settle().await;
-    hub.fakes.get(so).save("ann", STORE, custom());
-    hub.fakes.get(so).save("bob", STORE, custom());
+    hub.fakes.get(so).save("ann", STORE, &custom());
+    hub.fakes.get(so).save("bob", STORE, &custom());
     hub.settle().await;
     assert_eq!(records(&hub, "ann", STORE), [custom(), on(Basis::Consent)]);
     assert_eq!(
@@ -177,9 +177,9 @@ async fn r04_r21_of_duplicates_with_different_bases_the_oldest_speaks_and_all_en
     so.add("old", "ann@hub.example");
     hub.pass(60);
     so.add("new", "ann@hub.example");
-    so.save("old", STORE, on(Basis::Contract));
+    so.save("old", STORE, &on(Basis::Contract));
     hub.pass(60);
-    so.save("new", STORE, on(Basis::Consent));
+    so.save("new", STORE, &on(Basis::Consent));
     hub.settle().await;
     let contract = || on(Basis::Contract);
     assert_eq!(
@@ -200,16 +200,16 @@ async fn g05_r15_an_echo_never_outranks_what_happened_before_it() {
             hub.fakes.get("crm"),
         );
         // What the target said itself before is what it will be written in the end.
-        em.save("ann", MARKETING, on(Basis::Consent));
+        em.save("ann", MARKETING, &on(Basis::Consent));
         hub.settle().await;
         for fake in [&so, &em, &crm] {
             fake.stamp_ahead(ahead * 1_000_000);
         }
         hub.pass(60);
-        so.save("ann", MARKETING, out());
+        so.save("ann", MARKETING, &out());
         hub.settle().await;
         hub.pass(60);
-        so.save("ann", MARKETING, on(Basis::Consent));
+        so.save("ann", MARKETING, &on(Basis::Consent));
         // A withdrawal that nobody hears of until the grant was written and read back.
         hub.pass(10);
         let (id, at) = ("ann", hub.clock.now());
@@ -219,7 +219,7 @@ async fn g05_r15_an_echo_never_outranks_what_happened_before_it() {
         let checked = configured(hub.folder.path(), ALL, "");
         hub.go_on(&checked).await;
         hub.settle().await;
-        crm.save_late(id, MARKETING, flag(true), at);
+        crm.save_late(id, MARKETING, &flag(true), at);
         hub.settle().await;
         assert_eq!(
             records(&hub, id, MARKETING),
@@ -286,7 +286,7 @@ async fn converges(seed: u64) {
         }
         *count += 1;
         unread.push((person, system));
-        fake.save(person, purpose, shown);
+        fake.save(person, purpose, &shown);
         let said = match (grants, is_record) {
             (true, true) => (Status::Granted, Some(basis)),
             (true, false) => {
@@ -321,7 +321,9 @@ async fn converges(seed: u64) {
     // Rows are stamped again without a change of value; a restart forgets what is not stored.
     for name in ALL {
         let fake = hub.fakes.get(name);
-        people.iter().for_each(|person| fake.touch(person));
+        for person in &people {
+            fake.touch(person);
+        }
     }
     let rows = hub.round().await + hub.round().await;
     assert_eq!(rows, 0, "nothing more is written (seed {seed})");

@@ -20,7 +20,7 @@ use consentd::sync::engine::{Event, Identity, Listener, Member, Pace, Shared};
 use consentd::sync::identity::Pseudonyms;
 use consentd::sync::poll::poll;
 use consentd::sync::workbench::Link;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
@@ -283,7 +283,7 @@ pub(crate) async fn stage(fakes: &[(&str, Arc<Fake>)], carrying: usize) -> Stage
                 Vec::new()
             },
             own_actor: None,
-            bulk_actors: Default::default(),
+            bulk_actors: BTreeSet::default(),
             heard_until: None,
         })
         .collect();

@@ -118,19 +118,19 @@ impl Fake {
     }
 
     /// Somebody saves a value.
-    pub(crate) fn save(&self, id: &str, purpose: PurposeId, shown: Shown) {
+    pub(crate) fn save(&self, id: &str, purpose: PurposeId, shown: &Shown) {
         self.set(id, purpose, shown, PERSON, self.clock.now());
     }
 
     /// Somebody saved a value at `at`, which the feed only tells of now.
-    pub(crate) fn save_late(&self, id: &str, purpose: PurposeId, shown: Shown, at: At) {
+    pub(crate) fn save_late(&self, id: &str, purpose: PurposeId, shown: &Shown, at: At) {
         self.set(id, purpose, shown, PERSON, at);
     }
 
-    fn set(&self, id: &str, purpose: PurposeId, shown: Shown, by: &'static str, at: At) {
+    fn set(&self, id: &str, purpose: PurposeId, shown: &Shown, by: &'static str, at: At) {
         let mut state = self.state();
         let row = state.contacts.get_mut(id).unwrap();
-        let changed = row.values.insert(purpose, shown.clone()).as_ref() != Some(&shown);
+        let changed = row.values.insert(purpose, shown.clone()).as_ref() != Some(shown);
         row.modified = at;
         row.by = by;
         let told = |evidence, actor: Option<&str>| Told {
@@ -318,13 +318,7 @@ impl Connector for Fake {
         let at = self.clock.now().plus(self.state().ahead);
         for write in writes {
             for (purpose, shown) in &write.changes {
-                self.set(
-                    &write.target.contact,
-                    *purpose,
-                    shown.clone(),
-                    OURSELVES,
-                    at,
-                );
+                self.set(&write.target.contact, *purpose, shown, OURSELVES, at);
             }
         }
         if self.state().hangs {

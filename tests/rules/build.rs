@@ -92,7 +92,7 @@ pub(crate) fn rules_with_consent_only() -> Rules {
 }
 
 /// The same, where a grant without a basis gets this one.
-pub(crate) fn rules_granting_on(basis: Basis) -> Rules {
+pub(crate) fn rules_granting_on(basis: &Basis) -> Rules {
     let mut rules = rules();
     let drafts = rules
         .purposes

@@ -725,7 +725,7 @@ fn r15_an_echo_of_another_basis_does_not_speak() {
         .read(40, &on(Basis::Contract, 35))
         .read(60, &on(Basis::Contract, 35));
     let consent = granted(10).explicit().on(Basis::Consent);
-    assert_eq!(story.said(STORE), [consent.clone()]);
+    assert_eq!(story.said(STORE), std::slice::from_ref(&consent));
     story.read(80, &on(Basis::Contract, 70));
     assert_eq!(
         story.said(STORE),

@@ -392,7 +392,7 @@ fn r21_a_grant_without_a_basis_gets_the_configured_one_where_one_is_needed() {
     for (sentence, contacts, expected) in rows("consent") {
         assert_eq!(planned(&contacts, &rules()), expected, "{sentence}");
     }
-    let other = rules_granting_on(Basis::LegitimateInterests);
+    let other = rules_granting_on(&Basis::LegitimateInterests);
     for (sentence, contacts, expected) in rows("legitimate-interests") {
         assert_eq!(planned(&contacts, &other), expected, "{sentence}");
     }

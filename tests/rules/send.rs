@@ -7,7 +7,7 @@ use crate::build::{
 use consentd::consent::purpose::PurposeDraft;
 use consentd::consent::resolve::Finding;
 use consentd::consent::send::{Answer, Doubt, Recipient, judge};
-use consentd::consent::{Basis, Contact, PurposeId, Purposes, Resolution, Rules, Unknown};
+use consentd::consent::{Basis, Contact, PurposeId, Purposes, Resolution, Rules, Unknown, Verdict};
 
 /// The answer and the system whose word decided: `withdrawn by salesforce`, or `send`.
 fn answered(recipient: &Recipient, purpose: PurposeId, rules: &Rules) -> String {
@@ -399,7 +399,7 @@ fn r42_nothing_is_sent_without_a_reason_to() {
                     assert_eq!(flags, 0b0011, "{recipient:?}");
                     assert!(!matches!(doubt, Some(Doubt::Conflict | Doubt::Held)));
                     for purpose in [MARKETING, NEWS] {
-                        let status = resolution.verdict(purpose).map(|verdict| verdict.status());
+                        let status = resolution.verdict(purpose).map(Verdict::status);
                         assert_ne!(status, Some(consentd::consent::Status::Withdrawn));
                     }
                     assert!(
