@@ -17,7 +17,7 @@ use consentd::consent::{Basis, DuplicateWithdrawal, Polarity, Revival};
 use consentd::store::StoreSettings;
 use secrecy::ExposeSecret;
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -252,12 +252,6 @@ fn what_emarketeer_cannot_be_told_is_refused() {
              add it there",
         ),
         (
-            "# granted_basis = \"consent\"",
-            "granted_basis = \"whim\"",
-            "systems.emarketeer.granted_basis: must be one of consent, contract, legal-obligation, \
-             vital-interests, public-task, legitimate-interests, but is \"whim\"",
-        ),
-        (
             "# feed = \"auto\"",
             "feed = \"guess\"",
             "systems.emarketeer.feed: must be \"auto\", \"filter\", \"contacts\" or \"full\", but \
@@ -273,67 +267,71 @@ fn what_emarketeer_cannot_be_told_is_refused() {
 fn the_defaults_shown_in_the_example_are_the_defaults() {
     let numbers_and_words: Vec<String> = EXAMPLE
         .lines()
-        .map(|line| {
+        .scan("", |before, line| {
+            Some((std::mem::replace(before, line), line))
+        })
+        .map(|(before, line)| {
+            let is_default = !before.ends_with("An example:");
             let shown = line.strip_prefix("# ").filter(|rest| {
-                rest.split_once(" = ").is_some_and(|(key, _)| {
-                    key.ends_with("_secs")
-                        || key.ends_with("_hours")
-                        || key.ends_with("_days")
-                        || key.ends_with("_per_hour")
-                        || key.ends_with("_per_minute")
-                        || key.ends_with("_per_sec")
-                        || key.ends_with("_mib")
-                        || key.ends_with("_above")
-                        || [
-                            "listen",
-                            "format",
-                            "filter",
-                            "write",
-                            "withdrawal",
-                            "revival",
-                            "unknown",
-                            "enabled",
-                            "legal_basis_sync",
-                            "granted_basis",
-                            "page_rows",
-                            "max_concurrent",
-                            "quota_reserve_percent",
-                            "opt_out",
-                            "opt_out_purpose",
-                            "purpose",
-                            "audience",
-                            "allowed_hosts",
-                            "address_field",
-                            "feed",
-                            "granted_basis",
-                            "refused_characters",
-                            "scheme",
-                            "lists",
-                            "totals",
-                            "history",
-                            "legal_basis",
-                            "changed_at",
-                            "references",
-                            "email",
-                            "modified",
-                            "legitimate-interests",
-                            "source",
-                            "comment",
-                            "language",
-                            "retired",
-                            "consent_feed",
-                            "merge_log",
-                            "filter_time_zone",
-                            "consent",
-                            "contract",
-                            "legal-obligation",
-                            "vital-interests",
-                            "public-task",
-                            "legitimate-interests",
-                            "withdrawn",
-                        ]
-                        .contains(&key)
-                })
+                is_default
+                    && rest.split_once(" = ").is_some_and(|(key, _)| {
+                        key.ends_with("_secs")
+                            || key.ends_with("_hours")
+                            || key.ends_with("_days")
+                            || key.ends_with("_per_hour")
+                            || key.ends_with("_per_minute")
+                            || key.ends_with("_per_sec")
+                            || key.ends_with("_mib")
+                            || key.ends_with("_above")
+                            || [
+                                "listen",
+                                "format",
+                                "filter",
+                                "write",
+                                "withdrawal",
+                                "revival",
+                                "unknown",
+                                "enabled",
+                                "legal_basis_sync",
+                                "granted_basis",
+                                "page_rows",
+                                "max_concurrent",
+                                "quota_reserve_percent",
+                                "opt_out",
+                                "opt_out_purpose",
+                                "purpose",
+                                "audience",
+                                "allowed_hosts",
+                                "address_field",
+                                "feed",
+                                "refused_characters",
+                                "scheme",
+                                "lists",
+                                "totals",
+                                "history",
+                                "legal_basis",
+                                "changed_at",
+                                "references",
+                                "email",
+                                "modified",
+                                "legitimate-interests",
+                                "source",
+                                "comment",
+                                "language",
+                                "retired",
+                                "consent_feed",
+                                "merge_log",
+                                "filter_time_zone",
+                                "consent",
+                                "contract",
+                                "legal-obligation",
+                                "vital-interests",
+                                "public-task",
+                                "legitimate-interests",
+                                "withdrawn",
+                            ]
+                            .contains(&key)
+                    })
             });
             shown.unwrap_or(line).to_owned()
         })
@@ -569,7 +567,7 @@ fn superoffice_holds_records_of_two_purposes_with_the_built_in_bases() {
         written,
         ["61A", "61B", "61C", "61D", "61E", "61F", "WITHDRAWN"]
     );
-    assert_eq!(settings.granted_basis, Basis::Consent);
+    assert_eq!(settings.granted_bases, BTreeSet::from([Basis::Consent]));
     assert_eq!(settings.customer(), Some("Cust12345"));
     let shown = format!("{settings:?}");
     for secret in [
@@ -614,7 +612,8 @@ fn superoffice_bases_can_be_the_tenants_own() {
     refuses(
         "# consent = [\"61A\"]",
         "consent = []",
-        "systems.superoffice.granted_basis: is \"consent\", for which legal_bases names no key",
+        "systems.superoffice.legal_bases: names no key for \"consent\", the granted_basis of \"marketing\"\n\
+         systems.superoffice.legal_bases: names no key for \"consent\", the granted_basis of \"store\"",
     );
     refuses(
         "# consent = [\"61A\"]",
@@ -758,8 +757,8 @@ fn superoffice_faults_name_the_key_and_what_to_do() {
             "systems.superoffice.webhook.url: must be the https address by which SuperOffice reaches this daemon, e.g. https://consent.example.com/hooks/superoffice",
         ),
         (
-            "# page_rows = 1000",
-            "page_rows = 7",
+            "50 to 10000.\n# page_rows = 1000",
+            "50 to 10000.\npage_rows = 7",
             "systems.superoffice.page_rows: must be 50 to 10000 rows, but is 7",
         ),
     ] {

@@ -18,6 +18,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use sha2::Sha256;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -390,7 +391,7 @@ fn settings(sandbox: &Sandbox) -> Settings {
         }),
         purposes: Vec::new(),
         bases: Vec::new(),
-        granted_basis: Basis::Consent,
+        granted_bases: BTreeSet::from([Basis::Consent]),
         source: "API".to_owned(),
         comment: String::new(),
         language: "en".to_owned(),

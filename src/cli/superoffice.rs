@@ -151,7 +151,7 @@ mod tests {
             done(false, &["state", "address"], Some("TooManyErrors")),
             "superoffice: web hook 4 was put right: state, address.\n\
              It had stopped (TooManyErrors); its last error was: 503 Service Unavailable. \
-             What changed meanwhile shows at the next poll."
+             What changed meanwhile shows at the next poll.\n"
         );
     }
 }

@@ -417,10 +417,7 @@ fn version(policy: &PolicySettings, purposes: &Purposes, systems: &[SystemSettin
         }
         if let SystemKind::Emarketeer(settings) = &system.kind {
             lines.push(format!("{:?}", settings.bases));
-            lines.push(format!(
-                "{:?} {:?}",
-                settings.granted_basis, settings.sources
-            ));
+            lines.push(format!("{:?}", settings.sources));
         }
         if let SystemKind::SuperOffice(settings) = &system.kind {
             lines.push(format!("{:?} {:?}", settings.bases, settings.retired));

@@ -8,7 +8,7 @@ use super::checked::SystemKind;
 use super::keys;
 use super::raw::Table;
 use super::secret::{self, SecretReader};
-use super::system::{Vendor, limits, seconds};
+use super::system::{Vendor, granted_bases, limits, seconds};
 use crate::connector::emarketeer::config::{
     Auth, BasisNames, ConsentApi, ConsentQuery, ContactApi, ContactFields, ContactQuery,
     CreateBody, FeedMode, Legacy, ListShape, PurposeNames, RecordFields, References, Scheme,
@@ -94,17 +94,7 @@ pub(super) fn settings(
         .iter()
         .map(|names| (names.purpose, Polarity::Recorded))
         .collect();
-    let granted_basis = table.text_or("granted_basis", "consent");
-    if !BASES.iter().any(|(word, _)| *word == granted_basis) {
-        let words: Vec<_> = BASES.iter().map(|(word, _)| *word).collect();
-        table.fault(
-            "granted_basis",
-            format!(
-                "must be one of {}, but is {granted_basis:?}",
-                words.join(", ")
-            ),
-        );
-    }
+    let granted_bases = granted_bases(purposes, names.iter().map(|names| names.purpose));
     let settings = Settings {
         limits: limits(table, name),
         auth: auth(table, secrets),
@@ -114,7 +104,7 @@ pub(super) fn settings(
         legacy: legacy(&table.table("legacy", keys::EMARKETEER_LEGACY), secrets),
         purposes: names,
         bases: bases(&table.table("legal_bases", keys::EMARKETEER_BASES)),
-        granted_basis: Basis::from_word(&granted_basis),
+        granted_bases,
         sources: SourceNames {
             own: match table.text("source") {
                 Some(source) => vec![source],

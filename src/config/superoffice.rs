@@ -4,7 +4,7 @@ use super::checked::SystemKind;
 use super::platform::{allowed_hosts, login_url, stand_in_url};
 use super::raw::Table;
 use super::secret::{self, SecretReader};
-use super::system::{Vendor, limits, purpose, seconds};
+use super::system::{Vendor, granted_bases, limits, purpose, seconds};
 use super::{build, keys};
 use crate::connector::http;
 use crate::connector::superoffice::config::{
@@ -52,11 +52,13 @@ pub(super) fn superoffice(
 ) -> Vendor {
     let lag = seconds(table, "lag_secs", 5, 0..=3_600);
     let bases = bases(&table.table("legal_bases", keys::SUPEROFFICE_BASES));
+    let held = held(table, purposes);
+    check_granted(table, &held, purposes, &bases);
     let settings = Settings {
         limits: limits(table, name),
         deployment: deployment(table, secrets),
-        purposes: held(table, purposes),
-        granted_basis: granted_basis(table, &bases),
+        granted_bases: granted_bases(purposes, held.iter().map(|(id, _)| *id)),
+        purposes: held,
         bases,
         source: tenant_key(table, "source", table.text_or("source", "API")),
         comment: comment(table),
@@ -206,31 +208,29 @@ fn bases(table: &Table<'_>) -> Vec<Base> {
     bases
 }
 
-fn granted_basis(table: &Table<'_>, bases: &[Base]) -> Basis {
-    let word = table
-        .word(
-            "granted_basis",
-            &[
-                ("consent", "consent"),
-                ("contract", "contract"),
-                ("legal-obligation", "legal-obligation"),
-                ("vital-interests", "vital-interests"),
-                ("public-task", "public-task"),
-                ("legitimate-interests", "legitimate-interests"),
-            ],
-        )
-        .unwrap_or("consent");
-    let basis = Basis::from_word(word);
-    if !bases
-        .iter()
-        .any(|base| base.means.1.as_ref() == Some(&basis))
-    {
-        table.fault(
-            "granted_basis",
-            format!("is {word:?}, for which legal_bases names no key"),
-        );
+/// R21: each basis that a grant without one gets must have a key.
+fn check_granted(
+    table: &Table<'_>,
+    held: &[(PurposeId, String)],
+    purposes: &Purposes,
+    bases: &[Base],
+) {
+    for (id, _) in held {
+        let Some(purpose) = purposes.get(*id) else {
+            continue;
+        };
+        let known = |base: &Base| base.means.1.as_ref() == Some(&purpose.granted_basis);
+        if !bases.iter().any(known) {
+            table.fault(
+                "legal_bases",
+                format!(
+                    "names no key for {:?}, the granted_basis of {:?}",
+                    purpose.granted_basis.word(),
+                    purpose.name
+                ),
+            );
+        }
     }
-    basis
 }
 
 fn comment(table: &Table<'_>) -> String {

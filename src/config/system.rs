@@ -5,10 +5,11 @@ use super::raw::{Item, Table};
 use super::secret::SecretReader;
 use super::{emarketeer, keys, superoffice, vendors};
 use crate::connector::http::Limits;
-use crate::consent::{Polarity, PurposeId, Purposes};
+use crate::consent::{Basis, Polarity, PurposeId, Purposes};
 use chrono_tz::Tz;
 use croner::parser::{CronParser, Seconds, Year};
 use secrecy::SecretSlice;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The lag bound unless polls are rare.
@@ -88,6 +89,16 @@ pub(super) struct Vendor {
     pub(super) link: Option<Link>,
     /// How far its feed stays behind on purpose.
     pub(super) lag: Duration,
+}
+
+/// R21: the bases of grants that were made without any, of the purposes that a system holds.
+pub(super) fn granted_bases(
+    purposes: &Purposes,
+    held: impl Iterator<Item = PurposeId>,
+) -> BTreeSet<Basis> {
+    held.filter_map(|id| purposes.get(id))
+        .map(|purpose| purpose.granted_basis.clone())
+        .collect()
 }
 
 /// The bounds of a system's calls.

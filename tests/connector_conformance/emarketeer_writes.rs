@@ -77,31 +77,15 @@ async fn c96_what_shows_already_is_not_written_again() {
 }
 
 #[tokio::test]
-async fn c96_a_grant_without_a_basis_rests_on_the_configured_one() {
-    let mut em = ann(Plan::default()).await;
+async fn c96_a_grant_without_a_basis_is_refused_where_none_stands() {
+    let em = ann(Plan::default()).await;
     let request = em.set(ANN, STORE, granted(None));
-    assert_eq!(
-        em.connector.write(&[request]).await.unwrap(),
-        [Outcome::Applied]
+    let outcome = em.connector.write(&[request]).await.unwrap().remove(0);
+    assert!(
+        matches!(&outcome, Outcome::Failed(fault) if fault.code == "no-basis"),
+        "{outcome:?}"
     );
-    assert_eq!(
-        em.account().basis(ANN, master::STORE).as_deref(),
-        Some(master::CONSENT)
-    );
-    let plan = Plan {
-        system: "granted_basis = \"legitimate-interests\"",
-        ..Plan::default()
-    };
-    em = ann(plan).await;
-    let request = em.set(ANN, STORE, granted(None));
-    assert_eq!(
-        em.connector.write(&[request]).await.unwrap(),
-        [Outcome::Applied]
-    );
-    assert_eq!(
-        em.account().basis(ANN, master::STORE).as_deref(),
-        Some(master::LEGITIMATE_INTEREST)
-    );
+    assert_eq!(em.account().basis(ANN, master::STORE), None);
 }
 
 #[tokio::test]

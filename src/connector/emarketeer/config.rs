@@ -247,8 +247,9 @@ pub struct Settings {
     pub purposes: Vec<PurposeNames>,
     /// Legal bases.
     pub bases: BasisNames,
-    /// What a grant rests on that was said in a system without legal bases.
-    pub granted_basis: Basis,
+    /// The legal bases of grants that were made where none is kept; the account has to hold them
+    /// (R21).
+    pub granted_bases: BTreeSet<Basis>,
     /// Sources.
     pub sources: SourceNames,
     /// Characters that no address in the account has.

@@ -125,13 +125,14 @@ impl Master {
                 ))
             })
             .collect();
-        let granted = Meaning::Granted(settings.granted_basis.clone());
-        if !meanings.contains(&granted) {
-            missing.push(format!(
-                "legal basis {}: the account has none that stands for it; it has {}; set systems.{system}.legal_bases or granted_basis",
-                settings.granted_basis.word(),
-                names(&bases)
-            ));
+        for basis in &settings.granted_bases {
+            if !meanings.contains(&Meaning::Granted(basis.clone())) {
+                missing.push(format!(
+                    "legal basis {}: the account has none that stands for it; it has {}; set systems.{system}.legal_bases, or the granted_basis of the purpose",
+                    basis.word(),
+                    names(&bases)
+                ));
+            }
         }
         let own_source = place_of(&sources, &settings.sources.own);
         if own_source.is_none() && !sources.is_empty() {

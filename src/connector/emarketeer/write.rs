@@ -151,7 +151,7 @@ async fn append(
 ) -> Result<(), Fault> {
     let newest = map::newest(&present.records);
     let now = newest.get(&purpose).map(|record| &record.shown);
-    let Some(wanted) = wanted(access, shown, now)? else {
+    let Some(wanted) = wanted(shown, now)? else {
         return Ok(());
     };
     let spelled = present.spelled().unwrap_or_default();
@@ -180,7 +180,7 @@ async fn append(
 }
 
 /// What a record has to say so that the value shows; `None` when it shows already.
-fn wanted(access: &Access, shown: &Shown, now: Option<&Shown>) -> Result<Option<Meaning>, Fault> {
+fn wanted(shown: &Shown, now: Option<&Shown>) -> Result<Option<Meaning>, Fault> {
     let Shown::Record { status, basis } = shown else {
         return Err(Fault::new(
             FaultClass::Rejected,
@@ -195,7 +195,13 @@ fn wanted(access: &Access, shown: &Shown, now: Option<&Shown>) -> Result<Option<
         (Status::Withdrawn, _) => Some(Meaning::Withdrawn),
         // None never overwrites a value (R21).
         (Status::Granted, None) if is(Status::Granted) => None,
-        (Status::Granted, None) => Some(Meaning::Granted(access.settings().granted_basis.clone())),
+        (Status::Granted, None) => {
+            return Err(Fault::new(
+                FaultClass::Rejected,
+                "no-basis",
+                "a grant needs a legal basis where consent is recorded",
+            ));
+        }
         (Status::Granted, Some(_)) if now == Some(shown) => None,
         (Status::Granted, Some(basis)) => Some(Meaning::Granted(basis.clone())),
     })

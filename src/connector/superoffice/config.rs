@@ -3,6 +3,7 @@
 use crate::connector::http::Limits;
 use crate::consent::{Basis, PurposeId, Status};
 use secrecy::SecretString;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
@@ -130,8 +131,9 @@ pub struct Settings {
     /// What the tenant's legal bases mean. Keys that are not listed are read as a basis of that name
     /// and never written elsewhere.
     pub bases: Vec<Base>,
-    /// The basis that a grant gets which came from a system without any (R21).
-    pub granted_basis: Basis,
+    /// The legal bases of grants that were made where none is kept; the account has to hold them
+    /// (R21).
+    pub granted_bases: BTreeSet<Basis>,
     /// Key of the source that is written with each consent.
     pub source: String,
     /// Comment that is written with each consent; `{system}` and `{time}` say where and when the

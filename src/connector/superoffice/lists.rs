@@ -109,7 +109,6 @@ pub struct Keys {
     pub purposes: Vec<(PurposeId, u32, String)>,
     bases: Vec<Base>,
     written: Vec<Option<String>>,
-    granted_basis: Basis,
     /// Stored key of the source; empty when the tenant has none such.
     source: Option<String>,
 }
@@ -146,7 +145,6 @@ impl Keys {
                 .map(|base| stored(&lists.bases, &base.written))
                 .collect(),
             bases: settings.bases.clone(),
-            granted_basis: settings.granted_basis.clone(),
             source: stored(&lists.sources, &settings.source),
         })
     }
@@ -202,9 +200,15 @@ impl Keys {
                 ));
             }
         };
-        let wanted = match status {
-            Status::Withdrawn => None,
-            Status::Granted => Some(basis.unwrap_or(&self.granted_basis)),
+        let wanted = match (status, basis) {
+            (Status::Withdrawn, _) => None,
+            (Status::Granted, Some(basis)) => Some(basis),
+            (Status::Granted, None) => {
+                return Err(refuse(
+                    "no-basis",
+                    "a grant needs a legal basis where consent is recorded".to_owned(),
+                ));
+            }
         };
         let place = self
             .bases
@@ -241,6 +245,7 @@ pub(super) mod tests {
     use super::*;
     use crate::connector::http::Limits;
     use crate::connector::superoffice::config::*;
+    use std::collections::BTreeSet;
     use std::time::Duration;
     use url::Url;
 
@@ -280,7 +285,7 @@ pub(super) mod tests {
                 },
                 base(Status::Withdrawn, None, "WITHDRAWN"),
             ],
-            granted_basis: Basis::Consent,
+            granted_bases: BTreeSet::from([Basis::Consent]),
             source: "API".to_owned(),
             comment: "said in {system} at {time}".to_owned(),
             language: "en".to_owned(),
@@ -389,9 +394,9 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn r21_a_grant_without_a_basis_gets_the_configured_one() {
+    fn r21_a_grant_is_written_with_its_basis_and_never_without_one() {
         let keys = keys();
-        assert_eq!(keys.to_write(&granted(None)).unwrap().0, "61A");
+        assert_eq!(keys.to_write(&granted(None)).unwrap_err().code, "no-basis");
         assert_eq!(
             keys.to_write(&granted(Some(Basis::LegitimateInterests)))
                 .unwrap()

@@ -11,6 +11,7 @@ use consentd::connector::{Connector, Cursor, WriteRequest};
 use consentd::consent::{At, Basis, PurposeId, Reading, Shown, Status};
 use consentd_sandbox::superoffice::{self as crm, NewConsent, NewPerson, Tenant};
 use consentd_sandbox::{Options, Sandbox};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
@@ -158,7 +159,7 @@ pub(super) fn settings(sandbox: &Sandbox) -> Settings {
             base(Status::Granted, Some(Basis::LegitimateInterests), "61F"),
             base(Status::Withdrawn, None, "WITHDRAWN"),
         ],
-        granted_basis: Basis::Consent,
+        granted_bases: BTreeSet::from([Basis::Consent]),
         source: "API".to_owned(),
         comment: "consentd: said in {system} at {time}".to_owned(),
         language: "en".to_owned(),

@@ -19,14 +19,7 @@ async fn c101_a_write_sets_basis_source_and_comment_and_is_read_back() {
         .write(&[
             set(ids[0], MARKETING, WITHDRAWN),
             set(ids[1], MARKETING, granted(Basis::Contract)),
-            set(
-                ids[2],
-                MARKETING,
-                Shown::Record {
-                    status: Status::Granted,
-                    basis: None,
-                },
-            ),
+            set(ids[2], MARKETING, granted(Basis::Consent)),
         ])
         .await
         .unwrap();
