@@ -12,6 +12,8 @@ mod fakes;
 mod live;
 #[path = "checklist/look_ups.rs"]
 mod look_ups;
+#[path = "checklist/operators.rs"]
+mod operators;
 #[path = "checklist/sendouts.rs"]
 mod sendouts;
 

@@ -5,11 +5,11 @@ use super::health::Board;
 use super::lifecycle::{self, Lifecycle, TaskResult};
 use super::supervisor::{Ground, Source, Supervisor};
 use crate::config::{Checked, Server};
-use crate::store::{self, Access, Store};
+use crate::store::{self, Access};
 use crate::sync::assemble;
 use crate::sync::checklist::{Crew, Desk, Roster};
 use crate::sync::sendout::{Courier, Sendouts};
-use crate::web::api::{Api, Post, Tokens};
+use crate::web::api::{Api, Post, Reload, Switchboard, Tokens};
 use crate::web::hooks::Hooks;
 use crate::web::metrics;
 use crate::web::{App, serve};
@@ -56,8 +56,13 @@ pub async fn run(checked: Checked, source: Arc<Source>) -> anyhow::Result<bool> 
         .await
         .context("the systems cannot be set up")?;
     tracing::info!(%listen, systems = supervisor.engine().members.len(), "serving health and metrics on {listen}");
-    let roster = Arc::clone(&supervisor) as Arc<dyn Roster>;
-    let api = api(&server, roster, tokens, &store, &clock)?;
+    let switchboard = Switchboard {
+        store: Arc::clone(&store),
+        clock: Arc::clone(&clock),
+        roster: Arc::clone(&supervisor) as Arc<dyn Roster>,
+        reload: Arc::clone(&supervisor) as Arc<dyn Reload>,
+    };
+    let api = api(&server, switchboard, tokens)?;
     supervise_sendouts(&lifecycle, &api.sendouts);
     let app = App {
         board,
@@ -93,14 +98,14 @@ impl Roster for Supervisor {
 }
 
 /// The API over the systems that the roster names.
-fn api(
-    server: &Server,
-    roster: Arc<dyn Roster>,
-    tokens: Arc<Tokens>,
-    store: &Arc<dyn Store>,
-    clock: &Arc<dyn Clock>,
-) -> anyhow::Result<Api> {
-    let desk = Arc::new(Desk::new(roster));
+fn api(server: &Server, switchboard: Switchboard, tokens: Arc<Tokens>) -> anyhow::Result<Api> {
+    let Switchboard {
+        store,
+        clock,
+        roster,
+        ..
+    } = &switchboard;
+    let desk = Arc::new(Desk::new(Arc::clone(roster)));
     let post = match &server.callback {
         Some(settings) => Some(Arc::new(
             Post::new(settings, Arc::clone(clock)).context("callbacks cannot be posted")?,
@@ -119,6 +124,7 @@ fn api(
         desk,
         sendouts,
         post,
+        switchboard,
     })
 }
 

@@ -277,6 +277,12 @@ impl Member {
         self.wake_poller.notify_one();
     }
 
+    /// Has its poller and its emitter look at once whether there is something to do.
+    pub fn wake(&self) {
+        self.wake_poller.notify_one();
+        self.wake_emitter.notify_one();
+    }
+
     /// Tells the listener.
     pub fn tell(&self, event: Event) {
         self.shared.listener.hear(&self.name, event);

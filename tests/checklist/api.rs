@@ -1,12 +1,15 @@
 //! `/v1` over real sockets: who is let in, what is answered, and what bad input leads to.
 
 use crate::common::engine::Rig;
+use async_trait::async_trait;
+use consentd::config::reload::Changed;
 use consentd::config::{Callback, Role, Token};
 use consentd::runtime::clock::{Clock, System};
 use consentd::runtime::health::Board;
+use consentd::runtime::supervisor::ReloadError;
 use consentd::sync::checklist::{Desk, MOST_RECIPIENTS};
 use consentd::sync::sendout::Sendouts;
-use consentd::web::api::{Api, Post, Tokens};
+use consentd::web::api::{Api, Post, Reload, Switchboard, Tokens};
 use consentd::web::metrics::install;
 use consentd::web::{App, serve};
 use consentd_sandbox::RECORDS;
@@ -14,7 +17,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -23,11 +26,24 @@ use tokio_util::sync::CancellationToken;
 static METRICS: LazyLock<PrometheusHandle> = LazyLock::new(|| install().unwrap());
 
 /// The API over a rig, with one token of each role.
-struct Surface {
-    rig: Rig,
+pub(crate) struct Surface {
+    pub(crate) rig: Rig,
     url: String,
     stop: CancellationToken,
     http: reqwest::Client,
+    /// What the next reload finds; nothing changed when it is left empty.
+    pub(crate) found: Arc<Mutex<Option<Result<Changed, ReloadError>>>>,
+}
+
+/// Stands for the daemon, which reads its configuration again.
+struct Found(Arc<Mutex<Option<Result<Changed, ReloadError>>>>);
+
+#[async_trait]
+impl Reload for Found {
+    async fn reload(&self) -> Result<Changed, ReloadError> {
+        let found = self.0.lock().unwrap().take();
+        found.unwrap_or_else(|| Ok(Changed::default()))
+    }
 }
 
 impl Drop for Surface {
@@ -36,20 +52,20 @@ impl Drop for Surface {
     }
 }
 
-fn token(role: Role) -> String {
+pub(crate) fn token(role: Role) -> String {
     format!("a-token-of-more-than-32-characters-for-the-{}", role.word())
 }
 
 /// An answer with what matters of it.
-struct Answer {
-    status: StatusCode,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
     kind: String,
     location: Option<String>,
-    body: Value,
+    pub(crate) body: Value,
 }
 
 impl Surface {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let rig = Rig::start(0).await;
         let clock: Arc<dyn Clock> = Arc::new(System);
         let desk = Arc::new(Desk::new(Arc::new(rig.crew())));
@@ -57,6 +73,7 @@ impl Surface {
             key: vec![1; 32].into(),
             hosts: vec!["mail.example.edu".to_owned()],
         };
+        let found = Arc::default();
         let api = Api {
             tokens: Arc::new(Tokens::new(
                 [Role::Viewer, Role::Sender, Role::Operator]
@@ -74,6 +91,12 @@ impl Surface {
                 None,
                 Duration::from_hours(1),
             )),
+            switchboard: Switchboard {
+                store: Arc::clone(&rig.store),
+                clock: Arc::clone(&clock),
+                roster: Arc::new(rig.crew()),
+                reload: Arc::new(Found(Arc::clone(&found))),
+            },
             desk,
             post: Some(Arc::new(Post::new(&settings, Arc::clone(&clock)).unwrap())),
         };
@@ -102,14 +125,15 @@ impl Surface {
             url,
             stop,
             http,
+            found,
         }
     }
 
-    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method, format!("{}{path}", self.url))
     }
 
-    async fn ask(&self, request: reqwest::RequestBuilder) -> Answer {
+    pub(crate) async fn ask(&self, request: reqwest::RequestBuilder) -> Answer {
         let answer = request.send().await.unwrap();
         let header = |name: &str| {
             let value = answer.headers().get(name)?;
@@ -181,6 +205,7 @@ async fn every_route_wants_a_token_of_the_right_role() {
     let surface = Surface::start().await;
     let check = json!({ "purpose": "marketing", "recipients": [] });
     let sendout = json!({ "purpose": "marketing", "recipients": [], "send_at": future() });
+    let reason = json!({ "reason": "the migration is over" });
     // 200 or the like for viewer, sender and operator.
     let rows = [
         (
@@ -198,6 +223,14 @@ async fn every_route_wants_a_token_of_the_right_role() {
         (Method::GET, "/v1/sendouts", None, [200, 200, 200]),
         (Method::GET, "/v1/sendouts/so_0", None, [404, 404, 404]),
         (Method::DELETE, "/v1/sendouts/so_0", None, [403, 404, 404]),
+        (Method::GET, "/v1/systems", None, [200, 200, 200]),
+        (
+            Method::POST,
+            "/v1/systems/ascend/resume",
+            Some(&reason),
+            [403, 403, 200],
+        ),
+        (Method::POST, "/v1/reload", None, [403, 403, 200]),
     ];
     for (method, path, body, expected) in rows {
         let request = || {

@@ -11,17 +11,21 @@ use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 /// What somebody wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Act {
-    /// See send-outs.
+    /// See send-outs and systems.
     Look,
     /// Check a list, register or cancel a send-out.
     Send,
+    /// Switch systems, read the configuration again.
+    Operate,
 }
 
 /// Whether a role allows an act.
 const fn allows(role: Role, act: Act) -> bool {
     match (role, act) {
-        (Role::Operator | Role::Sender, Act::Look | Act::Send) | (Role::Viewer, Act::Look) => true,
-        (Role::Viewer, Act::Send) => false,
+        (Role::Operator, Act::Look | Act::Send | Act::Operate)
+        | (Role::Sender, Act::Look | Act::Send)
+        | (Role::Viewer, Act::Look) => true,
+        (Role::Sender, Act::Operate) | (Role::Viewer, Act::Send | Act::Operate) => false,
     }
 }
 

@@ -1,4 +1,5 @@
-//! `/v1`: the check before mail is sent, and send-outs that are checked again at their moment.
+//! `/v1`: the check before mail is sent, send-outs that are checked again at their moment, and what
+//! operators may do to systems.
 //!
 //! Every request carries a bearer token, judged before its body is read. Every refusal is a problem
 //! of RFC 9457. Requests hold addresses; answers repeat them only to whoever sent them, and nothing
@@ -10,9 +11,11 @@ mod checklists;
 pub mod courier;
 mod problem;
 mod sendouts;
+mod systems;
 
 pub use auth::Tokens;
 pub use courier::Post;
+pub use systems::{Reload, Switchboard};
 
 use crate::sync::checklist::Desk;
 use crate::sync::sendout::Sendouts;
@@ -24,7 +27,14 @@ use std::time::Duration;
 use tower_http::timeout::TimeoutLayer;
 
 /// The routes of the API.
-pub const PATHS: &[&str] = &["/v1/checklists", "/v1/sendouts", "/v1/sendouts/{id}"];
+pub const PATHS: &[&str] = &[
+    "/v1/checklists",
+    "/v1/sendouts",
+    "/v1/sendouts/{id}",
+    "/v1/systems",
+    "/v1/systems/{name}/{act}",
+    "/v1/reload",
+];
 
 /// No answer takes longer: a check of a long list waits for vendors up to five minutes, and for the
 /// store.
@@ -40,6 +50,8 @@ pub struct Api {
     pub sendouts: Arc<Sendouts>,
     /// Where answers may be posted; nowhere when there is none.
     pub post: Option<Arc<Post>>,
+    /// What operators act on.
+    pub switchboard: Switchboard,
 }
 
 /// All routes under `/v1`.
@@ -51,6 +63,9 @@ pub(super) fn router(api: Arc<Api>) -> Router {
             "/v1/sendouts/{id}",
             get(sendouts::show).delete(sendouts::cancel),
         )
+        .route("/v1/systems", get(systems::list))
+        .route("/v1/systems/{name}/{act}", post(systems::turn))
+        .route("/v1/reload", post(systems::reload))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(TimeoutLayer::with_status_code(
             axum::http::StatusCode::SERVICE_UNAVAILABLE,

@@ -1,0 +1,244 @@
+//! `/v1/systems` and `/v1/reload`: what an operator may do while the daemon runs (R49, R50).
+//!
+//! The same switches as those of `consentd pause`, `resume` and `resync`, with the token's name as the
+//! operator's. They are durable before the answer is given (G13).
+
+use super::Api;
+use super::auth::Act;
+use super::bodies::read;
+use super::problem::Problem;
+use crate::config::Token;
+use crate::config::reload::Changed;
+use crate::consent::At;
+use crate::runtime::clock::Clock;
+use crate::runtime::supervisor::{ReloadError, Supervisor};
+use crate::store::{FeedRow, Store};
+use crate::sync::checklist::Roster;
+use crate::sync::switches::{self, Operator};
+use async_trait::async_trait;
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Reads the configuration again.
+#[async_trait]
+pub trait Reload: Send + Sync {
+    /// Goes on with what the configuration says now. What changed, and what waits for a restart.
+    ///
+    /// # Errors
+    /// When nothing was changed.
+    async fn reload(&self) -> Result<Changed, ReloadError>;
+}
+
+#[async_trait]
+impl Reload for Supervisor {
+    async fn reload(&self) -> Result<Changed, ReloadError> {
+        Self::reload(self).await
+    }
+}
+
+/// What operators act on.
+pub struct Switchboard {
+    /// Where the switches are kept.
+    pub store: Arc<dyn Store>,
+    /// Our clock.
+    pub clock: Arc<dyn Clock>,
+    /// The systems at work.
+    pub roster: Arc<dyn Roster>,
+    /// Reads the configuration again.
+    pub reload: Arc<dyn Reload>,
+}
+
+impl Switchboard {
+    /// The number of a system that was ever configured.
+    async fn number(&self, name: &str) -> Result<i16, Problem> {
+        let systems = self.store.systems().await;
+        let mut systems = systems.map_err(|error| Problem::store(&error))?.into_iter();
+        let found = systems.find(|(_, known)| known == name);
+        found.map(|(id, _)| id).ok_or_else(|| {
+            Problem::new(
+                StatusCode::NOT_FOUND,
+                "system",
+                "there is no such system",
+                "GET /v1/systems lists those that were ever configured",
+            )
+        })
+    }
+
+    async fn shown(&self, name: &str, id: i16) -> Result<SystemBody, Problem> {
+        let feed = self
+            .store
+            .feed(id)
+            .await
+            .map_err(|error| Problem::store(&error))?;
+        let crew = self.roster.crew();
+        let at_work = crew.is_some_and(|crew| crew.members.iter().any(|member| member.id.0 == id));
+        Ok(SystemBody::new(name, at_work, feed))
+    }
+
+    /// A system that goes on need not wait for its next poll.
+    fn wake(&self, id: i16) {
+        let members = self.roster.crew().map(|crew| crew.members);
+        for member in members.unwrap_or_default() {
+            if member.id.0 == id {
+                member.wake();
+            }
+        }
+    }
+}
+
+/// A system's switches.
+#[derive(Serialize)]
+pub(super) struct SystemBody {
+    system: String,
+    /// Switched on, so that it is read and written to.
+    enabled: bool,
+    paused: bool,
+    /// Who paused it, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paused_note: Option<String>,
+    /// Why a guard halted its feed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    halted: Option<String>,
+    /// Since when its word counts for nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    muted_since: Option<String>,
+    /// It has been read whole.
+    loaded: bool,
+    /// Everything up to then has been read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read_up_to: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    polled_at: Option<String>,
+}
+
+impl SystemBody {
+    fn new(name: &str, enabled: bool, feed: FeedRow) -> Self {
+        let time = |micros: i64| At::from_micros(micros).to_string();
+        Self {
+            system: name.to_owned(),
+            enabled,
+            paused: feed.paused,
+            paused_note: feed.paused_note,
+            halted: feed.halted,
+            muted_since: feed.muted_since.map(time),
+            loaded: feed.loaded,
+            read_up_to: feed.drained.map(time),
+            polled_at: feed.polled_at.map(time),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct SystemList {
+    systems: Vec<SystemBody>,
+}
+
+/// Lists every system that was ever configured.
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+) -> Result<Json<SystemList>, Problem> {
+    api.tokens.admit(&headers, Act::Look)?;
+    let board = &api.switchboard;
+    let mut systems = Vec::new();
+    for (id, name) in board
+        .store
+        .systems()
+        .await
+        .map_err(|error| Problem::store(&error))?
+    {
+        systems.push(board.shown(&name, id).await?);
+    }
+    Ok(Json(SystemList { systems }))
+}
+
+/// Why an operator acts.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Why {
+    reason: String,
+}
+
+/// Pauses, resumes, or has read anew.
+pub(super) async fn turn(
+    State(api): State<Arc<Api>>,
+    Path((name, act)): Path<(String, String)>,
+    request: Request,
+) -> Result<Json<SystemBody>, Problem> {
+    let token = api.tokens.admit(request.headers(), Act::Operate)?;
+    let board = &api.switchboard;
+    let id = board.number(&name).await?;
+    if !["pause", "resume", "resync"].contains(&act.as_str()) {
+        return Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            "act",
+            "there is no such act",
+            "a system can be asked to pause, resume or resync",
+        ));
+    }
+    let why: Why = read(request).await?;
+    let operator = Operator::new(&token.name, &why.reason).map_err(|fault| {
+        Problem::unprocessable("reason", "the reason is refused", fault.to_string())
+    })?;
+    let (store, now) = (&*board.store, board.clock.now());
+    let turned = match act.as_str() {
+        "pause" => switches::pause(store, id, &operator, now).await,
+        "resume" => switches::resume(store, id, &operator, now).await,
+        _ => switches::resync(store, id, &operator, now)
+            .await
+            .map(|()| true),
+    };
+    if turned.map_err(|error| Problem::store(&error))? {
+        told(&token, &name, &act);
+        board.wake(id);
+    }
+    Ok(Json(board.shown(&name, id).await?))
+}
+
+fn told(token: &Token, system: &str, act: &str) {
+    tracing::info!(system, token = %token.name, act, "{system}: {act}, asked for by {}", token.name);
+}
+
+/// What a reload changed.
+#[derive(Serialize)]
+pub(super) struct Reloaded {
+    /// What is different from now on.
+    taken: Vec<String>,
+    /// Keys that differ, and wait for a restart.
+    waiting: Vec<&'static str>,
+}
+
+/// Reads the configuration again.
+pub(super) async fn reload(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+) -> Result<Json<Reloaded>, Problem> {
+    let token = api.tokens.admit(&headers, Act::Operate)?;
+    tracing::info!(token = %token.name, "a reload was asked for by {}", token.name);
+    match api.switchboard.reload.reload().await {
+        Ok(Changed { taken, ignored }) => Ok(Json(Reloaded {
+            taken,
+            waiting: ignored,
+        })),
+        Err(error) => Err(refused(&error)),
+    }
+}
+
+fn refused(error: &ReloadError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        ReloadError::Faulty(_) | ReloadError::NotConnected(_) => {
+            Problem::unprocessable("configuration", "the configuration is refused", detail)
+        }
+        ReloadError::Store(error) => Problem::store(error),
+        ReloadError::Interrupted => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "interrupted",
+            "the reload was interrupted",
+            detail,
+        ),
+    }
+}

@@ -1,0 +1,159 @@
+//! `/v1/systems` and `/v1/reload`: operators turn switches while the daemon runs (R49, R50).
+
+use crate::api::{Answer, Surface, token};
+use crate::common::engine::Rig;
+use consentd::config::reload::Changed;
+use consentd::config::{ConfigFault, ConfigFaults, Role};
+use consentd::runtime::supervisor::ReloadError;
+use consentd_sandbox::RECORDS;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+async fn post(surface: &Surface, path: &str, body: &Value) -> Answer {
+    let request = surface.request(Method::POST, path).json(body);
+    surface
+        .ask(request.bearer_auth(token(Role::Operator)))
+        .await
+}
+
+fn why(reason: &str) -> Value {
+    json!({ "reason": reason })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r50_a_paused_system_is_left_alone_until_it_is_resumed() {
+    let surface = Surface::start().await;
+    let ann = surface.rig.person("ann");
+    surface.rig.settle().await;
+    let paused = post(&surface, "/v1/systems/ascend/pause", &why("nightly load")).await;
+    assert_eq!(paused.status, 200, "{}", paused.body);
+    assert_eq!(paused.body["system"], "ascend");
+    assert_eq!(paused.body["paused"], true);
+    assert_eq!(paused.body["paused_note"], "operator: nightly load");
+    let again = post(&surface, "/v1/systems/ascend/pause", &why("once more")).await;
+    assert_eq!(
+        again.body["paused_note"], "operator: nightly load",
+        "what is paused stays as it is"
+    );
+    let request = surface.request(Method::GET, "/v1/systems");
+    let listed = surface.ask(request.bearer_auth(token(Role::Viewer))).await;
+    let states: Vec<_> = listed.body["systems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|system| (system["system"].as_str().unwrap(), &system["paused"]))
+        .collect();
+    assert_eq!(
+        states,
+        [
+            ("ascend", &Value::Bool(true)),
+            ("salesforce", &Value::Bool(false))
+        ]
+    );
+
+    Rig::opt(surface.rig.sandbox.ascend(), &ann.ascend, true, RECORDS);
+    surface.rig.settle().await;
+    let out = || {
+        let contact = surface.rig.sandbox.salesforce().contact(&ann.salesforce);
+        contact.unwrap().opted_out
+    };
+    assert!(!out(), "a paused system is not asked");
+    let resumed = post(&surface, "/v1/systems/ascend/resume", &why("load is over")).await;
+    assert_eq!(resumed.body["paused"], false, "{}", resumed.body);
+    Rig::until_visible().await;
+    surface.rig.settle().await;
+    assert!(out(), "what was said meanwhile is read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resync_reads_everything_anew() {
+    let surface = Surface::start().await;
+    surface.rig.settle().await;
+    let feed = async || {
+        let systems = surface.rig.store.systems().await.unwrap();
+        let (id, _) = systems
+            .into_iter()
+            .find(|(_, name)| name == "ascend")
+            .unwrap();
+        surface.rig.store.feed(id).await.unwrap()
+    };
+    assert!(feed().await.cursor.is_some());
+    let answer = post(
+        &surface,
+        "/v1/systems/ascend/resync",
+        &why("restored a backup"),
+    )
+    .await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(feed().await.cursor, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_done_is_said() {
+    let surface = Surface::start().await;
+    let rows = [
+        ("/v1/systems/siebel/pause", why("x"), 404, "system"),
+        ("/v1/systems/ascend/explode", why("x"), 404, "act"),
+        ("/v1/systems/ascend/pause", why(" "), 422, "reason"),
+        ("/v1/systems/ascend/pause", why("a\nb"), 422, "reason"),
+        ("/v1/systems/ascend/pause", json!({}), 422, "body"),
+        (
+            "/v1/systems/ascend/pause",
+            json!({ "reason": "x", "force": true }),
+            422,
+            "body",
+        ),
+    ];
+    for (path, body, status, kind) in rows {
+        let answer = post(&surface, path, &body).await;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.body["type"]),
+            (status, &json!(format!("urn:consentd:problem:{kind}"))),
+            "{path} {body}: {}",
+            answer.body
+        );
+    }
+    let systems = surface.rig.store.systems().await.unwrap();
+    for (id, _) in systems {
+        assert!(!surface.rig.store.feed(id).await.unwrap().paused);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r49_a_reload_tells_what_changed_or_every_fault() {
+    let surface = Surface::start().await;
+    let reload = async |found| {
+        *surface.found.lock().unwrap() = Some(found);
+        post(&surface, "/v1/reload", &json!({})).await
+    };
+    let changed = Changed {
+        taken: vec!["ascend is switched off".to_owned()],
+        ignored: vec!["server.listen"],
+    };
+    let answer = reload(Ok(changed)).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(
+        answer.body,
+        json!({ "taken": ["ascend is switched off"], "waiting": ["server.listen"] })
+    );
+    let fault = |key: &str, what: &str| ConfigFault {
+        key: key.to_owned(),
+        what: what.to_owned(),
+    };
+    let faults = ConfigFaults(vec![
+        fault("systems.ascend.kind", "is missing"),
+        fault("systems.ascend.lag_secs", "must be a number"),
+    ]);
+    let answer = reload(Err(ReloadError::Faulty(faults))).await;
+    assert_eq!(answer.status, 422);
+    let detail = answer.body["detail"].as_str().unwrap();
+    for part in [
+        "2 faults; everything goes on as before",
+        "systems.ascend.kind: is missing",
+        "systems.ascend.lag_secs: must be a number",
+    ] {
+        assert!(detail.contains(part), "{detail}");
+    }
+    let answer = reload(Err(ReloadError::Interrupted)).await;
+    assert_eq!(answer.status, 503);
+}
