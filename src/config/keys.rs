@@ -66,9 +66,9 @@ pub(super) const DUPLICATES: Keys = keys("policy.duplicates", &["write", "withdr
 pub(super) const PURPOSES: Keys =
     keys("purposes", &["name", "revival", "unknown", "granted_basis"]);
 
-/// What every system has, with the limits of the platform client, which both kinds use.
+/// What every system has.
 macro_rules! system_keys {
-    ($($more:literal),*) => {
+    ($($more:literal),* $(,)?) => {
         &[
             "kind",
             "enabled",
@@ -82,48 +82,40 @@ macro_rules! system_keys {
             "page_rows",
             "precedence",
             "bulk_actors",
-            "api_version",
             "request_timeout_secs",
             "connect_timeout_secs",
             "max_body_mib",
             "max_concurrent",
             "max_calls_per_sec",
-            "quota_reserve_percent",
-            "safety_net_interval_secs",
-            "bulk_query_above",
-            "bulk_ingest_above",
-            "bulk_deadline_secs",
             "auth",
             $($more),*
         ]
     };
 }
 
-pub(super) const SALESFORCE: Keys = keys("systems.salesforce", system_keys!("fields"));
+/// What a system on the Salesforce platform has besides.
+macro_rules! platform_keys {
+    ($($more:literal),* $(,)?) => {
+        system_keys!(
+            "api_version",
+            "quota_reserve_percent",
+            "safety_net_interval_secs",
+            "bulk_query_above",
+            "bulk_ingest_above",
+            "bulk_deadline_secs",
+            $($more),*
+        )
+    };
+}
+
+pub(super) const SALESFORCE: Keys = keys("systems.salesforce", platform_keys!("fields"));
 pub(super) const ASCEND: Keys = keys(
     "systems.ascend",
-    system_keys!("transport", "object", "address_field", "opt_out", "link"),
+    platform_keys!("transport", "object", "address_field", "opt_out", "link"),
 );
 pub(super) const SUPEROFFICE: Keys = keys(
     "systems.superoffice",
-    &[
-        "kind",
-        "enabled",
-        "legal_basis_sync",
-        "schedule",
-        "time_zone",
-        "poll_interval_secs",
-        "overlap_secs",
-        "lag_secs",
-        "max_lag_secs",
-        "page_rows",
-        "precedence",
-        "bulk_actors",
-        "request_timeout_secs",
-        "connect_timeout_secs",
-        "max_body_mib",
-        "max_concurrent",
-        "max_calls_per_sec",
+    system_keys!(
         "deployment",
         "base_url",
         "ca_file",
@@ -137,14 +129,13 @@ pub(super) const SUPEROFFICE: Keys = keys(
         "retired",
         "merge_log",
         "sweep_interval_secs",
-        "auth",
         "webhook",
-    ],
+    ),
 );
 /// For a system whose kind is missing or misspelt: that fault alone is worth reporting.
 pub(super) const ANY_SYSTEM: Keys = keys(
     "systems.*",
-    system_keys!(
+    platform_keys!(
         "fields",
         "transport",
         "object",
@@ -176,25 +167,7 @@ pub(super) const ANY_SYSTEM: Keys = keys(
 );
 pub(super) const EMARKETEER: Keys = keys(
     "systems.emarketeer",
-    &[
-        "kind",
-        "enabled",
-        "legal_basis_sync",
-        "schedule",
-        "time_zone",
-        "poll_interval_secs",
-        "overlap_secs",
-        "lag_secs",
-        "max_lag_secs",
-        "page_rows",
-        "precedence",
-        "bulk_actors",
-        "request_timeout_secs",
-        "connect_timeout_secs",
-        "max_body_mib",
-        "max_concurrent",
-        "max_calls_per_sec",
-        "auth",
+    system_keys!(
         "feed",
         "sweep_interval_secs",
         "full_interval_secs",
@@ -206,7 +179,7 @@ pub(super) const EMARKETEER: Keys = keys(
         "consent",
         "contact",
         "legacy",
-    ],
+    ),
 );
 pub(super) const EMARKETEER_AUTH: Keys = Keys {
     table: "systems.emarketeer.auth",

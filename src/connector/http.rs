@@ -11,6 +11,7 @@ use chrono::NaiveDateTime;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
@@ -101,6 +102,53 @@ impl Answer {
     pub fn retry_after(&self) -> Option<Duration> {
         let now = self.header("date").and_then(http_date);
         retry_after(self.header("retry-after")?, now)
+    }
+
+    /// The vendor's time when this was asked for; see [`Answer::asked_at`].
+    ///
+    /// # Errors
+    /// When the vendor does not tell.
+    pub fn dated(&self, kind: &str) -> Result<At, Fault> {
+        self.asked_at.ok_or_else(|| {
+            Fault::new(
+                FaultClass::ContractBroken,
+                "no-date",
+                format!("{kind}: the answer has no Date header, so the system's time is unknown"),
+            )
+        })
+    }
+
+    /// Reads the body as JSON by what it holds, not by what it says it is.
+    ///
+    /// # Errors
+    /// A body that ends early is passing trouble; so is a maintenance page. Any other text breaks the
+    /// contract. Each is marked as perhaps having taken effect.
+    pub fn parse<'a, T: Deserialize<'a>>(&'a self, kind: &str) -> Result<T, Fault> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let start = self.body.trim_ascii_start();
+            let fault = if start.first() == Some(&b'<') {
+                let text =
+                    String::from_utf8_lossy(&start[..start.len().min(4_096)]).to_ascii_lowercase();
+                if text.contains("maintenance") || text.contains("temporarily unavailable") {
+                    let words = format!("{kind}: a maintenance page instead of an answer");
+                    Fault::new(FaultClass::Retryable, "maintenance", words)
+                } else {
+                    let words = format!("{kind}: a web page instead of an answer; a proxy or a login page may stand between");
+                    Fault::new(FaultClass::ContractBroken, "html", words)
+                }
+            } else if error.is_eof() {
+                let words = format!("{kind}: the answer ends early");
+                Fault::new(FaultClass::Retryable, "truncated", words)
+            } else {
+                let words = format!(
+                    "{kind}: the answer is not of the documented shape (line {}, column {})",
+                    error.line(),
+                    error.column()
+                );
+                Fault::new(FaultClass::ContractBroken, "shape", words)
+            };
+            fault.maybe_sent()
+        })
     }
 }
 

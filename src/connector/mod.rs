@@ -12,6 +12,7 @@ pub mod http;
 pub mod read_only;
 pub mod registry;
 pub mod retry;
+pub mod rsa_key;
 pub mod salesforce;
 pub mod superoffice;
 pub mod token_file;
@@ -27,6 +28,22 @@ use std::time::Duration;
 /// follows, in the same transaction (R31).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor(pub String);
+
+impl Cursor {
+    /// The cursor of a feed that stands there.
+    ///
+    /// # Errors
+    /// When the state cannot be written as JSON, which a connector's own types always can.
+    fn of(state: &impl Serialize) -> Result<Self, Fault> {
+        serde_json::to_string(state).map(Self).map_err(|_| {
+            Fault::new(
+                FaultClass::Rejected,
+                "cursor",
+                "the cursor cannot be written",
+            )
+        })
+    }
+}
 
 /// A record that could not be understood (R40). It is stored with its reason; the page goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]

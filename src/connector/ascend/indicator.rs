@@ -12,7 +12,7 @@ use crate::connector::salesforce::map::{self, Seen};
 use crate::connector::salesforce::wire::rows::{self, Cell};
 use crate::connector::salesforce::wire::soql::{self, Mark, Query, Walk};
 use crate::connector::salesforce::wire::{
-    COLLECTION_ROWS, FieldValue, IN_LIST, Org, QueryPage, Record, parse, time,
+    COLLECTION_ROWS, FieldValue, IN_LIST, Org, QueryPage, Record, time,
 };
 use crate::connector::salesforce::{probe, write};
 use crate::connector::{Current, Fault, FaultClass, Outcome, Probe, Target, WriteRequest};
@@ -527,7 +527,7 @@ impl Companion for Indicators {
             limit: Some(rows_wanted),
         };
         let answer = org.query(&query.text(), true).await?;
-        let page: QueryPage<'_> = parse("query", &answer)?;
+        let page: QueryPage<'_> = answer.parse("query")?;
         let full = !page.done || page.records.len() >= rows_wanted;
         let mut contacts = BTreeSet::new();
         let mut last = None;

@@ -14,7 +14,7 @@ use super::wire::Listing;
 use super::wire::faults;
 use super::wire::list::{Place, Sheet};
 use crate::connector::salesforce::wire::time::floor_second;
-use crate::connector::{Cursor, Fault, FaultClass, Page, Poison};
+use crate::connector::{Cursor, Fault, Page, Poison};
 use crate::consent::{At, Reading, Shown, SubjectKey};
 use roster::Roster;
 use serde::{Deserialize, Serialize};
@@ -192,17 +192,11 @@ impl State {
     fn page(mut self, phase: Phase, batch: Batch, more: bool) -> Result<Page, Fault> {
         let load = matches!(self.phase, Phase::Load(_));
         self.phase = phase;
-        let cursor = serde_json::to_string(&self).map_err(|_| {
-            Fault::new(
-                FaultClass::Rejected,
-                "cursor",
-                "the cursor cannot be written",
-            )
-        })?;
+        let next = Cursor::of(&self)?;
         Ok(Page {
             readings: batch.readings,
             poison: batch.poison,
-            next: Cursor(cursor),
+            next,
             more,
             load,
             read_at: batch.read_at.unwrap_or(At::from_micros(self.swept)),

@@ -16,7 +16,7 @@ mod window;
 
 use super::map::{HistoryRow, HistoryShape, Read, Seen, Shape};
 use super::wire::soql::{Mark, Query, Walk};
-use super::wire::{IN_LIST, Org, QueryPage, parse, soql};
+use super::wire::{IN_LIST, Org, QueryPage, soql};
 use crate::connector::{Cursor, Fault, FaultClass, Page, Poison};
 use crate::consent::time::SECOND;
 use crate::consent::{At, Reading, Shown};
@@ -177,7 +177,7 @@ impl Feed {
             let answer = org
                 .retrieve(&self.shape.object, chunk, &self.shape.columns)
                 .await?;
-            let records: Vec<Option<&serde_json::value::RawValue>> = parse("retrieve", &answer)?;
+            let records: Vec<Option<&serde_json::value::RawValue>> = answer.parse("retrieve")?;
             if records.len() != chunk.len() {
                 return Err(Fault::new(
                     FaultClass::ContractBroken,
@@ -332,7 +332,7 @@ pub(in crate::connector) async fn all_pages(
     let mut answer = org.query(text, all).await?;
     let mut link: Option<String> = None;
     loop {
-        let page: QueryPage<'_> = parse("query", &answer)?;
+        let page: QueryPage<'_> = answer.parse("query")?;
         page.records.iter().for_each(|raw| row(raw));
         if page.done {
             return Ok(());
@@ -375,16 +375,6 @@ fn leads_on(from: &str, next: &str) -> bool {
 }
 
 impl State {
-    fn cursor(&self) -> Result<Cursor, Fault> {
-        serde_json::to_string(self).map(Cursor).map_err(|_| {
-            Fault::new(
-                FaultClass::Rejected,
-                "cursor",
-                "the cursor cannot be written",
-            )
-        })
-    }
-
     /// A page that leads to `phase`.
     fn page(mut self, phase: Phase, read_at: At) -> Result<Page, Fault> {
         let load = matches!(
@@ -395,7 +385,7 @@ impl State {
         Ok(Page {
             readings: Vec::new(),
             poison: Vec::new(),
-            next: self.cursor()?,
+            next: Cursor::of(&self)?,
             more: true,
             load,
             read_at,
@@ -413,17 +403,6 @@ fn mark(saved: Option<&Saved>) -> Option<Mark> {
 
 fn micros(time: Duration) -> i64 {
     i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
-}
-
-/// The vendor's time of an answer.
-fn dated(answer: &crate::connector::http::Answer) -> Result<At, Fault> {
-    answer.asked_at.ok_or_else(|| {
-        Fault::new(
-            FaultClass::ContractBroken,
-            "no-date",
-            "the answer has no Date header, so the system's time is unknown",
-        )
-    })
 }
 
 #[cfg(test)]
@@ -460,7 +439,7 @@ mod tests {
             },
             phase: Phase::Idle { until: 4 },
         };
-        let text = state.cursor().unwrap().0;
+        let text = Cursor::of(&state).unwrap().0;
         assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state);
         assert!(serde_json::from_str::<State>("{}").is_err());
     }

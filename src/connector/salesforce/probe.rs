@@ -4,7 +4,7 @@ use super::config::Grant;
 use super::feed::Feed;
 use super::wire::rows;
 use super::wire::soql::{self, Query};
-use super::wire::{Describe, Org, QueryPage, parse};
+use super::wire::{Describe, Org, QueryPage};
 use crate::connector::{Fault, Probe};
 
 /// Logs in and compares the object's description with what the configuration needs.
@@ -81,7 +81,7 @@ async fn own_user(org: &Org) -> Result<Option<String>, Fault> {
         ..Query::default()
     };
     let answer = org.query(&query.text(), false).await?;
-    let page: QueryPage<'_> = parse("query", &answer)?;
+    let page: QueryPage<'_> = answer.parse("query")?;
     Ok(page
         .records
         .first()
@@ -109,7 +109,7 @@ async fn history(org: &Org, feed: &Feed, probe: &mut Probe) -> Result<(), Fault>
             ..Query::default()
         };
         let answer = org.query(&query.text(), false).await?;
-        let page: QueryPage<'_> = parse("query", &answer)?;
+        let page: QueryPage<'_> = answer.parse("query")?;
         if page.records.is_empty() {
             probe.notes.push(format!("field {}.{} has no history yet: switch on field history tracking, so that the exact time of each change is known", shape.object, field.name));
         }

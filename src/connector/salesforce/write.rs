@@ -2,7 +2,7 @@
 
 use super::map::Shape;
 use super::wire::rows::{self, Cell};
-use super::wire::{COLLECTION_ROWS, FieldValue, Org, RETRIEVE_ROWS, Record, faults, parse, soql};
+use super::wire::{COLLECTION_ROWS, FieldValue, Org, RETRIEVE_ROWS, Record, faults, soql};
 use crate::connector::{Batching, Current, Fault, FaultClass, Outcome, Target, WriteRequest};
 use serde_json::value::RawValue;
 
@@ -37,7 +37,7 @@ pub async fn current(org: &Org, shape: &Shape, contacts: &[Target]) -> Result<Ve
     let mut found = Vec::with_capacity(asked.len());
     for chunk in asked.chunks(RETRIEVE_ROWS) {
         let answer = org.retrieve(&shape.object, chunk, &columns).await?;
-        let records: Vec<Option<&RawValue>> = parse("retrieve", &answer)?;
+        let records: Vec<Option<&RawValue>> = answer.parse("retrieve")?;
         if records.len() != chunk.len() {
             return Err(Fault::new(
                 FaultClass::ContractBroken,

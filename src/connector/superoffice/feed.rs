@@ -13,7 +13,7 @@ mod load;
 mod window;
 
 use super::people::People;
-use crate::connector::{Cursor, Fault, FaultClass, Page};
+use crate::connector::{Cursor, Fault, Page};
 use crate::consent::At;
 use crate::consent::time::SECOND;
 use serde::{Deserialize, Serialize};
@@ -64,16 +64,6 @@ pub async fn read(people: &People<'_>, cursor: Option<&Cursor>) -> Result<Page, 
 }
 
 impl State {
-    fn cursor(&self) -> Result<Cursor, Fault> {
-        serde_json::to_string(self).map(Cursor).map_err(|_| {
-            Fault::new(
-                FaultClass::Rejected,
-                "cursor",
-                "the cursor cannot be written",
-            )
-        })
-    }
-
     /// A page that leads to `phase`.
     fn page(mut self, phase: Phase, read_at: At) -> Result<Page, Fault> {
         let load = matches!(self.phase, Phase::Load { .. });
@@ -81,7 +71,7 @@ impl State {
         Ok(Page {
             readings: Vec::new(),
             poison: Vec::new(),
-            next: self.cursor()?,
+            next: Cursor::of(&self)?,
             more: true,
             load,
             read_at,
@@ -108,7 +98,7 @@ mod tests {
                 after: 3,
             },
         };
-        let text = state.cursor().unwrap().0;
+        let text = Cursor::of(&state).unwrap().0;
         assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state);
         assert!(serde_json::from_str::<State>("{}").is_err());
         assert!(serde_json::from_str::<State>(r#"{"v":1,"net":{},"phase":"x"}"#).is_err());

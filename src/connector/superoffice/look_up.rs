@@ -7,8 +7,8 @@ use super::map::person_id;
 use super::people::{People, person_key};
 use super::ways::{DYNAMIC, PERSON};
 use super::wire::archive::Query;
+use super::wire::filter;
 use super::wire::rows::{self, EmailRow};
-use super::wire::{dated, filter};
 use crate::connector::{Fault, Found, Poison, Wanted};
 use crate::consent::At;
 use std::borrow::Cow;
@@ -77,7 +77,7 @@ async fn now(people: &People<'_>) -> Result<At, Fault> {
         .tenant
         .get("principal", &["User", "currentPrincipal"], &[])
         .await?;
-    dated(&answer)
+    answer.dated("principal")
 }
 
 /// Who has an address.

@@ -3,10 +3,9 @@
 //! Its only credential stands in the path of every call, so no URL of it may ever be shown: neither
 //! a fault nor a log line holds one (ASVS 14.2.1, R56).
 
+use super::faults;
 use super::list::{Row, Rows};
-use super::{dated, faults};
 use crate::connector::http::{Body, Call, Http, Method};
-use crate::connector::salesforce::wire::parse;
 use crate::connector::{Fault, FaultClass};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
@@ -71,8 +70,8 @@ pub async fn contacts_of(http: &Http, legacy: &Legacy, address: &str) -> Result<
     if !(200..300).contains(&answer.status) {
         return Err(faults::of_answer(KIND, "the id for API 1.0", &answer));
     }
-    let read_at = dated(KIND, &answer)?;
-    let whole: Rest<'_> = parse(KIND, &answer)?;
+    let read_at = answer.dated(KIND)?;
+    let whole: Rest<'_> = answer.parse(KIND)?;
     let rows = match serde_json::from_str::<Found>(whole.rest.get()) {
         Ok(Found {
             contacts: Some(rows),

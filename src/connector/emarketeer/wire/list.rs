@@ -5,10 +5,10 @@
 //! noticed, and so is one that knows no offset. A page shorter than asked for is no end.
 
 use super::node::Pointer;
-use super::{Account, Listing, dated, faults};
+use super::{Account, Listing, faults};
 use crate::connector::emarketeer::config::ListShape;
 use crate::connector::http::Answer;
-use crate::connector::salesforce::wire::{parse, rows::digest};
+use crate::connector::salesforce::wire::rows::digest;
 use crate::connector::{Fault, FaultClass};
 use crate::consent::At;
 use serde::{Deserialize, Serialize};
@@ -307,8 +307,8 @@ fn judge(
 /// # Errors
 /// When the answer has no list, or no date.
 pub fn rows(kind: &str, answer: &Answer, shape: &ListShape) -> Result<Rows, Fault> {
-    let read_at = dated(kind, answer)?;
-    let whole: &RawValue = parse(kind, answer)?;
+    let read_at = answer.dated(kind)?;
+    let whole: &RawValue = answer.parse(kind)?;
     let list = shape
         .rows
         .iter()

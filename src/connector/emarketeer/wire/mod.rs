@@ -309,17 +309,3 @@ impl Account {
         Err(faults::of_answer(kind, &keys, &answer))
     }
 }
-
-/// The vendor's time of an answer.
-///
-/// # Errors
-/// When it tells none.
-pub fn dated(kind: &str, answer: &Answer) -> Result<At, Fault> {
-    answer.asked_at.ok_or_else(|| {
-        Fault::new(
-            FaultClass::ContractBroken,
-            "no-date",
-            format!("{kind}: the answer has no Date header, so the system's time is unknown"),
-        )
-    })
-}

@@ -2,13 +2,13 @@
 
 use super::bulk::Bulk;
 use super::{
-    MOST_EMPTY_PAGES, Net, Phase, Saved, State, Step, VERSION, all_pages, attach, dated, loose_all,
-    mark, micros, next_link,
+    MOST_EMPTY_PAGES, Net, Phase, Saved, State, Step, VERSION, all_pages, attach, loose_all, mark,
+    micros, next_link,
 };
 use crate::connector::http::Answer;
 use crate::connector::salesforce::map::Read;
+use crate::connector::salesforce::wire::QueryPage;
 use crate::connector::salesforce::wire::soql::{self, Query, Walk};
-use crate::connector::salesforce::wire::{QueryPage, parse};
 use crate::connector::{Fault, FaultClass, Page};
 use crate::consent::{At, Shown};
 use std::collections::HashSet;
@@ -17,15 +17,7 @@ impl Step<'_> {
     /// The first page of a load of everything.
     pub(super) async fn begin(&self) -> Result<Page, Fault> {
         let (total, date) = self.org.count(&self.feed.shape.object).await?;
-        let started = date
-            .ok_or_else(|| {
-                Fault::new(
-                    FaultClass::ContractBroken,
-                    "no-date",
-                    "query: the answer has no Date header",
-                )
-            })?
-            .micros();
+        let started = date.micros();
         let settings = self.org.settings();
         let state = State {
             v: VERSION,
@@ -80,10 +72,10 @@ impl Step<'_> {
                 other => other?,
             },
         };
-        let read_at = dated(&answer)?;
+        let read_at = answer.dated("query")?;
         let mut empty = 0;
         loop {
-            let page: QueryPage<'_> = parse("query", &answer)?;
+            let page: QueryPage<'_> = answer.parse("query")?;
             let next = if page.done {
                 None
             } else {
@@ -239,8 +231,8 @@ impl Step<'_> {
             limit: Some(rows_wanted),
         };
         let answer = self.org.query(&query.text(), false).await?;
-        let read_at = dated(&answer)?;
-        let page: QueryPage<'_> = parse("query", &answer)?;
+        let read_at = answer.dated("query")?;
+        let page: QueryPage<'_> = answer.parse("query")?;
         let full = !page.done || page.records.len() >= rows_wanted;
         let mut rows = Vec::with_capacity(page.records.len());
         let mut poison = Vec::new();

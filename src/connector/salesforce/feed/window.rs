@@ -1,12 +1,10 @@
 //! Windows of changes.
 
-use super::{
-    OLDEST_WINDOW_MICROS, Phase, Saved, State, Step, attach, dated, loose_all, mark, micros,
-};
+use super::{OLDEST_WINDOW_MICROS, Phase, Saved, State, Step, attach, loose_all, mark, micros};
 use crate::connector::salesforce::map::{HistoryRow, Read, Shape};
+use crate::connector::salesforce::wire::QueryPage;
 use crate::connector::salesforce::wire::soql::{Query, Walk};
 use crate::connector::salesforce::wire::time::floor_second;
-use crate::connector::salesforce::wire::{QueryPage, parse};
 use crate::connector::{Fault, FaultClass, Page, Poison};
 use crate::consent::At;
 use serde::{Deserialize, Serialize};
@@ -263,8 +261,8 @@ impl Step<'_> {
             limit: Some(rows_wanted),
         };
         let answer = self.org.query(&query.text(), true).await?;
-        let read_at = dated(&answer)?;
-        let page: QueryPage<'_> = parse("query", &answer)?;
+        let read_at = answer.dated("query")?;
+        let page: QueryPage<'_> = answer.parse("query")?;
         // A page may be shorter than asked for; then it says that it is not the last.
         let full = !page.done || page.records.len() >= rows_wanted;
         let read = shape.read(page.records);

@@ -8,12 +8,12 @@ use super::super::config::{Grant, PlatformSettings};
 use super::faults::{self, Refusal};
 use super::session_host;
 use crate::connector::http::{Answer, Body, Call, Http, Method};
-use crate::connector::{Fault, FaultClass, token_file};
+use crate::connector::{Fault, FaultClass, rsa_key, token_file};
 use crate::consent::At;
 use crate::consent::time::SECOND;
 use crate::runtime::clock::{Clock as _, System};
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use secrecy::{ExposeSecret, SecretString};
+use jsonwebtoken::{Algorithm, Header};
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -239,17 +239,9 @@ async fn ask(settings: &PlatformSettings, http: &Http, clock_ahead: i64) -> Resu
 }
 
 fn sign(claims: &Claims<'_>, private_key: &SecretString) -> Result<SecretString, Fault> {
-    let bad = |what: &str| {
-        Fault::new(
-            FaultClass::Auth,
-            "private-key",
-            format!("login: the private key {what}; it has to be an RSA key in PEM"),
-        )
-    };
-    let key = EncodingKey::from_rsa_pem(private_key.expose_secret().as_bytes())
-        .map_err(|_| bad("cannot be read"))?;
+    let key = rsa_key::read(private_key)?;
     let token = jsonwebtoken::encode(&Header::new(Algorithm::RS256), claims, &key)
-        .map_err(|_| bad("cannot sign"))?;
+        .map_err(|_| rsa_key::unusable("cannot sign"))?;
     Ok(token.into())
 }
 

@@ -4,7 +4,7 @@
 //! failed rows, and one that says `Failed` may hold rows that were saved.
 
 use super::rows::Cell;
-use super::{Org, parse, rows};
+use super::{Org, rows};
 use crate::connector::http::{Answer, Body, Method};
 use crate::connector::{Fault, FaultClass};
 use crate::consent::At;
@@ -118,7 +118,7 @@ impl Org {
         let answer = self
             .data(kind.call(), Method::POST, &path, &[], &[], body)
             .await?;
-        Ok((parse(kind.call(), &answer)?, answer.asked_at))
+        Ok((answer.parse(kind.call())?, answer.asked_at))
     }
 
     /// Starts a query job.
@@ -168,7 +168,7 @@ impl Org {
         let answer = self
             .data(kind.call(), Method::GET, &path, &[], &[], Body::None)
             .await?;
-        Ok((parse(kind.call(), &answer)?, answer.asked_at))
+        Ok((answer.parse(kind.call())?, answer.asked_at))
     }
 
     /// A part of a query's result.

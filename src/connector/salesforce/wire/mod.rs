@@ -19,7 +19,7 @@ use auth::{Login, Session};
 use faults::Refusal;
 use records::{Collection, Replicated, Retrieve, Version};
 pub use records::{Describe, FieldInfo, FieldValue, QueryPage, Record, RowResult};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OnceCell;
 use url::Url;
@@ -82,13 +82,7 @@ impl Org {
     pub async fn now(&self) -> Result<At, Fault> {
         let session = self.session().await?;
         let answer = self.versions(&session).await?;
-        answer.asked_at.ok_or_else(|| {
-            Fault::new(
-                FaultClass::ContractBroken,
-                "no-date",
-                "versions: the answer has no Date header, so the system's time is unknown",
-            )
-        })
+        answer.dated("versions")
     }
 
     async fn versions(&self, session: &Session) -> Result<Answer, Fault> {
@@ -116,7 +110,7 @@ impl Org {
         let version = self.version.get_or_try_init(|| async {
             let session = self.session().await?;
             let answer = self.versions(&session).await?;
-            let known: Vec<Version> = parse("versions", &answer)?;
+            let known: Vec<Version> = answer.parse("versions")?;
             choose_version(
                 known.iter().map(|known| known.version.as_str()),
                 self.settings.api_version.as_deref(),
@@ -251,13 +245,13 @@ impl Org {
         .await
     }
 
-    /// How many rows a query selects.
-    pub async fn count(&self, object: &str) -> Result<(u64, Option<At>), Fault> {
+    /// How many rows an object has, and the vendor's time when that was asked for.
+    pub async fn count(&self, object: &str) -> Result<(u64, At), Fault> {
         let answer = self
             .query(&format!("SELECT COUNT() FROM {object}"), false)
             .await?;
-        let page: QueryPage<'_> = parse("query", &answer)?;
-        Ok((page.total, answer.asked_at))
+        let page: QueryPage<'_> = answer.parse("query")?;
+        Ok((page.total, answer.dated("query")?))
     }
 
     /// An object's description; `None` when the user cannot see the object.
@@ -273,7 +267,7 @@ impl Org {
             )
             .await
         {
-            Ok(answer) => parse("describe", &answer).map(Some),
+            Ok(answer) => answer.parse("describe").map(Some),
             Err(fault)
                 if matches!(
                     fault.code.as_str(),
@@ -326,7 +320,7 @@ impl Org {
         let answer = self
             .data("write", method, "composite/sobjects", &[], &headers, body)
             .await?;
-        let results: Vec<RowResult> = parse("write", &answer)?;
+        let results: Vec<RowResult> = answer.parse("write")?;
         if results.len() != records.len() {
             let message = format!(
                 "write: {} results for {} rows",
@@ -367,7 +361,7 @@ impl Org {
                 Body::None,
             )
             .await?;
-        let list: Replicated = parse(kind, &answer)?;
+        let list: Replicated = answer.parse(kind)?;
         let covered = time::parse(&list.covered).ok_or_else(|| {
             Fault::new(
                 FaultClass::ContractBroken,
@@ -389,30 +383,6 @@ fn json<T: Serialize>(kind: &str, value: &T) -> Result<Body, Fault> {
             "request",
             format!("{kind}: the request cannot be written"),
         )
-    })
-}
-
-/// Reads an answer by what it holds, not by what it says it is.
-///
-/// # Errors
-/// A body that ends early is passing trouble; so is a maintenance page. Any other text breaks the
-/// contract. Each is marked as perhaps having taken effect.
-pub fn parse<'a, T: Deserialize<'a>>(kind: &str, answer: &'a Answer) -> Result<T, Fault> {
-    serde_json::from_slice(&answer.body).map_err(|error| {
-        let start = answer.body.trim_ascii_start();
-        let fault = if start.first() == Some(&b'<') {
-            let text = String::from_utf8_lossy(&start[..start.len().min(4_096)]).to_ascii_lowercase();
-            if text.contains("maintenance") || text.contains("temporarily unavailable") {
-                Fault::new(FaultClass::Retryable, "maintenance", format!("{kind}: a maintenance page instead of an answer"))
-            } else {
-                Fault::new(FaultClass::ContractBroken, "html", format!("{kind}: a web page instead of an answer; a proxy or a login page may stand between"))
-            }
-        } else if error.is_eof() {
-            Fault::new(FaultClass::Retryable, "truncated", format!("{kind}: the answer ends early"))
-        } else {
-            Fault::new(FaultClass::ContractBroken, "shape", format!("{kind}: the answer is not of the documented shape (line {}, column {})", error.line(), error.column()))
-        };
-        fault.maybe_sent()
     })
 }
 

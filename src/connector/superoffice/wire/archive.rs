@@ -7,7 +7,7 @@
 //!
 //! Sources: OData search, dynamic provider, best practices of paging.
 
-use super::{Tenant, dated, faults, parse};
+use super::{Tenant, faults, parse};
 use crate::connector::http::{Answer, Body, Method};
 use crate::connector::{Fault, FaultClass};
 use crate::consent::At;
@@ -111,7 +111,7 @@ impl Tenant {
             self.get("archive", &segments, &params).await?
         };
         Ok(Fetched {
-            at: dated(&answer)?,
+            at: answer.dated("archive")?,
             answer,
         })
     }

@@ -7,16 +7,15 @@
 use super::place::{self, Place, not_sent};
 use super::{faults, path};
 use crate::connector::http::{Answer, Body, Call, Http, Method};
-use crate::connector::salesforce::wire::parse;
 use crate::connector::superoffice::config::{Deployment, Online, OnlineGrant, OnsiteGrant};
-use crate::connector::{Fault, FaultClass, token_file};
+use crate::connector::{Fault, FaultClass, rsa_key, token_file};
 use crate::consent::At;
 use crate::consent::time::SECOND;
 use crate::runtime::clock::{Clock as _, System};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::jwk::JwkSet;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex as Lock, PoisonError};
@@ -430,7 +429,7 @@ async fn authenticate(
     };
     let answer = http.send(call).await.map_err(not_sent)?;
     if answer.status == 200 {
-        let granted = parse("login", &answer).map_err(not_sent)?;
+        let granted = answer.parse("login").map_err(not_sent)?;
         return Ok((answer, granted));
     }
     // Which status a refusal has is not documented.
@@ -443,25 +442,17 @@ async fn authenticate(
 
 /// `token.yyyyMMddHHmm.signature`
 fn sign(token: &SecretString, private_key: &SecretString, at: At) -> Result<SecretString, Fault> {
-    let bad = |what: &str| {
-        Fault::new(
-            FaultClass::Auth,
-            "private-key",
-            format!("login: the private key {what}; it has to be an RSA key in PEM"),
-        )
-    };
-    let key = EncodingKey::from_rsa_pem(private_key.expose_secret().as_bytes())
-        .map_err(|_| bad("cannot be read"))?;
+    let key = rsa_key::read(private_key)?;
     let text = format!(
         "{}.{}",
         token.expose_secret(),
         at.to_datetime().format("%Y%m%d%H%M")
     );
     let signature = jsonwebtoken::crypto::sign(text.as_bytes(), &key, Algorithm::RS256)
-        .map_err(|_| bad("cannot sign"))?;
+        .map_err(|_| rsa_key::unusable("cannot sign"))?;
     let raw = URL_SAFE_NO_PAD
         .decode(signature)
-        .map_err(|_| bad("cannot sign"))?;
+        .map_err(|_| rsa_key::unusable("cannot sign"))?;
     Ok(format!("{text}.{}", STANDARD.encode(raw)).into())
 }
 
@@ -481,7 +472,7 @@ async fn signing_keys(online: &Online, http: &Http) -> Result<JwkSet, Fault> {
     if answer.status != 200 {
         return Err(not_sent(faults::of_answer("login-keys", &answer)));
     }
-    parse("login-keys", &answer).map_err(not_sent)
+    answer.parse("login-keys").map_err(not_sent)
 }
 
 /// The key of that id; without an id only a set of one key is clear.
@@ -537,7 +528,7 @@ async fn access_token(online: &Online, http: &Http) -> Result<(SecretString, Dur
     if answer.status != 200 {
         return Err(refusal(&answer));
     }
-    let tokens: Tokens = parse("login", &answer).map_err(not_sent)?;
+    let tokens: Tokens = answer.parse("login").map_err(not_sent)?;
     // `8A:<tenant>.<random>`
     let tenant = tokens
         .access_token

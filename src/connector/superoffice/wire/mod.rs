@@ -11,9 +11,7 @@ pub mod rows;
 
 use super::config::{Deployment, Settings};
 use crate::connector::http::{self, Answer, Body, Http, Method};
-use crate::connector::salesforce::wire::parse as parse_shape;
 use crate::connector::{Fault, FaultClass};
-use crate::consent::At;
 use auth::{Login, Session};
 use serde::Deserialize;
 use url::Url;
@@ -157,23 +155,10 @@ fn path(base: &Url, segments: &[&str], params: &[(&str, &str)]) -> Url {
 /// As the platform's: a body that ends early or a maintenance page is passing trouble, any other
 /// text breaks the contract.
 pub fn parse<'a, T: Deserialize<'a>>(kind: &str, answer: &'a Answer) -> Result<T, Fault> {
-    parse_shape(kind, answer)
+    answer
+        .parse(kind)
         .map_err(|fault| faults::in_success(kind, &answer.body).unwrap_or(fault))
         .map_err(place::not_sent)
-}
-
-/// The vendor's time when an answer was asked for.
-///
-/// # Errors
-/// When the vendor does not tell.
-pub fn dated(answer: &Answer) -> Result<At, Fault> {
-    answer.asked_at.ok_or_else(|| {
-        Fault::new(
-            FaultClass::ContractBroken,
-            "no-date",
-            "the answer has no Date header, so the system's time is unknown",
-        )
-    })
 }
 
 #[cfg(test)]

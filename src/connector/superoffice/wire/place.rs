@@ -4,7 +4,7 @@
 //! time that it names itself.
 
 use crate::connector::http::{Answer, Body, Call, Http, Method, is_loopback};
-use crate::connector::salesforce::wire::{parse, time};
+use crate::connector::salesforce::wire::time;
 use crate::connector::superoffice::config::Online;
 use crate::connector::superoffice::wire::faults;
 use crate::connector::{Fault, FaultClass};
@@ -113,7 +113,7 @@ pub(super) fn not_sent(mut fault: Fault) -> Fault {
 }
 
 fn read(online: &Online, answer: &Answer) -> Result<(Url, Option<Instant>), Fault> {
-    let state: State = parse("state", answer).map_err(not_sent)?;
+    let state: State = answer.parse("state").map_err(not_sent)?;
     let word = state.name.word();
     match word {
         "Running" | "OnlineMaintenance" => {}
