@@ -1431,10 +1431,22 @@ fn r49_another_secret_in_the_same_file_is_a_change_of_its_system_alone() {
 fn r49_what_is_only_read_at_start_is_named_and_kept() {
     let mut files = Files::all();
     files.put("hash-key", "0123456789abcdef0123456789abcdef");
+    files.put(
+        "callback-secret",
+        &format!("whsec_{}", BASE64.encode([7; 32])),
+    );
+    let callback = "[server.callback]\n\
+                    secret_file = \"/etc/consentd/secrets/callback-secret\"\n\
+                    hosts = [\"mail.example.edu\"]\n\n[store]\n";
     let text = example_with(
         "# listen = \"127.0.0.1:8480\"",
         "listen = \"127.0.0.1:9999\"",
     )
+    .replace(
+        "# sendout_retention_days = 30",
+        "sendout_retention_days = 7",
+    )
+    .replacen("[store]\n", callback, 1)
     .replace("consentd.db", "other.db")
     .replace("# filter = \"info\"", "filter = \"debug\"")
     .replace("precedence = 2", "precedence = 3");
@@ -1442,8 +1454,17 @@ fn r49_what_is_only_read_at_start_is_named_and_kept() {
     assert_eq!(changed.taken, ["settings of ascend"]);
     assert_eq!(
         changed.ignored,
-        ["server.listen", "store.url", "identity.hash_key", "log"]
+        [
+            "server.listen",
+            "server.callback",
+            "server.sendout_retention_days",
+            "store.url",
+            "identity.hash_key",
+            "log"
+        ]
     );
+    assert!(next.server.callback.is_none());
+    assert_eq!(next.server.sendout_retention, Duration::from_hours(24 * 30));
     assert_eq!(next.server.listen.port(), 8480);
     assert_eq!(next.hash_key.expose_secret(), HASH_KEY.as_bytes());
     assert_eq!(next.log.filter, "info");

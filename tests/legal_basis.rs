@@ -117,6 +117,32 @@ async fn r21_a_flag_takes_part_by_status_and_its_grant_becomes_consent() {
 }
 
 #[tokio::test]
+async fn r21_records_that_join_after_an_opt_out_and_an_opt_in_end_equal() {
+    let flags = &ALL[..2];
+    let mut hub = Hub::start(flags, "").await;
+    hub.fakes.person(ALL, "ann");
+    for (system, basis) in RECORDS
+        .iter()
+        .zip([Basis::LegitimateInterests, Basis::Contract])
+    {
+        hub.fakes.get(system).save("ann", MARKETING, &on(basis));
+    }
+    hub.settle().await;
+    hub.fakes.get("crm").save("ann", MARKETING, &flag(true));
+    hub.settle().await;
+    hub.fakes.get("ascend").save("ann", MARKETING, &flag(false));
+    hub.settle().await;
+    let all = configured(hub.folder.path(), ALL, "");
+    hub.go_on(&all).await;
+    hub.settle().await;
+    assert_eq!(
+        records(&hub, "ann", MARKETING),
+        [on(Basis::Consent), on(Basis::Consent)],
+        "neither keeps what ended with an opt-out that it never showed"
+    );
+}
+
+#[tokio::test]
 async fn r21_the_basis_of_a_flags_grant_is_configured_for_each_purpose() {
     // It belongs to the last purpose of the text, which is `store`.
     let more = "granted_basis = \"legitimate-interests\"";

@@ -70,7 +70,7 @@ impl ConfigArg {
 pub enum Command {
     /// Keep the systems in step until told to stop.
     Run(run::Args),
-    /// Play the story of two simulated orgs, and check every step.
+    /// Play a story with four simulated systems, and check every step.
     #[cfg(feature = "sandbox")]
     Demo(demo::Args),
     /// Run the vendor simulators, and write a configuration that uses them.

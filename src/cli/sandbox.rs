@@ -2,6 +2,8 @@
 
 use super::Exit;
 use anyhow::Context;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use consentd_sandbox::{Options, Sandbox};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -136,6 +138,12 @@ pub fn write_config(
     if !token.exists() {
         private_file(&token, random_digits().as_bytes())?;
     }
+    let callback = state.join("callback.secret");
+    if !callback.exists() {
+        // The form that Standard Webhooks gives secrets.
+        let secret = format!("whsec_{}", BASE64.encode(rand::random::<[u8; 32]>()));
+        private_file(&callback, secret.as_bytes())?;
+    }
     let private_key = state.join("salesforce.pem");
     private_file(
         &private_key,
@@ -175,6 +183,11 @@ listen = "{listen}"
 name = "rehearsal"
 role = "sender"
 token_file = "{token}"
+
+# The answers of send-outs may be posted to this machine.
+[server.callback]
+secret_file = "{callback}"
+hosts = ["127.0.0.1"]
 
 [store]
 url = "{store}"
@@ -238,6 +251,7 @@ system_field = "Ascend_ID__c"
             .unwrap_or_else(|| format!("sqlite://{}", state.join("consentd.db").display())),
         hash = hash_key.display(),
         token = token.display(),
+        callback = callback.display(),
         settle = rehearsal.grant_settle_secs,
         salesforce = system(&sandbox.salesforce().url()).replace("NAME", "salesforce"),
         ascend = system(&sandbox.ascend().url()).replace("NAME", "ascend"),

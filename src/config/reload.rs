@@ -40,6 +40,8 @@ pub fn merge(running: &Checked, found: Checked) -> (Checked, Changed) {
         ..found
     };
     next.server.listen = running.server.listen;
+    next.server.callback.clone_from(&running.server.callback);
+    next.server.sendout_retention = running.server.sendout_retention;
     // Whatever else there is to configure is not to be left out because nobody listed it here.
     if taken.is_empty() && format!("{next:?}") != format!("{running:?}") {
         taken.push("other settings".to_owned());
@@ -53,6 +55,14 @@ fn kept(running: &Checked, found: &Checked) -> Vec<&'static str> {
         (
             "server.listen",
             running.server.listen != found.server.listen,
+        ),
+        (
+            "server.callback",
+            callback_of(running) != callback_of(found),
+        ),
+        (
+            "server.sendout_retention_days",
+            running.server.sendout_retention != found.server.sendout_retention,
         ),
         ("store.url", store_of(running) != store_of(found)),
         (
@@ -70,6 +80,11 @@ fn kept(running: &Checked, found: &Checked) -> Vec<&'static str> {
         .filter(|(_, differs)| *differs)
         .map(|(key, _)| key)
         .collect()
+}
+
+fn callback_of(checked: &Checked) -> Option<(&[u8], &[String])> {
+    let callback = checked.server.callback.as_ref()?;
+    Some((callback.key.expose_secret(), &callback.hosts))
 }
 
 fn store_of(checked: &Checked) -> String {

@@ -549,11 +549,11 @@ fn decide(
         let weak = field
             .iter()
             .find(|candidate| matches!(candidate.handicap, Some(Loss::Weak | Loss::NotConsent)))?;
-        return Some(verdict(purpose, weak, Reason::OnlyWeak, &field));
+        return Some(verdict(rules, purpose, weak, Reason::OnlyWeak, &field));
     };
     if winner.statement.status == Status::Granted {
         let Some(parent) = parent else {
-            return Some(verdict(purpose, &winner, Reason::Latest, &field));
+            return Some(verdict(rules, purpose, &winner, Reason::Latest, &field));
         };
         // Ticked since the parent was withdrawn.
         for candidate in &mut field {
@@ -577,7 +577,7 @@ fn decide(
             said_of: parent.said_of,
             handicap: None,
         };
-        return Some(verdict(purpose, &over, Reason::Parent, &field));
+        return Some(verdict(rules, purpose, &over, Reason::Parent, &field));
     }
     let last = winner.statement.rank();
     // R24: a person decides about a grant found at first sight that may be the later; under a
@@ -603,10 +603,11 @@ fn decide(
     } else {
         Reason::Latest
     };
-    Some(verdict(purpose, &winner, reason, &field))
+    Some(verdict(rules, purpose, &winner, reason, &field))
 }
 
 fn verdict(
+    rules: &Rules,
     purpose: PurposeId,
     winner: &Candidate<'_>,
     reason: Reason,
@@ -618,7 +619,9 @@ fn verdict(
             && candidate.said_of == winner.said_of
     };
     let (basis, basis_in) = match winner.statement.status {
-        Status::Granted => standing_basis(field).unzip(),
+        Status::Granted => standing_basis(field)
+            .or_else(|| renewed_basis(rules, purpose, winner, field))
+            .unzip(),
         Status::Withdrawn => (None, None),
     };
     let lost = field
@@ -667,6 +670,28 @@ fn standing_basis(field: &[Candidate<'_>]) -> Option<(Basis, Option<SystemId>)> 
             let basis = candidate.statement.basis.clone()?;
             Some((basis, candidate.origin.system))
         })
+}
+
+/// R21: the basis of a grant that came after a withdrawal from where none is kept, such as a flag: the
+/// one configured for the purpose. Records may still show what ended with the withdrawal, each its
+/// own where the withdrawal was never written to them, and they have to end equal all the same.
+fn renewed_basis(
+    rules: &Rules,
+    purpose: PurposeId,
+    winner: &Candidate<'_>,
+    field: &[Candidate<'_>],
+) -> Option<(Basis, Option<SystemId>)> {
+    let ended = field
+        .iter()
+        .any(|candidate| candidate.statement.status == Status::Withdrawn);
+    let keeps_none = winner.origin.system.is_none_or(|id| {
+        rules
+            .system(id)
+            .and_then(|system| system.polarity(winner.said_of))
+            .is_some_and(|polarity| polarity != Polarity::Recorded)
+    });
+    let settings = rules.purposes.get(purpose)?;
+    (ended && keeps_none).then(|| (settings.granted_basis.clone(), None))
 }
 
 /// R6: younger duplicates whose own last word is a withdrawal later than the verdict.

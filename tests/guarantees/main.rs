@@ -363,7 +363,14 @@ proptest! {
             prop_assert!(carried, "a withdrawal has no basis");
             let told = verdict.basis.as_ref().is_none_or(|basis| said.iter()
                 .any(|(_, purpose, said)| *purpose == verdict.purpose && said.basis.as_ref() == Some(basis)));
-            prop_assert!(told, "a basis is one that somebody said");
+            let ended = said.iter()
+                .any(|(_, purpose, said)| *purpose == verdict.purpose && said.status == Status::Withdrawn);
+            let by_flag = verdict.source.system.is_none_or(|system| !is_recorded(system));
+            let configured = rules.purposes.get(verdict.purpose).map(|settings| &settings.granted_basis);
+            prop_assert!(
+                told || (ended && by_flag && verdict.basis.as_ref() == configured),
+                "a basis is one that somebody said, or the configured one of a flag's grant after a withdrawal"
+            );
         }
         let writes = plan(&resolution, &contacts, &rules, &|_| Vec::new());
         for (contact, change) in writes.iter().flat_map(|write| write.changes.iter().map(|change| (write.contact, change))) {

@@ -2,8 +2,8 @@
 
 use crate::build::{
     EVENTS, Is, LOADER, MARKETING, NEWS, SALESFORCE, STORE, SUPEROFFICE, Say, ascend, decided,
-    decided_with, em, findings, granted, operator, rules, rules_with_consent_only, sf, so, t,
-    verdict, why_lost, withdrawn,
+    decided_with, em, findings, granted, operator, rules, rules_granting_on,
+    rules_with_consent_only, sf, so, t, verdict, why_lost, withdrawn,
 };
 use consentd::consent::resolve::{Loss, MAX_LOST};
 use consentd::consent::{
@@ -783,6 +783,57 @@ fn r20_purposes_beside_the_tree_are_left_alone() {
         verdict(&resolution, EVENTS, &rules),
         "withdrawn by salesforce/a (R20)"
     );
+}
+
+#[test]
+fn r21_a_flags_grant_after_a_withdrawal_has_the_configured_basis() {
+    let rules = rules_granting_on(&Basis::PublicTask);
+    let interests = || granted(10).explicit().on(Basis::LegitimateInterests);
+    let rows = [
+        (
+            "records may still show what ended",
+            vec![
+                sf("a")
+                    .says(MARKETING, withdrawn(20))
+                    .says(MARKETING, granted(30)),
+                so("1").says(MARKETING, interests()),
+            ],
+            Some(Basis::PublicTask),
+        ),
+        (
+            "what a record says after the withdrawal stands",
+            vec![
+                sf("a")
+                    .says(MARKETING, withdrawn(5))
+                    .says(MARKETING, granted(30)),
+                so("1").says(MARKETING, interests()),
+            ],
+            Some(Basis::LegitimateInterests),
+        ),
+        (
+            "without a withdrawal nothing has ended",
+            vec![
+                sf("a").says(MARKETING, granted(30)),
+                so("1").says(MARKETING, granted(10).explicit()),
+            ],
+            None,
+        ),
+        (
+            "a record that names no basis is not consent",
+            vec![
+                so("1").says(MARKETING, interests()),
+                em("7")
+                    .says(MARKETING, withdrawn(20).explicit())
+                    .says(MARKETING, granted(30).explicit()),
+            ],
+            None,
+        ),
+    ];
+    for (sentence, contacts, expected) in rows {
+        let resolution = decided(&contacts, &rules);
+        let verdict = resolution.verdict(MARKETING).unwrap();
+        assert_eq!(verdict.basis, expected, "{sentence}");
+    }
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! `consentd demo`: a story in acts, played against the simulators by a daemon in its own process,
 //! each step checked in the simulated systems and never in our own store.
 
+mod checks;
+mod client;
 mod first;
+mod hub;
 mod second;
 
 use super::Exit;
@@ -20,7 +23,7 @@ const STEP_LIMIT: Duration = Duration::from_mins(1);
 /// How often the simulated systems are looked at.
 const LOOK: Duration = Duration::from_millis(50);
 /// Fewer contacts do not have enough people for the story.
-const LEAST_CONTACTS: usize = 900;
+const LEAST_CONTACTS: usize = 300;
 
 /// Arguments of `demo`.
 #[derive(Debug, clap::Args)]
@@ -260,7 +263,7 @@ impl Story<'_> {
     }
 
     fn table(&self) -> anyhow::Result<String> {
-        let mut list = List::new(&["held", "step", "seen_in_the_orgs", "latency"]);
+        let mut list = List::new(&["held", "step", "seen_in_the_systems", "latency"]);
         for row in &self.rows {
             let (mark, seen) = match &row.held {
                 Ok(seen) => ("✓", seen),

@@ -1,21 +1,22 @@
-//! The second act: eMarketeer and SuperOffice join, and the four systems are one hub.
+//! The second act: eMarketeer and SuperOffice join, and bases of consent go between them.
 
+use super::client::Client;
 use super::sandbox::{Part, write_config};
 use super::{STEP_LIMIT, Story, next_second};
 use anyhow::{Context, ensure};
 use consentd_sandbox::emarketeer::{Account, NewContact, master};
 use consentd_sandbox::superoffice::{self, NewConsent, NewPerson, PersonState, Tenant};
-use consentd_sandbox::{AGENT, Org, RECORDS, SPECIALIST};
-use serde_json::{Map, Value, json};
 use std::path::Path;
-use std::time::Duration;
 
 /// Key of the purpose of mailings in SuperOffice.
-const EMARKETING: &str = "EMARKETING";
+pub(super) const EMARKETING: &str = "EMARKETING";
 /// Key of the purpose of keeping data there.
 const STORE: &str = "STORE";
+/// Key of the legal base of those who withdrew there.
+pub(super) const WITHDRAWN: &str = "WITHDRAWN";
 /// The two purposes: how eMarketeer and SuperOffice call them.
-const PURPOSES: [(&str, &str); 2] = [(master::MARKETING, EMARKETING), (master::STORE, STORE)];
+pub(super) const PURPOSES: [(&str, &str); 2] =
+    [(master::MARKETING, EMARKETING), (master::STORE, STORE)];
 /// What eMarketeer calls SuperOffice's legal bases.
 const BASES: [(&str, &str); 7] = [
     ("61A", master::CONSENT),
@@ -24,13 +25,13 @@ const BASES: [(&str, &str); 7] = [
     ("61D", master::VITAL_INTERESTS),
     ("61E", master::PUBLIC_INTERESTS),
     ("61F", master::LEGITIMATE_INTEREST),
-    ("WITHDRAWN", master::WITHDRAWN),
+    (WITHDRAWN, master::WITHDRAWN),
 ];
 
 /// Somebody who is in eMarketeer and SuperOffice.
-struct Fellow {
-    address: String,
-    person: i64,
+pub(super) struct Fellow {
+    pub(super) address: String,
+    pub(super) person: i64,
 }
 
 /// How far eMarketeer and SuperOffice agree.
@@ -38,14 +39,16 @@ struct Fellow {
 struct Bases {
     equal: usize,
     different: usize,
+    /// One of those that differ, in words.
+    example: String,
 }
 
 impl Story<'_> {
-    fn emarketeer(&self) -> &Account {
+    pub(super) fn emarketeer(&self) -> &Account {
         self.sandbox.emarketeer()
     }
 
-    fn superoffice(&self) -> &Tenant {
+    pub(super) fn superoffice(&self) -> &Tenant {
         self.sandbox.superoffice()
     }
 
@@ -55,14 +58,16 @@ impl Story<'_> {
     /// When it cannot go on.
     pub(super) async fn second_act(&mut self, folder: &Path) -> anyhow::Result<()> {
         self.join(folder).await?;
-        let names = ["ann", "ben", "cleo", "dan"];
+        let client = Client::new(&self.rehearsal.listen, folder)?;
+        let names = ["ann", "ben", "cleo", "dan", "gus", "hal", "ida"];
         let fellows: Vec<Fellow> = names
             .iter()
             .map(|name| self.fellow(name))
             .collect::<anyhow::Result<_>>()?;
-        let [ann, ben, cleo, dan] = fellows.as_slice() else {
+        let [ann, ben, cleo, dan, later @ ..] = fellows.as_slice() else {
             anyhow::bail!("no cast")
         };
+        let doubtful = self.doubtful()?;
         self.step(
             "consent given in SuperOffice is in eMarketeer, for both purposes",
             STEP_LIMIT,
@@ -78,7 +83,11 @@ impl Story<'_> {
         self.independent(cleo).await?;
         self.store_only(dan).await?;
         self.duplicate_persons().await?;
-        self.four(folder).await
+        self.checklist(&client, &doubtful).await?;
+        self.send_out(&client, folder, later).await?;
+        self.outage(&client, ann).await?;
+        self.circle().await?;
+        self.all_quiet().await
     }
 
     /// Switches the second pair on, without a restart (R49).
@@ -95,7 +104,10 @@ impl Story<'_> {
                 if bases.different == 0 {
                     Ok(format!("{} consents equal in both", bases.equal))
                 } else {
-                    Err(format!("{} consents still differ", bases.different))
+                    Err(format!(
+                        "{} consents still differ, such as {}",
+                        bases.different, bases.example
+                    ))
                 }
             },
         )
@@ -116,27 +128,16 @@ impl Story<'_> {
                     bases.equal += 1;
                 } else {
                     bases.different += 1;
+                    let there = basis_of(&oldest, key);
+                    bases.example = format!("{purpose} of {address}: {here:?}, {there:?}");
                 }
             }
         }
         bases
     }
 
-    /// The person who speaks for an address: the oldest whose primary address it is.
-    fn oldest(&self, address: &str) -> Option<PersonState> {
-        self.superoffice()
-            .persons_by_address(address)
-            .into_iter()
-            .filter(|person| {
-                let primary = person.addresses.first();
-                person.deleted.is_none()
-                    && primary.is_some_and(|primary| primary.eq_ignore_ascii_case(address))
-            })
-            .min_by_key(|person| (person.created, person.id))
-    }
-
     /// Makes somebody with consent to mailings in SuperOffice, whom eMarketeer knows.
-    fn fellow(&self, name: &str) -> anyhow::Result<Fellow> {
+    pub(super) fn fellow(&self, name: &str) -> anyhow::Result<Fellow> {
         let address = format!("{name}@act-two.example");
         self.emarketeer()
             .create_contact(&NewContact {
@@ -151,7 +152,7 @@ impl Story<'_> {
     }
 
     /// Makes a person in SuperOffice, so many days old.
-    fn person(&self, address: &str, days: i64) -> anyhow::Result<i64> {
+    pub(super) fn person(&self, address: &str, days: i64) -> anyhow::Result<i64> {
         let superoffice = self.superoffice();
         let age = chrono::TimeDelta::days(days);
         superoffice
@@ -167,7 +168,7 @@ impl Story<'_> {
             .context("no person")
     }
 
-    fn consent(&self, person: i64, purpose: &str, base: &str) -> anyhow::Result<()> {
+    pub(super) fn consent(&self, person: i64, purpose: &str, base: &str) -> anyhow::Result<()> {
         self.superoffice()
             .set_consent(
                 person,
@@ -178,7 +179,7 @@ impl Story<'_> {
     }
 
     /// Whether both systems show these bases, for mailings and for keeping data.
-    fn agree(&self, fellow: &Fellow, wanted: (&str, &str)) -> Result<String, String> {
+    pub(super) fn agree(&self, fellow: &Fellow, wanted: (&str, &str)) -> Result<String, String> {
         let person = self.superoffice().person(fellow.person);
         let shown = PURPOSES.map(|(purpose, key)| {
             let here = self.emarketeer().basis(&fellow.address, purpose);
@@ -336,70 +337,10 @@ impl Story<'_> {
         )
         .await
     }
-
-    /// One person in all four systems.
-    async fn four(&mut self, _folder: &Path) -> anyhow::Result<()> {
-        let eve = self.fellow("eve")?;
-        let create = |org: &Org, fields: Value, by: &str| -> anyhow::Result<String> {
-            let fields: Map<String, Value> = serde_json::from_value(fields).context("fields")?;
-            org.create("Contact", &fields, by, None)
-                .context("no contact")
-        };
-        let salesforce = create(
-            self.sandbox.salesforce(),
-            json!({ "LastName": "Eve", "Email": eve.address, "Ascend_ID__c": "ACT-TWO" }),
-            SPECIALIST,
-        )?;
-        let ascend = create(
-            self.sandbox.ascend(),
-            json!({ "LastName": "Eve", "Email": eve.address, "ucinn_ascendv2__Donor_ID__c": "ACT-TWO" }),
-            RECORDS,
-        )?;
-        let shown = |story: &Self, out: bool, basis: &str| {
-            let flag = |org: &Org, id: &str| org.contact(id).is_some_and(|one| one.opted_out);
-            let flags = (
-                flag(story.sandbox.salesforce(), &salesforce),
-                flag(story.sandbox.ascend(), &ascend),
-            );
-            let bases = story.agree(&eve, (basis, master::LEGITIMATE_INTEREST));
-            match bases {
-                Ok(_) if flags == (out, out) => Ok("the same in all four".to_owned()),
-                Ok(bases) | Err(bases) => Err(format!("opted out: {flags:?}; {bases}")),
-            }
-        };
-        self.step("somebody is in all four systems", STEP_LIMIT, |story| {
-            shown(story, false, master::CONSENT)
-        })
-        .await?;
-        // Long enough for all four to have been read.
-        tokio::time::sleep(Duration::from_secs(4)).await;
-        let out: Map<String, Value> =
-            serde_json::from_value(json!({ "HasOptedOutOfEmail": true })).context("fields")?;
-        self.sandbox
-            .salesforce()
-            .edit(&salesforce, &out, AGENT)
-            .context("no edit")?;
-        self.step(
-            "an opt-out in Salesforce reaches all four",
-            STEP_LIMIT,
-            |story| shown(story, true, master::WITHDRAWN),
-        )
-        .await?;
-        next_second().await;
-        self.emarketeer()
-            .submit_form(&eve.address, &[master::MARKETING], Some("newsletter"))
-            .context("no form")?;
-        self.step(
-            "and an opt-in by a form in eMarketeer comes back to all four",
-            STEP_LIMIT,
-            |story| shown(story, false, master::CONSENT),
-        )
-        .await
-    }
 }
 
 /// What eMarketeer calls the basis that a person shows.
-fn basis_of(person: &PersonState, purpose: &str) -> Option<&'static str> {
+pub(super) fn basis_of(person: &PersonState, purpose: &str) -> Option<&'static str> {
     let base = &person.consent(purpose)?.legal_base;
     BASES
         .iter()
