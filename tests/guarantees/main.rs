@@ -363,10 +363,12 @@ proptest! {
             prop_assert!(carried, "a withdrawal has no basis");
             let told = verdict.basis.as_ref().is_none_or(|basis| said.iter()
                 .any(|(_, purpose, said)| *purpose == verdict.purpose && said.basis.as_ref() == Some(basis)));
-            let ended = said.iter()
-                .any(|(_, purpose, said)| *purpose == verdict.purpose && said.status == Status::Withdrawn);
+            let settings = rules.purposes.get(verdict.purpose).unwrap();
+            // R20: what is withdrawn above is withdrawn here.
+            let ended = said.iter().any(|(_, purpose, said)| said.status == Status::Withdrawn
+                && (*purpose == verdict.purpose || Some(*purpose) == settings.parent));
             let by_flag = verdict.source.system.is_none_or(|system| !is_recorded(system));
-            let configured = rules.purposes.get(verdict.purpose).map(|settings| &settings.granted_basis);
+            let configured = Some(&settings.granted_basis);
             prop_assert!(
                 told || (ended && by_flag && verdict.basis.as_ref() == configured),
                 "a basis is one that somebody said, or the configured one of a flag's grant after a withdrawal"
