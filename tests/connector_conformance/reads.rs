@@ -138,9 +138,20 @@ async fn c11_a_load_shows_what_the_contact_shows() {
     assert_eq!(reading.told[0].at, state.created.into());
 }
 
+/// Somebody else opts out and in again, so that the field has a row.
+async fn first_row(bench: &Bench) {
+    let other = bench.create_with(&[("Email", "first@example.org".into())]);
+    bench.wait(60);
+    for out in [true, false] {
+        bench.edit(&other, &[("HasOptedOutOfEmail", out.into())]);
+        bench.wait(60);
+    }
+}
+
 #[tokio::test]
 async fn c12_a_flag_set_at_creation_keeps_that_time_when_the_contact_is_edited_later() {
     let bench = Bench::new(0).await;
+    first_row(&bench).await;
     let id = bench.create_with(&[
         ("Email", "ann@example.org".into()),
         ("HasOptedOutOfEmail", true.into()),
@@ -152,6 +163,30 @@ async fn c12_a_flag_set_at_creation_keeps_that_time_when_the_contact_is_edited_l
     let told = &drained.last(&id).unwrap().told;
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0].at, created.into());
+}
+
+/// A creation has a row as soon as any field is tracked, so it says nothing of a field that is not.
+#[tokio::test]
+async fn c12_a_flag_without_history_is_not_dated_to_the_creation() {
+    for (sentence, tracked_first) in [("never tracked", false), ("tracked later", true)] {
+        let bench = Bench::new(0).await;
+        bench.org().track("HasOptedOutOfEmail", false);
+        bench.org().track("Email", true);
+        let id = bench.create_with(&[("Email", "ann@example.org".into())]);
+        bench.wait(3_600);
+        bench.edit(&id, &[("HasOptedOutOfEmail", true.into())]);
+        if tracked_first {
+            bench.org().track("HasOptedOutOfEmail", true);
+            first_row(&bench).await;
+        }
+        let drained = bench.drain(None).await;
+        assert_eq!(drained.last(&id).unwrap().told, [], "{sentence}");
+        bench.wait(60);
+        bench.edit(&id, &[("FirstName", "Ann".into())]);
+        bench.wait(60);
+        let drained = bench.drain(Some(drained.cursor)).await;
+        assert_eq!(drained.last(&id).unwrap().told, [], "{sentence}");
+    }
 }
 
 #[tokio::test]

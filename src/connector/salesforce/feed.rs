@@ -16,10 +16,10 @@ mod window;
 
 use super::map::{HistoryRow, HistoryShape, Read, Seen, Shape};
 use super::wire::soql::{Mark, Query, Walk};
-use super::wire::{IN_LIST, Org, QueryPage, soql};
+use super::wire::{IN_LIST, Org, QueryPage, rows, soql, time};
 use crate::connector::{Cursor, Fault, FaultClass, Page, Poison};
 use crate::consent::time::SECOND;
-use crate::consent::{At, Reading, Shown};
+use crate::consent::{At, PurposeId, Reading, Shown};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -106,6 +106,8 @@ pub struct Feed {
     history: HistoryShape,
     /// Whether the org has the history object at all.
     has_history: OnceCell<bool>,
+    /// The time of the oldest history row of each field that was found to have any.
+    tracked: Mutex<HashMap<PurposeId, At>>,
     memory: Mutex<Memory>,
 }
 
@@ -123,6 +125,7 @@ impl Feed {
             history: HistoryShape::of(&shape.object),
             shape,
             has_history: OnceCell::new(),
+            tracked: Mutex::default(),
             memory: Mutex::default(),
         }
     }
@@ -221,6 +224,76 @@ impl Feed {
         found.await.copied()
     }
 
+    /// Adds to contacts what their histories tell, and what follows from the rows of their creation:
+    /// a flag that is set without any row of its field was set by the creation, of which the platform
+    /// keeps no row for the field. That holds only if the field was tracked by then: tracking is
+    /// switched on field by field, and is not retroactive.
+    async fn explain(
+        &self,
+        org: &Org,
+        explained: Vec<(&mut Seen, &[HistoryRow])>,
+    ) -> Result<(), Fault> {
+        for (seen, rows) in explained {
+            attach(seen, rows);
+            let Some(created) = seen.reading.created else {
+                continue;
+            };
+            let mut values = unexplained(seen, rows);
+            let mut tracked = HashMap::new();
+            for (purpose, _) in &values {
+                tracked.insert(*purpose, self.tracked_since(org, *purpose).await?);
+            }
+            values.retain(|(purpose, _)| {
+                let since = tracked.get(purpose).copied().flatten();
+                since.is_some_and(|since| since <= created)
+            });
+            let by = seen.created_by.as_deref();
+            let told = super::map::told_at_creation(&values, created, by);
+            seen.reading.told.extend(told);
+        }
+        Ok(())
+    }
+
+    /// Since when a field has history, as far as any of it is kept. None while it has none; that is
+    /// asked again, since tracking may be switched on at any time.
+    async fn tracked_since(&self, org: &Org, purpose: PurposeId) -> Result<Option<At>, Fault> {
+        let mut tracked = self.tracked.lock().await;
+        if let Some(since) = tracked.get(&purpose) {
+            return Ok(Some(*since));
+        }
+        let mut fields = self.shape.fields.iter();
+        let Some(field) = fields.find(|field| field.purpose == purpose) else {
+            return Ok(None);
+        };
+        let columns = ["CreatedDate".to_owned()];
+        let query = Query {
+            columns: &columns,
+            object: &self.history.object,
+            conditions: vec![format!("Field = {}", soql::text(&field.name))],
+            order: vec!["CreatedDate"],
+            limit: Some(1),
+        };
+        let answer = org.query(&query.text(), false).await?;
+        let page: QueryPage<'_> = answer.parse("query")?;
+        let oldest = page.records.first().map(|raw| -> Result<At, String> {
+            let cells = rows::row(raw, &columns)?;
+            let text = cells[0].text().map_err(str::to_owned)?;
+            text.and_then(time::parse)
+                .ok_or_else(|| "is not a date".to_owned())
+        });
+        let oldest = oldest.transpose().map_err(|what| {
+            let words = format!(
+                "query: CreatedDate of a row of {} {what}",
+                self.history.object
+            );
+            Fault::new(FaultClass::ContractBroken, "shape", words)
+        })?;
+        if let Some(since) = oldest {
+            tracked.insert(purpose, since);
+        }
+        Ok(oldest)
+    }
+
     /// The condition for the consent fields, with the rows of creation when asked.
     fn history_fields(&self, created: bool) -> String {
         let names = self
@@ -265,32 +338,41 @@ impl Feed {
     }
 }
 
-/// Adds what a contact's history tells to its reading. A flag that is set without any row of its
-/// field, on a contact whose creation has a row, was set by the creation.
+/// The contacts that have a history, each with it.
+fn explained<'a>(
+    seen: &'a mut [Seen],
+    histories: &'a HashMap<String, Vec<HistoryRow>>,
+) -> Vec<(&'a mut Seen, &'a [HistoryRow])> {
+    let explained = seen.iter_mut().filter_map(|seen| {
+        let rows = histories.get(&seen.reading.contact)?;
+        Some((seen, rows.as_slice()))
+    });
+    explained.collect()
+}
+
+/// Adds what a contact's history tells to its reading.
 fn attach(seen: &mut Seen, rows: &[HistoryRow]) {
     let reading = &mut seen.reading;
-    let created = rows.iter().any(|row| row.told.is_none());
     for row in rows.iter().filter_map(|row| row.told.as_ref()) {
         if !reading.told.contains(row) {
             reading.told.push(row.clone());
         }
     }
-    let Some(at) = reading.created.filter(|_| created) else {
-        return;
-    };
-    let silent: Vec<_> = reading
-        .values
-        .iter()
-        .filter(|(purpose, value)| {
-            *value == Shown::Set && reading.told.iter().all(|told| told.purpose != *purpose)
-        })
+}
+
+/// The flags of a contact that are set without a row of their field, where its creation has one: what
+/// the creation set, unless the field had no history by then.
+fn unexplained(seen: &Seen, rows: &[HistoryRow]) -> Vec<(PurposeId, Shown)> {
+    if rows.iter().all(|row| row.told.is_some()) {
+        return Vec::new();
+    }
+    let reading = &seen.reading;
+    let silent = |purpose: PurposeId| reading.told.iter().all(|told| told.purpose != purpose);
+    let values = reading.values.iter();
+    values
+        .filter(|(purpose, value)| *value == Shown::Set && silent(*purpose))
         .cloned()
-        .collect();
-    reading.told.extend(super::map::told_at_creation(
-        &silent,
-        at,
-        seen.created_by.as_deref(),
-    ));
+        .collect()
 }
 
 /// History without its contact's row.

@@ -2,8 +2,8 @@
 
 use super::bulk::Bulk;
 use super::{
-    MOST_EMPTY_PAGES, Net, Phase, Saved, State, Step, VERSION, all_pages, attach, loose_all, mark,
-    micros, next_link,
+    MOST_EMPTY_PAGES, Net, Phase, Saved, State, Step, VERSION, all_pages, explained, loose_all,
+    mark, micros, next_link,
 };
 use crate::connector::http::Answer;
 use crate::connector::salesforce::map::Read;
@@ -171,12 +171,8 @@ impl Step<'_> {
             .feed
             .history_of(self.org, &unclear, &mut read.poison)
             .await?;
-        for seen in &mut read.seen {
-            if let Some(rows) = histories.get(&seen.reading.contact) {
-                attach(seen, rows);
-            }
-        }
-        Ok(())
+        let explained = explained(&mut read.seen, &histories);
+        self.feed.explain(self.org, explained).await
     }
 
     /// One page of the history of everything.

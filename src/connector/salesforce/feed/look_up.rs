@@ -1,6 +1,6 @@
 //! Contacts as they are now, whatever the feed has told so far: by id, and by address (R41).
 
-use super::{Companion, Feed, all_pages, attach};
+use super::{Companion, Feed, all_pages, explained};
 use crate::connector::salesforce::map::{Read, Seen};
 use crate::connector::salesforce::wire::Org;
 use crate::connector::salesforce::wire::soql::{self, Query};
@@ -81,11 +81,8 @@ impl Feed {
         let ids: Vec<String> = read.seen.iter().map(id_of).collect();
         if !ids.is_empty() && self.has_history(org).await? {
             let histories = self.history_of(org, &ids, &mut read.poison).await?;
-            for seen in &mut read.seen {
-                if let Some(rows) = histories.get(&seen.reading.contact) {
-                    attach(seen, rows);
-                }
-            }
+            self.explain(org, explained(&mut read.seen, &histories))
+                .await?;
         }
         let found: HashSet<&str> = ids
             .iter()

@@ -1,6 +1,6 @@
 //! Windows of changes.
 
-use super::{OLDEST_WINDOW_MICROS, Phase, Saved, State, Step, attach, loose_all, mark, micros};
+use super::{OLDEST_WINDOW_MICROS, Phase, Saved, State, Step, explained, loose_all, mark, micros};
 use crate::connector::salesforce::map::{HistoryRow, Read, Shape};
 use crate::connector::salesforce::wire::QueryPage;
 use crate::connector::salesforce::wire::soql::{Query, Walk};
@@ -201,16 +201,17 @@ impl Step<'_> {
                 .as_mut()
                 .filter(|known| (known.from, known.until) == (window.from, window.until))
             {
-                for seen in &mut read.seen {
-                    if let Some(places) = known.by_contact.get(&seen.reading.contact) {
-                        let rows: Vec<HistoryRow> = places
-                            .iter()
-                            .map(|place| known.rows[*place].clone())
-                            .collect();
-                        attach(seen, &rows);
-                        known.attached.insert(seen.reading.contact.clone());
+                let mut histories: HashMap<String, Vec<HistoryRow>> = HashMap::new();
+                for seen in &read.seen {
+                    let contact = &seen.reading.contact;
+                    if let Some(places) = known.by_contact.get(contact) {
+                        let rows = places.iter().map(|place| known.rows[*place].clone());
+                        histories.insert(contact.clone(), rows.collect());
+                        known.attached.insert(contact.clone());
                     }
                 }
+                let explained = explained(&mut read.seen, &histories);
+                self.feed.explain(self.org, explained).await?;
                 if next.is_none() {
                     loose = loose_all(&known.rows, &known.attached);
                     read.poison.extend(known.poison.iter().cloned());
