@@ -139,7 +139,7 @@ async fn c11_a_load_shows_what_the_contact_shows() {
 }
 
 /// Somebody else opts out and in again, so that the field has a row.
-async fn first_row(bench: &Bench) {
+fn first_row(bench: &Bench) {
     let other = bench.create_with(&[("Email", "first@example.org".into())]);
     bench.wait(60);
     for out in [true, false] {
@@ -151,7 +151,7 @@ async fn first_row(bench: &Bench) {
 #[tokio::test]
 async fn c12_a_flag_set_at_creation_keeps_that_time_when_the_contact_is_edited_later() {
     let bench = Bench::new(0).await;
-    first_row(&bench).await;
+    first_row(&bench);
     let id = bench.create_with(&[
         ("Email", "ann@example.org".into()),
         ("HasOptedOutOfEmail", true.into()),
@@ -177,7 +177,7 @@ async fn c12_a_flag_without_history_is_not_dated_to_the_creation() {
         bench.edit(&id, &[("HasOptedOutOfEmail", true.into())]);
         if tracked_first {
             bench.org().track("HasOptedOutOfEmail", true);
-            first_row(&bench).await;
+            first_row(&bench);
         }
         let drained = bench.drain(None).await;
         assert_eq!(drained.last(&id).unwrap().told, [], "{sentence}");
