@@ -4,7 +4,7 @@ use super::bench::*;
 use crate::bench::code;
 use consentd::connector::superoffice::config::ConsentFeed;
 use consentd::connector::{FaultClass, Outcome};
-use consentd::consent::{Basis, Shown, Status};
+use consentd::consent::{Basis, Shown};
 use consentd_sandbox::superoffice::Settings as Crm;
 use consentd_sandbox::{CallKind, Fault, Rule};
 
