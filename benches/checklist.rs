@@ -21,14 +21,16 @@ use consentd::connector::{
     Batching, Connector, Current, Cursor, Fault, Found, Outcome, Page, Probe, Target, Wanted,
     WriteRequest,
 };
-use consentd::consent::{Answer, At, Evidence, Precision, PurposeId, Reading, Shown, Told};
+use consentd::consent::{
+    Answer, At, Evidence, Precision, PurposeId, Reading, Shown, SubjectKey, Told,
+};
 use consentd::runtime::clock::{self, Clock as _};
 use consentd::store::{Access, SqliteStore, Store, SubjectRef};
 use consentd::sync::assemble::{Engine, Lines, Parts};
 use consentd::sync::checklist::{Ask, Checklist, Crew, Desk, Freshness, Outcome as Place, Person};
 use consentd::sync::engine::{Event, Listener, Member};
 use consentd::sync::poll::poll;
-use consentd_sandbox::people::{SalesforceContact, generate};
+use consentd_sandbox::people::generate;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -37,7 +39,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -62,8 +64,9 @@ const LIVE: (usize, &[usize]) = (10_000, &[200, 2_000]);
 const SMOKE_LIVE: (usize, &[usize]) = (60, &[20]);
 /// Contacts on a page of the feed, which is the platform's largest.
 const PAGE_ROWS: usize = 2_000;
-/// The changed contacts of a page lie so far apart. A prime, so that every one gets its turn.
-const STRIDE: usize = 7_919;
+/// Contacts among whom the recipients are, and who change while lists are checked.
+const SAMPLE: usize = 200_000;
+const SAMPLE_FILE: &str = "sample.json";
 /// The same people in every process.
 const SEED: u64 = 1;
 /// The vendor's present, which decides when the people were created: 2026-05-01.
@@ -89,10 +92,9 @@ fn main() -> anyhow::Result<()> {
         ["fill", contacts, folder] => {
             report(common::block_on(fill(contacts.parse()?, folder.as_ref()))?)
         }
-        ["check", contacts, folder, recipients, lists, polled] => {
+        ["check", folder, recipients, lists, polled] => {
             let lists = (recipients.parse()?, lists.parse()?);
             report(common::block_on(check(
-                contacts.parse()?,
                 folder.as_ref(),
                 lists,
                 *polled == "polled",
@@ -126,7 +128,7 @@ fn measure(contacts: usize, lists: (usize, usize), live: (usize, &[usize])) -> a
     let contacts = contacts.to_string();
     let filled: Filled = run(&["fill", &contacts, name])?;
     let (recipients, runs) = (lists.0.to_string(), lists.1.to_string());
-    let part = |polled| run(&["check", &contacts, name, &recipients, &runs, polled]);
+    let part = |polled| run(&["check", name, &recipients, &runs, polled]);
     let parts: [(&str, Timed); 2] = [("idle", part("alone")?), ("polled", part("polled")?)];
     print_times(&filled, lists, &parts)?;
     let mut asked = Vec::new();
@@ -226,14 +228,74 @@ fn print_times(
 
 // ---------------------------------------------------------------- the contacts
 
-/// The contacts of every process, in the order of the feed.
-fn contacts(count: usize) -> anyhow::Result<Vec<SalesforceContact>> {
+/// One contact.
+#[derive(Serialize, Deserialize)]
+struct Card {
+    /// Place in the feed.
+    number: usize,
+    address: Option<String>,
+    link: Option<String>,
+    /// Microseconds, as the others.
+    created: i64,
+    modified: i64,
+    opted_out: bool,
+    opted_out_at: Option<i64>,
+    boxes: Vec<bool>,
+    /// No other contact has its address.
+    alone: bool,
+}
+
+impl Card {
+    fn key(&self) -> Option<SubjectKey> {
+        SubjectKey::from_address(self.address.as_ref()?).ok()
+    }
+}
+
+/// All contacts, in the order of the feed.
+fn contacts(count: usize) -> anyhow::Result<Vec<Card>> {
     let present = chrono::DateTime::from_timestamp(PRESENT_SECS, 0).context("no such time")?;
     let people = generate(count, SEED, present, BOXES);
-    Ok(people
-        .into_iter()
-        .flat_map(|person| person.salesforce)
-        .collect())
+    let micros = |at: chrono::DateTime<chrono::Utc>| at.timestamp_micros();
+    let contacts = people.into_iter().flat_map(|person| person.salesforce);
+    let mut cards: Vec<Card> = contacts
+        .enumerate()
+        .map(|(number, contact)| Card {
+            number,
+            address: contact.address,
+            link: contact.ascend_id,
+            created: micros(contact.created),
+            modified: micros(contact.modified),
+            opted_out: contact.opted_out,
+            opted_out_at: contact.opted_out_at.map(micros),
+            boxes: contact.preferences,
+            alone: false,
+        })
+        .collect();
+    let mut shared: HashMap<SubjectKey, usize> = HashMap::new();
+    for key in cards.iter().filter_map(Card::key) {
+        *shared.entry(key).or_default() += 1;
+    }
+    for card in &mut cards {
+        card.alone = card.key().is_some_and(|key| shared.get(&key) == Some(&1));
+    }
+    Ok(cards)
+}
+
+/// Writes down some of the contacts that have an address. A process that made a million people and
+/// kept some of them would measure how its memory is littered.
+fn write_sample(cards: &[Card], folder: &Path) -> anyhow::Result<()> {
+    let mut random = StdRng::seed_from_u64(SEED);
+    let known: Vec<&Card> = cards.iter().filter(|card| card.key().is_some()).collect();
+    let sample: Vec<&&Card> = known.choose_multiple(&mut random, SAMPLE).collect();
+    Ok(std::fs::write(
+        folder.join(SAMPLE_FILE),
+        serde_json::to_vec(&sample)?,
+    )?)
+}
+
+fn read_sample(folder: &Path) -> anyhow::Result<Vec<Card>> {
+    let text = std::fs::read(folder.join(SAMPLE_FILE))?;
+    Ok(serde_json::from_slice(&text)?)
 }
 
 /// A record id, as the platform gives them: 18 characters that rise.
@@ -244,23 +306,23 @@ fn id(number: usize) -> String {
 const MARKETING: PurposeId = PurposeId(0);
 
 /// The contact as the connector reads it, with the history of its flag.
-fn reading(number: usize, contact: &SalesforceContact) -> Reading {
+fn reading(card: &Card) -> Reading {
     let shown = |set| if set { Shown::Set } else { Shown::Default };
-    let boxes = (1..).zip(&contact.preferences);
+    let boxes = (1..).zip(&card.boxes);
     Reading {
-        contact: id(number),
+        contact: id(card.number),
         whole: true,
-        address: contact.address.clone(),
-        link: contact.ascend_id.clone(),
-        created: Some(contact.created.into()),
-        modified: Some(contact.modified.into()),
+        address: card.address.clone(),
+        link: card.link.clone(),
+        created: Some(At::from_micros(card.created)),
+        modified: Some(At::from_micros(card.modified)),
         modified_by: Some(USER.to_owned()),
-        values: std::iter::once((MARKETING, shown(contact.opted_out)))
+        values: std::iter::once((MARKETING, shown(card.opted_out)))
             .chain(boxes.map(|(place, ticked)| (PurposeId(place), shown(*ticked))))
             .collect(),
-        told: contact
+        told: card
             .opted_out_at
-            .map(|at| opt_out(at.into()))
+            .map(|at| opt_out(At::from_micros(at)))
             .into_iter()
             .collect(),
         ..Reading::default()
@@ -268,22 +330,17 @@ fn reading(number: usize, contact: &SalesforceContact) -> Reading {
 }
 
 /// The same contact once its person has opted out.
-fn changed(number: usize, contact: &SalesforceContact, at: At) -> Reading {
-    let mut reading = reading(number, contact);
+fn changed(card: &Card, at: At) -> Reading {
+    let mut reading = reading(card);
     reading.modified = Some(at);
-    reading.values = (0..=BOXES as u16)
-        .map(|place| {
-            (
-                PurposeId(place),
-                if place == 0 {
-                    Shown::Set
-                } else {
-                    Shown::Default
-                },
-            )
-        })
-        .collect();
-    if !contact.opted_out {
+    for (purpose, shown) in &mut reading.values {
+        *shown = if *purpose == MARKETING {
+            Shown::Set
+        } else {
+            Shown::Default
+        };
+    }
+    if !card.opted_out {
         reading.told = vec![opt_out(at)];
     }
     reading
@@ -303,7 +360,7 @@ fn opt_out(at: At) -> Told {
 /// A system whose feed begins with all contacts and goes on with changes for as long as it is told
 /// to.
 struct Feed {
-    contacts: Vec<SalesforceContact>,
+    cards: Vec<Card>,
     goes_on: AtomicBool,
 }
 
@@ -320,24 +377,20 @@ impl Connector for Feed {
             .and_then(|cursor| cursor.0.split_once(' '))
             .and_then(|(stage, from)| Some((stage, from.parse::<usize>().ok()?)))
             .unwrap_or(("load", 0));
-        let all = self.contacts.len();
         let load = stage == "load";
         let (readings, next) = if load {
-            let rows = self.contacts.iter().enumerate().skip(from).take(PAGE_ROWS);
-            let next = if from + PAGE_ROWS < all {
+            let rows = self.cards.iter().skip(from).take(PAGE_ROWS);
+            let next = if from + PAGE_ROWS < self.cards.len() {
                 format!("load {}", from + PAGE_ROWS)
             } else {
                 "changes 0".to_owned()
             };
-            (
-                rows.map(|(number, contact)| reading(number, contact))
-                    .collect(),
-                next,
-            )
+            (rows.map(reading).collect(), next)
         } else if self.goes_on.load(Ordering::Relaxed) {
-            let numbers = (from..from + PAGE_ROWS.min(all)).map(|place| place * STRIDE % all);
-            let rows = numbers.map(|number| changed(number, &self.contacts[number], now));
-            (rows.collect(), format!("changes {}", from + PAGE_ROWS))
+            let rows = self.cards.iter().cycle().skip(from % self.cards.len());
+            let rows = rows.take(PAGE_ROWS.min(self.cards.len()));
+            let rows = rows.map(|card| changed(card, now)).collect();
+            (rows, format!("changes {}", from + PAGE_ROWS))
         } else {
             (Vec::new(), format!("changes {from}"))
         };
@@ -434,11 +487,11 @@ struct Rig {
 }
 
 impl Rig {
-    async fn open(contacts: Vec<SalesforceContact>, folder: &Path) -> anyhow::Result<Self> {
+    async fn open(cards: Vec<Card>, folder: &Path) -> anyhow::Result<Self> {
         let checked = checked()?;
         let store = Arc::new(SqliteStore::open(&folder.join("consentd.db"), Access::Daemon).await?);
         let feed = Arc::new(Feed {
-            contacts,
+            cards,
             goes_on: AtomicBool::new(false),
         });
         let in_memory = {
@@ -480,7 +533,9 @@ fn crew(engine: &Engine) -> Crew {
 
 /// Loads all contacts, as a poll of a real system does.
 async fn fill(count: usize, folder: &Path) -> anyhow::Result<Filled> {
-    let rig = Rig::open(contacts(count)?, folder).await?;
+    let cards = contacts(count)?;
+    write_sample(&cards, folder)?;
+    let rig = Rig::open(cards, folder).await?;
     let member = rig.member()?;
     let rules = member.log_in().await?;
     let begun = Instant::now();
@@ -505,14 +560,11 @@ async fn fill(count: usize, folder: &Path) -> anyhow::Result<Filled> {
 
 /// Checks so many lists of so many recipients each, and joins them without the program.
 async fn check(
-    count: usize,
     folder: &Path,
     (recipients, lists): (usize, usize),
     polled: bool,
 ) -> anyhow::Result<Timed> {
-    let contacts = contacts(count)?;
-    let expected = Expected::of(&contacts);
-    let rig = Rig::open(contacts, folder).await?;
+    let rig = Rig::open(read_sample(folder)?, folder).await?;
     let member = Arc::clone(rig.member()?);
     let rules = member.log_in().await?;
     let desk = rig.desk();
@@ -538,10 +590,14 @@ async fn check(
         if list == WARM_UP {
             begun = (Instant::now(), rig.count.contacts.load(Ordering::Relaxed));
         }
-        let texts: Vec<String> = expected
-            .addresses
+        let cards: Vec<&Card> = rig
+            .feed
+            .cards
             .choose_multiple(&mut random, recipients)
-            .cloned()
+            .collect();
+        let texts: Vec<String> = cards
+            .iter()
+            .filter_map(|card| card.address.clone())
             .collect();
         let start = Instant::now();
         let people = desk.people(&texts).await?;
@@ -555,7 +611,7 @@ async fn check(
         };
         let checklist = desk.check(&ask).await?;
         let check = hashes + milliseconds(start);
-        expected.compare(&texts, &checklist, polled)?;
+        compare(&cards, &checklist, polled)?;
         let (join, found) = join(&mut bare, &keys).await?;
         ensure!(
             found == checklist.counts().addressed - checklist.counts().duplicates,
@@ -588,62 +644,30 @@ fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
 }
 
-/// What the contacts themselves say, by address as the daemon knows it.
-struct Expected {
-    addresses: Vec<String>,
-    /// Whether the only contact of that address has opted out; none where there are several.
-    opted_out: HashMap<String, Option<bool>>,
-}
-
-impl Expected {
-    fn of(contacts: &[SalesforceContact]) -> Self {
-        let mut opted_out = HashMap::new();
-        let mut addresses = Vec::new();
-        for contact in contacts {
-            let Some(address) = &contact.address else {
-                continue;
-            };
-            if let Ok(key) = consentd::consent::SubjectKey::from_address(address) {
-                let known = opted_out.entry(key.as_str().to_owned());
-                known
-                    .and_modify(|known| *known = None)
-                    .or_insert(Some(contact.opted_out));
-                addresses.push(address.clone());
-            }
-        }
-        Self {
-            addresses,
-            opted_out,
-        }
-    }
-
-    /// Everybody is known and verified; and while nothing changes, whoever has opted out is told to
-    /// have, and nobody else.
-    fn compare(&self, texts: &[String], checklist: &Checklist, polled: bool) -> anyhow::Result<()> {
+/// Everybody is known and verified; and while nothing changes, whoever has opted out is told to have,
+/// and nobody else.
+fn compare(cards: &[&Card], checklist: &Checklist, polled: bool) -> anyhow::Result<()> {
+    ensure!(
+        checklist.lines.len() == cards.len(),
+        "a place has no answer"
+    );
+    for (card, line) in cards.iter().zip(&checklist.lines) {
+        let Place::Answered(answer) = line.outcome else {
+            continue;
+        };
         ensure!(
-            checklist.lines.len() == texts.len(),
-            "a place has no answer"
+            !matches!(answer, Answer::Unverified | Answer::UnknownAddress),
+            "the answer is {}",
+            answer.word()
         );
-        for (text, line) in texts.iter().zip(&checklist.lines) {
-            let Place::Answered(answer) = line.outcome else {
-                continue;
-            };
-            ensure!(
-                !matches!(answer, Answer::Unverified | Answer::UnknownAddress),
-                "the answer is {}",
-                answer.word()
-            );
-            let key = consentd::consent::SubjectKey::from_address(text)?;
-            if let (false, Some(Some(out))) = (polled, self.opted_out.get(key.as_str())) {
-                ensure!(
-                    *out == (answer == Answer::Withdrawn),
-                    "opted out is {out}, and the answer {}",
-                    answer.word()
-                );
-            }
-        }
-        Ok(())
+        ensure!(
+            polled || !card.alone || card.opted_out == (answer == Answer::Withdrawn),
+            "opted out is {}, and the answer {}",
+            card.opted_out,
+            answer.word()
+        );
     }
+    Ok(())
 }
 
 /// The keyed hashes of a list, each once and in order, as the bare join takes them.
@@ -751,9 +775,7 @@ struct Asked {
 async fn ask_now(contacts: usize, recipients: usize) -> anyhow::Result<Vec<Asked>> {
     let hub = Hub::start(contacts).await?;
     hub.round().await?;
-    let known: HashSet<String> = hub.sandbox.emarketeer().addresses().into_iter().collect();
-    let mut known: Vec<String> = known.into_iter().collect();
-    known.sort_unstable();
+    let known = hub.sandbox.emarketeer().addresses();
     let mut random = StdRng::seed_from_u64(SEED);
     let texts: Vec<String> = known
         .choose_multiple(&mut random, recipients)
