@@ -19,9 +19,10 @@ use super::identity::Pseudonyms;
 use super::pack::{PackError, Packer, unpack_findings, unpack_verdicts};
 use super::workbench::{FLIP_WINDOW, transact};
 use crate::consent::send::Doubt;
-use crate::consent::{Answer, PurposeId, Recipient, Rules, SubjectKey, judge};
+use crate::consent::{Answer, PurposeId, Recipient, Rules, Status, SubjectKey, SystemId, judge};
 use crate::store::{RecipientRow, Scope, StoreError, SubjectRef};
 use answers::names;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use live::Looked;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -33,8 +34,13 @@ use tokio::sync::Semaphore;
 pub const MOST_RECIPIENTS: usize = 100_000;
 /// Checks that callers may have under way at once; each may hold a full list in memory.
 const CHECKS_AT_ONCE: usize = 4;
-/// Recipients that are read from the store, or normalised, at once.
+/// Recipients that are normalised, or whose contacts are read from the store, at once.
 const PAGE: usize = 10_000;
+/// Recipients that are judged at once.
+const JUDGED_PAGE: usize = 2_500;
+/// So many pages are read from the store while others are judged. The store's further readers stay
+/// free for others.
+const PAGES_AT_ONCE: usize = 2;
 /// Subjects that are decided anew in one transaction.
 const DECIDED_AT_ONCE: usize = 2_000;
 
@@ -265,16 +271,18 @@ impl List {
 /// The line of every subject that was looked at: those asked for first, then those that share an
 /// address with one of them.
 async fn judged(crew: &Crew, purpose: PurposeId, looked: &Looked) -> Result<Vec<Line>, StoreError> {
-    let rules = &crew.shared.rules;
-    let names = names(rules);
-    let mut lines = Vec::with_capacity(looked.subjects.len());
-    for (page, first) in looked.subjects.chunks(PAGE).zip((0..).step_by(PAGE)) {
-        let recipients = recipients(crew, page).await?;
-        for (mut recipient, place) in recipients.into_iter().zip(first..) {
-            recipient.is_verified &= looked.is_verified(place);
-            lines.push(Line::of(judge(purpose, &recipient, rules), &names));
-        }
-    }
+    let names = names(&crew.shared.rules);
+    let pages: Vec<_> = looked
+        .subjects
+        .chunks(JUDGED_PAGE)
+        .zip((0..).step_by(JUDGED_PAGE))
+        .map(|page| judge_page(crew, purpose, looked, page, &names))
+        .collect();
+    let judged: Vec<Vec<Line>> = stream::iter(pages)
+        .buffered(PAGES_AT_ONCE)
+        .try_collect()
+        .await?;
+    let mut lines = judged.concat();
     // An address that a contact of somebody else has too is mailed only where that person may be.
     for (person, other) in &looked.shared {
         let stricter = lines.get(*other).cloned();
@@ -287,41 +295,99 @@ async fn judged(crew: &Crew, purpose: PurposeId, looked: &Looked) -> Result<Vec<
     Ok(lines)
 }
 
-/// What is known of these subjects, in the same order. Verdicts that were reached under other
-/// settings than the present ones are reached anew first.
-async fn recipients(crew: &Crew, subjects: &[SubjectRef]) -> Result<Vec<Recipient>, StoreError> {
+/// The lines of a page of subjects, which begins at that place.
+async fn judge_page(
+    crew: &Crew,
+    purpose: PurposeId,
+    looked: &Looked,
+    (page, first): (&[SubjectRef], usize),
+    names: &[(SystemId, Arc<str>)],
+) -> Result<Vec<Line>, StoreError> {
     let rules = &crew.shared.rules;
-    let mut rows = rows(crew, subjects).await?;
-    let outdated: Vec<SubjectRef> = rows
+    let judge = |recipient: &Recipient| Line::of(judge(purpose, recipient, rules), names);
+    let live: Vec<i16> = crew.members.iter().map(|member| member.id.0).collect();
+    // Going through everybody's contacts takes as long as all the rest. Only who would be unknown
+    // without a contact needs it; one whose grant holds has a contact where it was said (R14).
+    let mut recipients = recipients(crew, page, &[]).await?;
+    let mut lines = Vec::with_capacity(page.len());
+    let mut unknown: Vec<usize> = Vec::new();
+    for (place, recipient) in recipients.iter_mut().enumerate() {
+        recipient.is_verified &= looked.is_verified(first + place);
+        recipient.is_contact = has_live_grant(recipient, &live);
+        let line = judge(recipient);
+        if line.outcome == Outcome::Answered(Answer::UnknownAddress) {
+            unknown.push(place);
+        }
+        lines.push(line);
+    }
+    let asked: Vec<SubjectRef> = unknown
+        .iter()
+        .filter_map(|place| page.get(*place).copied())
+        .collect();
+    if !asked.is_empty() {
+        // All is read anew, so that what was said and who has a contact are of the same moment.
+        let found = self::recipients(crew, &asked, &live).await?;
+        for (place, mut recipient) in unknown.into_iter().zip(found) {
+            recipient.is_verified &= looked.is_verified(first + place);
+            if let Some(line) = lines.get_mut(place) {
+                *line = judge(&recipient);
+            }
+        }
+    }
+    Ok(lines)
+}
+
+/// Whether a grant by a contact of one of these systems holds. It ends with its contact, so that
+/// contact is live.
+fn has_live_grant(recipient: &Recipient, live: &[i16]) -> bool {
+    recipient.voices.iter().any(|voice| {
+        voice.status == Status::Granted && voice.system.is_some_and(|id| live.contains(&id.0))
+    })
+}
+
+/// What is known of these subjects, in the same order, and whether they have a contact in one of the
+/// systems `live`. Verdicts that were reached under other settings than the present ones are reached
+/// anew first (R23).
+async fn recipients(
+    crew: &Crew,
+    subjects: &[SubjectRef],
+    live: &[i16],
+) -> Result<Vec<Recipient>, StoreError> {
+    let mut known = known(crew, subjects, live).await?;
+    let outdated: Vec<SubjectRef> = known
         .iter()
         .zip(subjects)
-        .filter(|(row, _)| row.as_ref().is_some_and(|row| is_outdated(row, rules)))
+        .filter(|((_, is_outdated), _)| *is_outdated)
         .map(|(_, subject)| *subject)
         .collect();
     if !outdated.is_empty() {
         decide_anew(crew, &outdated).await?;
-        rows = self::rows(crew, subjects).await?;
+        known = self::known(crew, subjects, live).await?;
     }
+    Ok(known.into_iter().map(|(recipient, _)| recipient).collect())
+}
+
+/// The same as it is stored, and whether it was decided under other settings.
+async fn known(
+    crew: &Crew,
+    subjects: &[SubjectRef],
+    live: &[i16],
+) -> Result<Vec<(Recipient, bool)>, StoreError> {
+    let rules = &crew.shared.rules;
     let packer = Packer::new(rules);
+    let rows = crew.shared.store.recipients(subjects, live).await?;
     rows.iter()
         .map(|row| {
             let Some(row) = row else {
-                return Ok(Recipient {
+                let stranger = Recipient {
                     is_verified: true,
                     ..Recipient::default()
-                });
+                };
+                return Ok((stranger, false));
             };
             recipient(row, rules, &packer).map_err(|error| unreadable(&error))
         })
         .collect()
-}
-
-async fn rows(
-    crew: &Crew,
-    subjects: &[SubjectRef],
-) -> Result<Vec<Option<RecipientRow>>, StoreError> {
-    let live: Vec<i16> = crew.members.iter().map(|member| member.id.0).collect();
-    crew.shared.store.recipients(subjects, &live).await
 }
 
 fn unreadable(error: &PackError) -> StoreError {
@@ -329,16 +395,6 @@ fn unreadable(error: &PackError) -> StoreError {
         what: "packed column",
         detail: error.to_string(),
     }
-}
-
-/// R23: whether the verdicts were reached under other settings. One that cannot be read is left to
-/// those who read it.
-fn is_outdated(row: &RecipientRow, rules: &Rules) -> bool {
-    unpack_verdicts(&row.verdicts).is_ok_and(|verdicts| {
-        verdicts
-            .iter()
-            .any(|verdict| verdict.policy != rules.policy.version)
-    })
 }
 
 async fn decide_anew(crew: &Crew, subjects: &[SubjectRef]) -> Result<(), StoreError> {
@@ -364,13 +420,17 @@ async fn decide_anew(crew: &Crew, subjects: &[SubjectRef]) -> Result<(), StoreEr
     Ok(())
 }
 
-/// From a stored row to what the rules judge. Verified, unless a contact's latest state could not
-/// be understood (R40).
+/// From a stored row to what the rules judge, and whether it was decided under other settings (R23).
+/// Verified, unless a contact's latest state could not be understood (R40).
 fn recipient(
     row: &RecipientRow,
     rules: &Rules,
     packer: &Packer<'_>,
-) -> Result<Recipient, PackError> {
+) -> Result<(Recipient, bool), PackError> {
+    let verdicts = unpack_verdicts(&row.verdicts)?;
+    let is_outdated = verdicts
+        .iter()
+        .any(|verdict| verdict.policy != rules.policy.version);
     let mut doubts: Vec<(PurposeId, Doubt)> = unpack_findings(&row.findings)?
         .iter()
         .filter_map(|finding| finding.doubt(rules))
@@ -384,8 +444,8 @@ fn recipient(
                 .map(|change| (change.purpose, Doubt::Held)),
         );
     }
-    Ok(Recipient {
-        voices: unpack_verdicts(&row.verdicts)?
+    let recipient = Recipient {
+        voices: verdicts
             .iter()
             .filter_map(|verdict| verdict.voice(rules))
             .collect(),
@@ -393,5 +453,6 @@ fn recipient(
         is_contact: row.is_contact,
         is_verified: !row.is_quarantined,
         ..Recipient::default()
-    })
+    };
+    Ok((recipient, is_outdated))
 }

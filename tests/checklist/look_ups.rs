@@ -58,6 +58,41 @@ async fn r41_everybody_is_looked_up_once_in_batches_that_the_system_takes() {
 }
 
 #[tokio::test]
+async fn r41_each_place_of_a_list_of_several_pages_gets_its_own_answer() {
+    let list = people(6_000);
+    let crm = Fake::new(6_000, None);
+    let mut expected = Vec::new();
+    for (place, address) in list.iter().enumerate() {
+        let (known, answer) = match place % 4 {
+            0 => (Some(card(address, IN)), "send by crm"),
+            1 => (Some(card(address, OUT)), "withdrawn by crm"),
+            2 => (Some(card(address, None)), "no-legal-basis"),
+            _ => (None, "unknown-address"),
+        };
+        if let Some(known) = known {
+            crm.put(address, known);
+        }
+        expected.push(answer);
+    }
+    let stage = stage(&[("crm", crm)], 1).await;
+    let list: Vec<&str> = list.iter().map(String::as_str).collect();
+    let checklist = check(stage.crew.clone(), MAIL, STORED, &list).await;
+    assert_eq!(sources(&checklist), ["crm stored"]);
+    let wrong: Vec<_> = answers(&checklist)
+        .into_iter()
+        .zip(expected)
+        .enumerate()
+        .filter(|(_, (found, expected))| found != expected)
+        .collect();
+    assert!(
+        wrong.is_empty(),
+        "{} of {}: {wrong:?}",
+        wrong.len(),
+        list.len()
+    );
+}
+
+#[tokio::test]
 async fn r04_an_address_with_more_contacts_than_a_look_up_takes_is_looked_up_in_several() {
     let crm = Fake::new(10, None);
     for n in 0..35 {

@@ -33,11 +33,25 @@ impl PgStore {
         subjects: &[SubjectRef],
         live: &[i16],
     ) -> Result<Vec<Option<RecipientRow>>, StoreError> {
-        let sql = concat!(
-            "SELECT k.place, s.verdicts, s.findings, EXISTS (SELECT 1 FROM contacts c \
-               WHERE c.subject = s.id AND c.life = 0 AND c.system = ANY($2::SMALLINT[])) FROM ",
-            subjects_asked_for!()
-        );
+        macro_rules! recipients {
+            ($is_contact:literal) => {
+                concat!(
+                    "SELECT k.place, s.verdicts, s.findings, ",
+                    $is_contact,
+                    " FROM ",
+                    subjects_asked_for!()
+                )
+            };
+        }
+        // Nobody has a contact in no system, which need not be looked for.
+        let sql = if live.is_empty() {
+            recipients!("cardinality($2::SMALLINT[]) > 0")
+        } else {
+            recipients!(
+                "EXISTS (SELECT 1 FROM contacts c \
+                   WHERE c.subject = s.id AND c.life = 0 AND c.system = ANY($2::SMALLINT[]))"
+            )
+        };
         let order = in_order(subjects);
         let asked = hashes(subjects, &order);
         let mut session = self.view().await?;

@@ -39,15 +39,27 @@ impl SqliteStore {
     ) -> Result<Vec<Option<RecipientRow>>, StoreError> {
         // The long texts come as one value, one after the other; in JSON every quote in them would
         // be escaped here and unescaped there.
-        let sql = concat!(
-            "SELECT json_group_array(json_array(j.key, octet_length(s.verdicts), \
-               octet_length(s.findings), EXISTS (SELECT 1 FROM contacts c \
-                 INDEXED BY contacts_subject WHERE c.subject = s.id AND c.life = 0 \
-                 AND c.system IN (SELECT value FROM json_each(?2))))), \
-             CAST(group_concat(s.verdicts || s.findings, '') AS BLOB) \
-             FROM ",
-            subjects_asked_for!()
-        );
+        macro_rules! recipients {
+            ($is_contact:literal) => {
+                concat!(
+                    "SELECT json_group_array(json_array(j.key, octet_length(s.verdicts), \
+                       octet_length(s.findings), ",
+                    $is_contact,
+                    ")), CAST(group_concat(s.verdicts || s.findings, '') AS BLOB) FROM ",
+                    subjects_asked_for!()
+                )
+            };
+        }
+        // Nobody has a contact in no system, which need not be looked for.
+        let sql = if live.is_empty() {
+            recipients!("?2 <> '[]'")
+        } else {
+            recipients!(
+                "EXISTS (SELECT 1 FROM contacts c INDEXED BY contacts_subject \
+                   WHERE c.subject = s.id AND c.life = 0 \
+                   AND c.system IN (SELECT value FROM json_each(?2)))"
+            )
+        };
         let what = "recipients";
         let order = in_order(subjects);
         let asked = hashes(subjects, &order)?;
