@@ -218,6 +218,12 @@ impl Record {
         self.holdings.get(index).map(|(_, holding)| holding)
     }
 
+    /// Makes room for the holdings of so many purposes.
+    pub fn reserve(&mut self, purposes: usize) {
+        self.holdings
+            .reserve_exact(purposes.saturating_sub(self.holdings.len()));
+    }
+
     /// The holding of one purpose, empty if there was none.
     pub fn entry(&mut self, purpose: PurposeId) -> &mut Holding {
         let index = match self.holdings.binary_search_by_key(&purpose, |(id, _)| *id) {

@@ -64,6 +64,8 @@ pub(super) struct StoredLoad {
 pub(super) trait Reads: Send {
     /// Counters and chain; in a writing transaction, locks them.
     async fn standing(&mut self) -> Result<Standing, StoreError>;
+    /// The greatest external id of each system that has contacts.
+    async fn last_contacts(&mut self) -> Result<Vec<ContactKey>, StoreError>;
     async fn contacts_by_key(&mut self, keys: &[Key<'_>]) -> Result<Named, StoreError>;
     /// Subject and life of contacts, by key.
     async fn lives(&mut self, keys: &[Key<'_>]) -> Result<Vec<(ContactKey, Life)>, StoreError>;
@@ -127,8 +129,8 @@ pub(super) trait Writes: Reads {
     /// Leaves unchanged rows alone, and the instant at which a record was first seen.
     async fn put_quarantine(&mut self, rows: &[&QuarantineRow]) -> Result<u64, StoreError>;
     async fn heal(&mut self, keys: &[Key<'_>]) -> Result<u64, StoreError>;
-    /// Entries and their block: two statements.
-    async fn append(&mut self, sealed: &Sealed<'_>) -> Result<u64, StoreError>;
+    /// A block with its entries, and where subjects find it: two statements.
+    async fn append(&mut self, sealed: Sealed) -> Result<(), StoreError>;
     async fn advance_counters(&mut self, subject: i64, sequence: i64) -> Result<(), StoreError>;
 }
 
@@ -159,31 +161,56 @@ pub(super) async fn transact<S: Writes + ?Sized>(
     store(session, &changes, &before, &standing).await
 }
 
-/// The contacts as they were before the changes, as far as their index entries and the figures
-/// depend on it.
-struct Before {
-    known: HashMap<ContactKey, (Life, Option<String>)>,
-    /// The contacts that were asked for; those that are not known are new.
-    asked: HashSet<ContactKey>,
+/// A contact as it was before the changes, as far as its index entries and the figures depend on it.
+struct Was {
+    key: ContactKey,
+    subject: Option<i64>,
+    life: i16,
+    link: Option<String>,
 }
 
-impl Before {
-    fn of(known: &Known, scope: &Scope) -> Self {
-        let entry = |contact: &ContactRow| {
-            let key = (contact.system, contact.external.clone());
-            (key, ((contact.subject, contact.life), contact.link.clone()))
+/// The contacts as they were before the changes.
+struct Before<'a> {
+    /// In the order of their keys.
+    known: Vec<Was>,
+    /// The contacts that were asked for, in order; those that are not known are new.
+    asked: Vec<Key<'a>>,
+}
+
+impl<'a> Before<'a> {
+    fn of(known: &Known, scope: &'a Scope) -> Self {
+        let was = |contact: &ContactRow| Was {
+            key: (contact.system, contact.external.clone()),
+            subject: contact.subject,
+            life: contact.life,
+            link: contact.link.clone(),
         };
+        let asked = scope.contacts.iter();
+        let mut asked: Vec<Key<'_>> = asked
+            .map(|(system, external)| (*system, external.as_str()))
+            .collect();
+        asked.sort_unstable();
         Self {
-            known: known.contacts.iter().map(entry).collect(),
-            asked: scope.contacts.iter().cloned().collect(),
+            known: known.contacts.iter().map(was).collect(),
+            asked,
         }
     }
 
+    fn get(&self, key: Key<'_>) -> Option<&Was> {
+        let place = self
+            .known
+            .binary_search_by(|was| (was.key.0, was.key.1.as_str()).cmp(&key));
+        place.ok().and_then(|place| self.known.get(place))
+    }
+
+    fn was_asked_for(&self, key: Key<'_>) -> bool {
+        self.asked.binary_search(&key).is_ok()
+    }
+
     /// Whether a contact is there and keeps its place in every index.
-    fn keeps(&self, key: &ContactKey, contact: &ContactRow) -> bool {
-        self.known.get(key).is_some_and(|((subject, _), link)| {
-            (*subject, link) == (contact.subject, &contact.link)
-        })
+    fn keeps(&self, contact: &ContactRow) -> bool {
+        self.get(key_of(contact))
+            .is_some_and(|was| (was.subject, &was.link) == (contact.subject, &contact.link))
     }
 }
 
@@ -191,7 +218,7 @@ impl Before {
 async fn count<S: Writes + ?Sized>(
     session: &mut S,
     contacts: &[&ContactRow],
-    before: &Before,
+    before: &Before<'_>,
 ) -> Result<Vec<(i16, i64, i64)>, StoreError> {
     let mut counts: BTreeMap<i16, (i64, i64)> = BTreeMap::new();
     let mut add = |system, (subject, life): Life, sign| {
@@ -201,12 +228,12 @@ async fn count<S: Writes + ?Sized>(
     };
     let mut unread = Vec::new();
     for contact in contacts {
-        let key = (contact.system, contact.external.clone());
+        let key = key_of(contact);
         add(contact.system, (contact.subject, contact.life), 1);
-        match before.known.get(&key) {
-            Some((life, _)) => add(contact.system, *life, -1),
-            None if before.asked.contains(&key) => {}
-            None => unread.push(key_of(contact)),
+        match before.get(key) {
+            Some(was) => add(contact.system, (was.subject, was.life), -1),
+            None if before.was_asked_for(key) => {}
+            None => unread.push(key),
         }
     }
     if !unread.is_empty() {
@@ -355,7 +382,7 @@ fn refuse_nul(changes: &Changes) -> Result<(), StoreError> {
 async fn store<S: Writes + ?Sized>(
     session: &mut S,
     changes: &Checked<'_>,
-    before: &Before,
+    before: &Before<'_>,
     standing: &Standing,
 ) -> Result<Outcome, StoreError> {
     let mut rows = 0;
@@ -373,7 +400,7 @@ async fn store<S: Writes + ?Sized>(
     let (kept, placed): (Vec<&ContactRow>, Vec<&ContactRow>) = changes
         .contacts
         .iter()
-        .partition(|contact| before.keeps(&(contact.system, contact.external.clone()), contact));
+        .partition(|contact| before.keeps(contact));
     if !kept.is_empty() {
         rows += session.update_contacts(&kept).await?;
     }
@@ -389,7 +416,8 @@ async fn store<S: Writes + ?Sized>(
     let previous = standing.newest_block.unwrap_or(ledger::GENESIS);
     let mut next_sequence = standing.next_sequence;
     let mut sealed = None;
-    let seal = async { sealed = ledger::seal(changes.ledger, next_sequence, &previous) };
+    let new = standing.next_subject..changes.next_subject;
+    let seal = async { sealed = ledger::seal(changes.ledger, next_sequence, &previous, &new) };
     if placed.is_empty() {
         seal.await;
     } else {
@@ -419,8 +447,9 @@ async fn store<S: Writes + ?Sized>(
         rows += session.heal(&changes.healed).await?;
     }
     if let Some(sealed) = sealed {
-        rows += session.append(&sealed).await?;
+        rows += changes.ledger.len() as u64;
         next_sequence = sealed.block.last + 1;
+        session.append(sealed).await?;
     }
     if (changes.next_subject, next_sequence) != (standing.next_subject, standing.next_sequence) {
         session
@@ -433,6 +462,9 @@ async fn store<S: Writes + ?Sized>(
         sequence: next_sequence - 1,
     })
 }
+
+/// So many contacts are worth another statement to find out which of them cannot be stored yet.
+const MANY_CONTACTS: usize = 500;
 
 /// Reads what `scope` names, closed over subjects and links; see [`Known`].
 pub(super) async fn load<S: Reads + ?Sized>(
@@ -450,6 +482,14 @@ pub(super) async fn load<S: Reads + ?Sized>(
         .collect();
     named.sort_unstable();
     named.dedup();
+    // Many feeds give a load in the order of its ids: behind the last one that is stored there is none.
+    if named.len() >= MANY_CONTACTS {
+        let last = session.last_contacts().await?;
+        named.retain(|(system, external)| {
+            let mut last = last.iter();
+            last.any(|(of, last)| of == system && *external <= last.as_str())
+        });
+    }
     if !named.is_empty() {
         found = session.contacts_by_key(&named).await?;
     }

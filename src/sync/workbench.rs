@@ -6,8 +6,10 @@
 
 mod decide;
 mod entry;
+mod places;
 
 use self::entry::written;
+use self::places::Places;
 use super::pack::{PackError, Packer};
 use crate::consent::resolve::Source;
 use crate::consent::time::HOUR;
@@ -17,8 +19,7 @@ use crate::consent::{
 };
 use crate::store::{
     Applied, Changes, ContactRow, DELETED, Known, LANE_GRANT, LANE_WITHDRAWAL, LIVE, LedgerDraft,
-    LoadKey, MERGED, OutboxChange, OutboxRow, Scope, Store, StoreError, SubjectRef, SubjectRow,
-    WriteKey,
+    LoadKey, MERGED, OutboxChange, OutboxRow, Scope, Store, StoreError, SubjectRef, WriteKey,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -60,15 +61,6 @@ struct Item {
     link: Option<String>,
     written_seq: i64,
     changed: bool,
-}
-
-/// A subject on the bench.
-struct Place {
-    row: SubjectRow,
-    /// It is new, or differs from what is stored.
-    changed: bool,
-    /// Unpacked, once it was needed.
-    remembered: Option<Vec<Remembered>>,
 }
 
 /// What came of a bench.
@@ -143,18 +135,15 @@ pub struct Workbench<'a> {
     items: Vec<Item>,
     /// Places among `items`, by system and external id; in two steps, so that a borrowed id will do.
     by_id: HashMap<i16, HashMap<String, usize>>,
-    places: BTreeMap<i64, Place>,
-    by_ref: HashMap<SubjectRef, i64>,
-    /// Contacts by subject, kept while contacts move.
-    residents: HashMap<i64, Vec<usize>>,
+    places: Places,
     outbox: BTreeMap<WriteKey, OutboxRow>,
     loads: BTreeMap<LoadKey, i64>,
     /// The load keys whose counts were asked for; one that is missing from `loads` has none.
     asked: &'a BTreeSet<LoadKey>,
     members: BTreeSet<(LoadKey, String)>,
+    /// Load keys whose count has grown while that could still matter to its other members.
+    grown: BTreeSet<LoadKey>,
     flips: HashMap<(i64, String), i64>,
-    touched: BTreeSet<i64>,
-    next_subject: i64,
     next_sequence: i64,
     changes: Changes,
 }
@@ -173,9 +162,7 @@ impl<'a> Workbench<'a> {
             asked,
             items: Vec::with_capacity(known.contacts.len()),
             by_id: HashMap::new(),
-            places: BTreeMap::new(),
-            by_ref: HashMap::with_capacity(known.subjects.len()),
-            residents: HashMap::new(),
+            places: Places::new(known.subjects, known.next_subject),
             outbox: known
                 .outbox
                 .into_iter()
@@ -187,27 +174,15 @@ impl<'a> Workbench<'a> {
                 .map(|count| (count.key, count.contacts))
                 .collect(),
             members: known.load_members.into_iter().collect(),
+            grown: BTreeSet::new(),
             flips: known
                 .flips
                 .into_iter()
                 .map(|(subject, purpose, count)| ((subject, purpose), count))
                 .collect(),
-            touched: BTreeSet::new(),
-            next_subject: known.next_subject,
             next_sequence: known.next_sequence,
             changes: Changes::default(),
         };
-        for row in known.subjects {
-            bench.by_ref.insert(row.subject, row.id);
-            bench.places.insert(
-                row.id,
-                Place {
-                    row,
-                    changed: false,
-                    remembered: None,
-                },
-            );
-        }
         for row in known.contacts {
             let record = match frame.rules.system(SystemId(row.system)) {
                 Some(system) => packer.unpack_record(system, &row.record)?,
@@ -237,8 +212,8 @@ impl<'a> Workbench<'a> {
 
     fn put(&mut self, item: Item) -> usize {
         let index = self.items.len();
-        if let Some(subject) = item.subject {
-            self.residents.entry(subject).or_default().push(index);
+        if let Some(place) = item.subject.and_then(|id| self.places.get_mut(id)) {
+            place.residents.push(index);
         }
         self.by_id
             .entry(item.contact.system.0)
@@ -313,40 +288,42 @@ impl<'a> Workbench<'a> {
             }
         }
         if let Some(subject) = item.subject {
-            self.touched.insert(subject);
+            self.places.touch(subject);
         }
+        // Once a load is recognised, each further contact is touched by its own change.
+        let most = i64::from(self.frame.rules.policy.load_contacts).saturating_mul(2);
         for (key, id) in keys {
             if self.members.insert((key.clone(), id.clone())) {
-                self.changes.load_members.push((key.clone(), id));
                 let count = self.loads.entry(key.clone()).or_default();
                 *count += 1;
-                self.touch_load(&key);
+                if *count <= most {
+                    self.grown.insert(key.clone());
+                }
+                self.changes.load_members.push((key, id));
             }
         }
     }
 
-    /// R25: what was granted before the load was recognised is decided again.
-    fn touch_load(&mut self, key: &LoadKey) {
-        // Once it is recognised, each further contact is touched by its own change.
-        let threshold = i64::from(self.frame.rules.policy.load_contacts);
-        if self.loads.get(key).copied().unwrap_or(0) > threshold.saturating_mul(2) {
-            return;
-        }
-        for minute in key.minute - 1..=key.minute + 1 {
-            let from = LoadKey {
-                minute,
-                ..key.clone()
-            };
-            for (_, id) in self
-                .members
-                .range((from.clone(), String::new())..)
-                .take_while(|(member, _)| *member == from)
-            {
-                let index = self.by_id.get(&key.system).and_then(|ids| ids.get(id));
-                if let Some(item) = index.and_then(|index| self.items.get(*index)) {
-                    self.touched.extend(item.subject);
+    /// R25: what was granted before a load was recognised is decided again.
+    fn touch_loads(&mut self) {
+        let minutes: BTreeSet<LoadKey> = self.grown.iter().flat_map(around).collect();
+        for from in minutes {
+            let members = self.members.range((from.clone(), String::new())..);
+            for (_, id) in members.take_while(|(member, _)| *member == from) {
+                let index = self.by_id.get(&from.system).and_then(|ids| ids.get(id));
+                let item = index.and_then(|index| self.items.get(*index));
+                if let Some(subject) = item.and_then(|item| item.subject) {
+                    self.places.touch(subject);
                 }
             }
+        }
+    }
+
+    /// Numbers those of these subjects that are new, in the order in which they are given: in that of
+    /// their keyed hashes they fill the store's table and its index one after the other.
+    pub fn expect_subjects(&mut self, subjects: &[&(SubjectRef, SubjectKey)]) {
+        for (subject, key) in subjects {
+            self.places.find_or_add(*subject, key);
         }
     }
 
@@ -359,7 +336,7 @@ impl<'a> Workbench<'a> {
         own: Option<(SubjectRef, &SubjectKey)>,
         link: Option<&str>,
     ) {
-        let own_subject = own.map(|(subject, key)| self.subject(subject, key));
+        let own_subject = own.map(|(subject, key)| self.places.find_or_add(subject, key));
         let Some(index) = self.index(system, id) else {
             return;
         };
@@ -382,33 +359,6 @@ impl<'a> Workbench<'a> {
     ) {
         let link = self.item(system, id).and_then(|item| item.link.clone());
         self.set_home(system, id, own, link.as_deref());
-    }
-
-    /// The number of a subject, new if it has none yet.
-    fn subject(&mut self, subject: SubjectRef, key: &SubjectKey) -> i64 {
-        if let Some(id) = self.by_ref.get(&subject) {
-            return *id;
-        }
-        let id = self.next_subject;
-        self.next_subject += 1;
-        self.by_ref.insert(subject, id);
-        let row = SubjectRow {
-            id,
-            subject,
-            address: key.as_str().to_owned(),
-            verdicts: String::new(),
-            remembered: String::new(),
-            findings: String::new(),
-        };
-        self.places.insert(
-            id,
-            Place {
-                row,
-                changed: true,
-                remembered: Some(Vec::new()),
-            },
-        );
-        id
     }
 
     /// R3, R58: moves every contact to the subject it belongs to now.
@@ -481,10 +431,10 @@ impl<'a> Workbench<'a> {
         let left = std::mem::replace(&mut item.subject, home);
         item.changed = true;
         if let Some(left) = left {
-            if let Some(residents) = self.residents.get_mut(&left) {
-                residents.retain(|resident| *resident != index);
+            if let Some(place) = self.places.get_mut(left) {
+                place.residents.retain(|resident| *resident != index);
+                place.touched = true;
             }
-            self.touched.insert(left);
             // What it said while it lived there is what was stored then, not what it says on arrival.
             let system = self.frame.rules.system(item.contact.system);
             let said = match (&item.stored, system) {
@@ -514,9 +464,9 @@ impl<'a> Workbench<'a> {
                 .collect();
             self.remember(left, withdrawals)?;
         }
-        if let Some(home) = home {
-            self.residents.entry(home).or_default().push(index);
-            self.touched.insert(home);
+        if let Some(place) = home.and_then(|home| self.places.get_mut(home)) {
+            place.residents.push(index);
+            place.touched = true;
         }
         Ok(())
     }
@@ -526,7 +476,7 @@ impl<'a> Workbench<'a> {
     /// # Errors
     /// When the stored list cannot be read back.
     pub fn remember(&mut self, subject: i64, statements: Vec<Remembered>) -> Result<(), PackError> {
-        let Some(place) = self.places.get_mut(&subject) else {
+        let Some(place) = self.places.get_mut(subject) else {
             return Ok(());
         };
         let mut all = match place.remembered.take() {
@@ -536,7 +486,7 @@ impl<'a> Workbench<'a> {
         for statement in statements {
             if !all.contains(&statement) {
                 all.push(statement);
-                self.touched.insert(subject);
+                place.touched = true;
             }
         }
         // A set has no order; the stored text needs one that does not depend on arrival.
@@ -574,7 +524,9 @@ impl<'a> Workbench<'a> {
             item.changed = true;
             item.subject
         };
-        self.touched.extend(subject);
+        if let Some(subject) = subject {
+            self.places.touch(subject);
+        }
         if let Some(row) = self.outbox.get_mut(key) {
             row.in_flight = String::new();
             let row = row.clone();
@@ -586,7 +538,7 @@ impl<'a> Workbench<'a> {
             }
         }
         let subject_ref = subject
-            .and_then(|id| self.places.get(&id))
+            .and_then(|id| self.places.get(id))
             .map(|place| place.row.subject);
         let body = written(subject_ref.as_ref(), key, how, sent);
         self.log("written", subject, Some(key.system), body);
@@ -596,7 +548,9 @@ impl<'a> Workbench<'a> {
     /// Has a subject decided anew although nothing of it changed, because the rules have (R18). It must
     /// be one that the scope named, since only of these everybody is on the bench.
     pub fn decide_anew(&mut self, subject: SubjectRef) {
-        self.touched.extend(self.by_ref.get(&subject));
+        if let Some(id) = self.places.find(&subject) {
+            self.places.touch(id);
+        }
     }
 
     fn log(&mut self, kind: &'static str, subject: Option<i64>, system: Option<i16>, body: String) {
@@ -611,12 +565,14 @@ impl<'a> Workbench<'a> {
 
     /// Resolves and plans every touched subject and gives what has to be stored.
     fn finish(mut self) -> Result<Finished, PackError> {
+        self.touch_loads();
         let missing = self.missing_loads();
         if !missing.is_empty() {
             return Ok(Finished::NeedsLoads(missing));
         }
         self.store_contacts();
-        for subject in std::mem::take(&mut self.touched) {
+        let touched: Vec<i64> = self.places.touched().map(|place| place.row.id).collect();
+        for subject in touched {
             self.decide(subject)?;
         }
         self.store_subjects()?;
@@ -627,12 +583,8 @@ impl<'a> Workbench<'a> {
     /// of its load key, also where another contact's change is the cause.
     fn missing_loads(&self) -> Vec<LoadKey> {
         let mut missing = BTreeSet::new();
-        let residents = self
-            .touched
-            .iter()
-            .filter_map(|subject| self.residents.get(subject))
-            .flatten()
-            .filter_map(|index| self.items.get(*index));
+        let residents = self.places.touched().flat_map(|place| &place.residents);
+        let residents = residents.filter_map(|index| self.items.get(*index));
         for item in residents {
             for (_, holding) in item.contact.record.iter() {
                 for key in holding

@@ -2,6 +2,7 @@
 //! findings, outbox and ledger are brought in line.
 
 use super::entry::{Body, written};
+use super::places::Places;
 use super::{Workbench, contact_row, load_key, unsettled};
 use crate::consent::guard;
 use crate::consent::resolve::Finding;
@@ -10,7 +11,7 @@ use crate::consent::{
     resolve,
 };
 use crate::store::{
-    CLAIMED, DEAD, Flip, HELD, LANE_GRANT, LANE_WITHDRAWAL, LoadKey, OutboxChange, OutboxRow,
+    CLAIMED, DEAD, Flip, HELD, LANE_GRANT, LANE_WITHDRAWAL, LIVE, LoadKey, OutboxChange, OutboxRow,
     PENDING, WriteKey,
 };
 use crate::sync::pack::{self, PackError};
@@ -40,14 +41,14 @@ impl Workbench<'_> {
             if seen_differently {
                 let subject = row
                     .subject
-                    .and_then(|id| self.places.get(&id))
+                    .and_then(|id| self.places.get(id))
                     .map(|place| place.row.subject.to_string());
                 let body = Body::about(row.record.len())
                     .maybe_text("subject", subject.as_deref())
                     .text("contact", &row.external)
                     .maybe_number("created", row.created)
                     .maybe_number("modified", row.modified)
-                    .maybe_number("life", Some(row.life.into()))
+                    .maybe_number("life", (row.life != LIVE).then_some(row.life.into()))
                     .maybe_text("link", row.link.as_deref())
                     .packed("record", &row.record)
                     .end();
@@ -58,7 +59,8 @@ impl Workbench<'_> {
     }
 
     pub(super) fn store_subjects(&mut self) -> Result<(), PackError> {
-        for (_, mut place) in std::mem::take(&mut self.places) {
+        let places = std::mem::replace(&mut self.places, Places::new(Vec::new(), 0));
+        for mut place in places.into_iter() {
             if let Some(remembered) = &place.remembered {
                 let before = &place.row.remembered;
                 let remembered = self.packer.remembered(remembered, before)?;
@@ -74,7 +76,10 @@ impl Workbench<'_> {
 
     /// Resolves one subject and brings its verdicts, findings and outbox in line.
     pub(super) fn decide(&mut self, subject: i64) -> Result<(), PackError> {
-        let mut order: Vec<usize> = self.residents.get(&subject).cloned().unwrap_or_default();
+        let Some(place) = self.places.get(subject) else {
+            return Ok(());
+        };
+        let mut order = place.residents.clone();
         order.sort_by(|a, b| {
             let key = |index: &usize| {
                 self.items
@@ -93,7 +98,7 @@ impl Workbench<'_> {
                         .all(|(_, holding)| holding.statements.is_empty())
             })
         });
-        let Some(place) = self.places.get_mut(&subject) else {
+        let Some(place) = self.places.get_mut(subject) else {
             return Ok(());
         };
         let remembered = match place.remembered.take() {
@@ -150,7 +155,7 @@ impl Workbench<'_> {
 
     /// R26, R28: remembers changes of status, and finds those that flap.
     fn count_flips(&mut self, subject: i64, resolution: &mut Resolution) -> Result<(), PackError> {
-        let Some(place) = self.places.get(&subject) else {
+        let Some(place) = self.places.get(subject) else {
             return Ok(());
         };
         let stored = pack::unpack_verdicts(&place.row.verdicts)?;
@@ -194,7 +199,7 @@ impl Workbench<'_> {
     ) {
         let verdicts = self.packer.verdicts(resolution);
         let findings = self.packer.findings(&resolution.findings);
-        let Some(place) = self.places.get_mut(&subject) else {
+        let Some(place) = self.places.get_mut(subject) else {
             return;
         };
         place.remembered = Some(remembered);
@@ -315,7 +320,7 @@ impl Workbench<'_> {
             last_error: None,
             key: key.clone(),
         };
-        let subject_ref = self.places.get(&subject).map(|place| place.row.subject);
+        let subject_ref = self.places.get(subject).map(|place| place.row.subject);
         let how = if key.lane == LANE_GRANT {
             "grant"
         } else {
