@@ -47,10 +47,11 @@ CREATE TABLE subjects (
 CREATE UNIQUE INDEX subjects_ref ON subjects (ref);
 CREATE INDEX subjects_findings ON subjects (id) WHERE findings <> '';
 
+-- Contacts are stored while the verdicts of their subjects, and so these rows, are still worked out.
 CREATE TABLE contacts (
     system      SMALLINT NOT NULL REFERENCES systems (id),
     external    TEXT COLLATE "C" NOT NULL,
-    subject     BIGINT REFERENCES subjects (id),
+    subject     BIGINT REFERENCES subjects (id) DEFERRABLE INITIALLY DEFERRED,
     own_subject BIGINT,
     link        TEXT COLLATE "C",
     created     BIGINT,

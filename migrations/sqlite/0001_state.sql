@@ -41,10 +41,11 @@ CREATE INDEX subjects_findings ON subjects (id) WHERE findings <> '';
 
 -- With a rowid: rows are appended in whatever order a feed gives its ids, and only the small entries
 -- of the primary key's index land on pages all over the file.
+-- Contacts are stored while the verdicts of their subjects, and so these rows, are still worked out.
 CREATE TABLE contacts (
     system      INTEGER NOT NULL REFERENCES systems (id),
     external    TEXT    NOT NULL,
-    subject     INTEGER REFERENCES subjects (id),
+    subject     INTEGER REFERENCES subjects (id) DEFERRABLE INITIALLY DEFERRED,
     own_subject INTEGER,
     link        TEXT,
     created     INTEGER,

@@ -156,6 +156,10 @@ impl Holding {
         if self.statements[..place].iter().filter(same).count() >= MAX_STATEMENTS {
             return false;
         }
+        // Mostly there is one or two, and a load holds those of many contacts.
+        if self.statements.len() == self.statements.capacity() {
+            self.statements.reserve_exact(1);
+        }
         self.statements.insert(place, statement);
         if self.statements.iter().filter(same).count() > MAX_STATEMENTS
             && let Some(worst) = self

@@ -7,8 +7,8 @@
 use super::common::{failed, refused, unregistered};
 use super::ledger::{self, Digest, Sealed};
 use super::{
-    Applied, Changes, ContactRow, Decide, Decided, FeedChange, FeedRow, FeedSwitch, Flip, Known,
-    LIVE, LoadCount, LoadKey, OutboxChange, OutboxRow, QuarantineRow, Scope, StoreError,
+    Applied, Changes, ContactRow, Decide, Decided, Decision, FeedChange, FeedRow, FeedSwitch, Flip,
+    Known, LIVE, LoadCount, LoadKey, OutboxChange, OutboxRow, QuarantineRow, Scope, StoreError,
     SubjectRef, SubjectRow, SwitchChange, WriteKey,
 };
 use async_trait::async_trait;
@@ -151,14 +151,48 @@ pub(super) async fn transact<S: Writes + ?Sized>(
     let standing = session.standing().await?;
     let known = load(session, scope, &standing).await?;
     let before = Before::of(&known, scope);
-    let changes = decide(known);
+    let mut rest = None;
+    let contacts = match decide.decide(known) {
+        Decision::Whole(mut changes) => {
+            let contacts = std::mem::take(&mut changes.contacts);
+            rest = Some(*changes);
+            contacts
+        }
+        Decision::Contacts(contacts) => contacts,
+    };
+    refuse_nul_in(&contacts)?;
+    let contacts = newest(&contacts, |row| (row.system, row.external.as_str()));
+    let counts = count(session, &contacts, &before).await?;
+    let (kept, placed): (Vec<&ContactRow>, Vec<&ContactRow>) =
+        contacts.iter().partition(|contact| before.keeps(contact));
+    let mut rows = 0;
+    if !kept.is_empty() {
+        rows += session.update_contacts(&kept).await?;
+    }
+    let go_on = async {
+        if rest.is_none() {
+            rest = decide.rest();
+        }
+    };
+    if placed.is_empty() {
+        go_on.await;
+    } else {
+        let (written, ()) = tokio::join!(session.put_contacts(&placed), go_on);
+        rows += written?;
+    }
+    let Some(changes) = rest else {
+        return Ok(Outcome::Overtaken);
+    };
     let changes = Checked::new(&changes, &standing)?;
     if let Some(feed) = changes.feed
         && session.advance_feed(feed).await? == 0
     {
         return Ok(Outcome::Overtaken);
     }
-    store(session, &changes, &before, &standing).await
+    if !counts.is_empty() {
+        session.count_contacts(&counts).await?;
+    }
+    store(session, &changes, rows, &standing).await
 }
 
 /// A contact as it was before the changes, as far as its index entries and the figures depend on it.
@@ -203,10 +237,6 @@ impl<'a> Before<'a> {
         place.ok().and_then(|place| self.known.get(place))
     }
 
-    fn was_asked_for(&self, key: Key<'_>) -> bool {
-        self.asked.binary_search(&key).is_ok()
-    }
-
     /// Whether a contact is there and keeps its place in every index.
     fn keeps(&self, contact: &ContactRow) -> bool {
         self.get(key_of(contact))
@@ -227,12 +257,15 @@ async fn count<S: Writes + ?Sized>(
         *unmatched += sign * i64::from(life == LIVE && subject.is_none());
     };
     let mut unread = Vec::new();
+    let mut asked = before.asked.iter().peekable();
     for contact in contacts {
         let key = key_of(contact);
         add(contact.system, (contact.subject, contact.life), 1);
+        // Both are in the order of the keys.
+        while asked.next_if(|asked| **asked < key).is_some() {}
         match before.get(key) {
             Some(was) => add(contact.system, (was.subject, was.life), -1),
-            None if before.was_asked_for(key) => {}
+            None if asked.peek() == Some(&&key) => {}
             None => unread.push(key),
         }
     }
@@ -252,7 +285,6 @@ async fn count<S: Writes + ?Sized>(
 /// to it one after the other.
 struct Checked<'a> {
     subjects: Vec<&'a SubjectRow>,
-    contacts: Vec<&'a ContactRow>,
     dropped: Vec<&'a WriteKey>,
     outbox: Vec<&'a OutboxRow>,
     load_members: Vec<(&'a LoadKey, &'a str)>,
@@ -293,7 +325,6 @@ impl<'a> Checked<'a> {
             .collect();
         Ok(Self {
             subjects,
-            contacts: newest(&changes.contacts, |row| (row.system, row.external.as_str())),
             dropped: outbox
                 .iter()
                 .filter(|(_, row)| row.is_none())
@@ -325,23 +356,28 @@ fn newest<'a, T, K: Ord>(rows: &'a [T], key: impl Fn(&'a T) -> K) -> Vec<&'a T> 
 }
 
 /// Postgres cannot store the character NUL, and SQLite's JSON ends a text at it: refused in both.
+fn refuse(what: &'static str, texts: &[&str]) -> Result<(), StoreError> {
+    if texts.iter().any(|text| text.contains('\0')) {
+        return Err(refused(what, "a text holds the character NUL"));
+    }
+    Ok(())
+}
+
+fn refuse_nul_in(contacts: &[ContactRow]) -> Result<(), StoreError> {
+    for row in contacts {
+        let link = row.link.as_deref().unwrap_or_default();
+        let merged = row.merged_into.as_deref().unwrap_or_default();
+        refuse("a contact", &[&row.external, &row.record, link, merged])?;
+    }
+    Ok(())
+}
+
 fn refuse_nul(changes: &Changes) -> Result<(), StoreError> {
-    let refuse = |what, texts: &[&str]| {
-        if texts.iter().any(|text| text.contains('\0')) {
-            return Err(refused(what, "a text holds the character NUL"));
-        }
-        Ok(())
-    };
     for row in &changes.subjects {
         refuse(
             "a subject",
             &[&row.address, &row.verdicts, &row.remembered, &row.findings],
         )?;
-    }
-    for row in &changes.contacts {
-        let link = row.link.as_deref().unwrap_or_default();
-        let merged = row.merged_into.as_deref().unwrap_or_default();
-        refuse("a contact", &[&row.external, &row.record, link, merged])?;
     }
     for change in &changes.outbox {
         if let OutboxChange::Put(row) = change {
@@ -357,9 +393,6 @@ fn refuse_nul(changes: &Changes) -> Result<(), StoreError> {
     }
     for row in &changes.quarantine {
         refuse("a quarantined record", &[&row.external, &row.reason])?;
-    }
-    for row in &changes.ledger {
-        refuse("a ledger entry", &[&row.body])?;
     }
     for row in &changes.flips {
         refuse("a flip", &[&row.purpose])?;
@@ -379,31 +412,13 @@ fn refuse_nul(changes: &Changes) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Stores everything but the contacts, which are stored already in so many `rows`.
 async fn store<S: Writes + ?Sized>(
     session: &mut S,
     changes: &Checked<'_>,
-    before: &Before<'_>,
+    mut rows: u64,
     standing: &Standing,
 ) -> Result<Outcome, StoreError> {
-    let mut rows = 0;
-    if !changes.subjects.is_empty() {
-        let written = session.put_subjects(&changes.subjects).await?;
-        if written != changes.subjects.len() as u64 {
-            return Err(refused(
-                "a subject",
-                "its number belongs to another keyed hash",
-            ));
-        }
-        rows += written;
-    }
-    let counts = count(session, &changes.contacts, before).await?;
-    let (kept, placed): (Vec<&ContactRow>, Vec<&ContactRow>) = changes
-        .contacts
-        .iter()
-        .partition(|contact| before.keeps(contact));
-    if !kept.is_empty() {
-        rows += session.update_contacts(&kept).await?;
-    }
     for change in changes.switches {
         let found = session.feed_of(change.system).await?;
         let mut row = found.ok_or_else(|| unregistered(change.system))?;
@@ -418,15 +433,19 @@ async fn store<S: Writes + ?Sized>(
     let mut sealed = None;
     let new = standing.next_subject..changes.next_subject;
     let seal = async { sealed = ledger::seal(changes.ledger, next_sequence, &previous, &new) };
-    if placed.is_empty() {
+    if changes.subjects.is_empty() {
         seal.await;
     } else {
-        // The ledger is digested while the database stores the contacts.
-        let (written, ()) = tokio::join!(session.put_contacts(&placed), seal);
-        rows += written?;
-    }
-    if !counts.is_empty() {
-        session.count_contacts(&counts).await?;
+        // The ledger is packed and digested while the database stores the subjects.
+        let (written, ()) = tokio::join!(session.put_subjects(&changes.subjects), seal);
+        let written = written?;
+        if written != changes.subjects.len() as u64 {
+            return Err(refused(
+                "a subject",
+                "its number belongs to another keyed hash",
+            ));
+        }
+        rows += written;
     }
     if !changes.dropped.is_empty() {
         rows += session.drop_outbox(&changes.dropped).await?;
@@ -463,9 +482,6 @@ async fn store<S: Writes + ?Sized>(
     })
 }
 
-/// So many contacts are worth another statement to find out which of them cannot be stored yet.
-const MANY_CONTACTS: usize = 500;
-
 /// Reads what `scope` names, closed over subjects and links; see [`Known`].
 pub(super) async fn load<S: Reads + ?Sized>(
     session: &mut S,
@@ -483,7 +499,7 @@ pub(super) async fn load<S: Reads + ?Sized>(
     named.sort_unstable();
     named.dedup();
     // Many feeds give a load in the order of its ids: behind the last one that is stored there is none.
-    if named.len() >= MANY_CONTACTS {
+    if !named.is_empty() {
         let last = session.last_contacts().await?;
         named.retain(|(system, external)| {
             let mut last = last.iter();

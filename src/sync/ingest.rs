@@ -178,13 +178,13 @@ fn take_in(
             stale,
         };
         let after = observe(bench.contact(system.id, &reading.contact), reading, &view);
-        bench.set_contact(after);
+        let slot = bench.set_contact(after);
         let own = home.as_ref().map(|(subject, key)| (*subject, key));
         if reading.whole && !stale {
-            bench.set_home(system.id, &reading.contact, own, reading.link.as_deref());
+            bench.set_home(slot, own, reading.link.as_deref());
         } else if own.is_some() && !stale {
             // A consent record without its contact still names the person it is about.
-            bench.set_own_subject(system.id, &reading.contact, own);
+            bench.set_own_subject(slot, own);
         }
     }
 }

@@ -17,11 +17,11 @@ use tokio_util::sync::CancellationToken;
 /// Pages of a load are stored together up to this many contacts: fewer transactions, each with
 /// fewer written database pages per contact.
 /// With `PAGES_AHEAD` it decides how much memory a load takes.
-pub const LOAD_CONTACTS: usize = 10_000;
+pub const LOAD_CONTACTS: usize = 4_000;
 
 /// So many pages wait to be stored while others are read. With the batch that is being stored they
 /// are what a load holds in memory.
-const PAGES_AHEAD: usize = 4;
+const PAGES_AHEAD: usize = 2;
 
 /// A poll reads at most so many pages before others get their turn; the next one goes on.
 pub const MAX_PAGES: usize = 100_000;

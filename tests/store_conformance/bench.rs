@@ -188,7 +188,7 @@ impl Bench {
         scope: &Scope,
         changes: Changes,
     ) -> Result<Applied, StoreError> {
-        self.transact(scope, &mut |_| changes.clone()).await
+        self.transact(scope, &mut |_: Known| changes.clone()).await
     }
 
     /// What the store knows within `scope`.

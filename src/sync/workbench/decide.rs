@@ -3,7 +3,7 @@
 
 use super::entry::{Body, written};
 use super::places::Places;
-use super::{Workbench, contact_row, load_key, unsettled};
+use super::{Workbench, contact_row, load_of, unsettled};
 use crate::consent::guard;
 use crate::consent::resolve::Finding;
 use crate::consent::{
@@ -11,8 +11,8 @@ use crate::consent::{
     resolve,
 };
 use crate::store::{
-    CLAIMED, DEAD, Flip, HELD, LANE_GRANT, LANE_WITHDRAWAL, LIVE, LoadKey, OutboxChange, OutboxRow,
-    PENDING, WriteKey,
+    CLAIMED, DEAD, Flip, HELD, LANE_GRANT, LANE_WITHDRAWAL, LIVE, OutboxChange, OutboxRow, PENDING,
+    WriteKey,
 };
 use crate::sync::pack::{self, PackError};
 use std::collections::BTreeMap;
@@ -80,7 +80,7 @@ impl Workbench<'_> {
             return Ok(());
         };
         let mut order = place.residents.clone();
-        order.sort_by(|a, b| {
+        order.sort_unstable_by(|a, b| {
             let key = |index: &usize| {
                 self.items
                     .get(*index)
@@ -125,15 +125,10 @@ impl Workbench<'_> {
         let loads = &self.loads;
         let threshold = self.frame.rules.policy.load_contacts;
         let is_load = |system: SystemId, statement: &Statement| {
-            load_key(system.0, statement).is_some_and(|key| {
-                let count = |offset: i64| {
-                    let key = LoadKey {
-                        minute: key.minute + offset,
-                        ..key.clone()
-                    };
-                    loads.get(&key).copied().unwrap_or(0)
-                };
-                guard::is_load(count(-1), count(0), count(1), threshold)
+            load_of(statement).is_some_and(|(actor, minute)| {
+                let count = |minute: i64| loads.get(system.0, minute, actor).copied().unwrap_or(0);
+                let (before, after) = (count(minute - 1), count(minute + 1));
+                guard::is_load(before, count(minute), after, threshold)
             })
         };
         let view = Subject {
@@ -155,6 +150,10 @@ impl Workbench<'_> {
 
     /// R26, R28: remembers changes of status, and finds those that flap.
     fn count_flips(&mut self, subject: i64, resolution: &mut Resolution) -> Result<(), PackError> {
+        // In a load nothing is counted, so that nothing flaps which did not before.
+        if self.frame.load && self.flips.is_empty() {
+            return Ok(());
+        }
         let Some(place) = self.places.get(subject) else {
             return Ok(());
         };
@@ -226,7 +225,14 @@ impl Workbench<'_> {
     ) -> Result<(), PackError> {
         let outbox = &self.outbox;
         let packer = self.packer;
-        let in_flight = |contact: &Contact| unsettled(outbox, packer, contact.system, &contact.id);
+        let any_in_flight = self.stored.in_flight;
+        let in_flight = |contact: &Contact| {
+            if any_in_flight {
+                unsettled(outbox, packer, contact.system, &contact.id)
+            } else {
+                Vec::new()
+            }
+        };
         let flapping = resolution
             .findings
             .iter()
@@ -243,8 +249,9 @@ impl Workbench<'_> {
             };
             wanted.insert(key, packer.changes(&write.changes, write.verdict));
         }
-        // Most subjects of a first load ask for nothing and have nothing under way.
-        if wanted.is_empty() && self.outbox.is_empty() {
+        // Most subjects of a first load ask for nothing and have nothing under way; what others have
+        // asked for on this bench is not theirs.
+        if wanted.is_empty() && !self.stored.outbox {
             return Ok(());
         }
         let rules = self.frame.rules;

@@ -1,8 +1,8 @@
 //! The subjects on a bench.
 
+use super::Map;
 use crate::consent::{Remembered, SubjectKey};
 use crate::store::{SubjectRef, SubjectRow};
-use std::collections::HashMap;
 
 /// A subject on the bench.
 pub(super) struct Place {
@@ -23,7 +23,7 @@ pub(super) struct Places {
     all: Vec<Place>,
     stored: usize,
     first_new: i64,
-    by_ref: HashMap<SubjectRef, i64>,
+    by_ref: Map<SubjectRef, i64>,
 }
 
 impl Places {
@@ -36,6 +36,12 @@ impl Places {
             first_new,
             all: rows.into_iter().map(|row| Place::new(row, false)).collect(),
         }
+    }
+
+    /// Makes room for so many new ones.
+    pub(super) fn reserve(&mut self, subjects: usize) {
+        self.all.reserve(subjects);
+        self.by_ref.reserve(subjects);
     }
 
     fn index(&self, id: i64) -> Option<usize> {
