@@ -47,10 +47,11 @@ CREATE TABLE subjects (
 CREATE UNIQUE INDEX subjects_ref ON subjects (ref);
 CREATE INDEX subjects_findings ON subjects (id) WHERE findings <> '';
 
+-- Contacts are stored while the verdicts of their subjects, and so these rows, are still worked out.
 CREATE TABLE contacts (
     system      SMALLINT NOT NULL REFERENCES systems (id),
     external    TEXT COLLATE "C" NOT NULL,
-    subject     BIGINT REFERENCES subjects (id),
+    subject     BIGINT REFERENCES subjects (id) DEFERRABLE INITIALLY DEFERRED,
     own_subject BIGINT,
     link        TEXT COLLATE "C",
     created     BIGINT,
@@ -130,23 +131,28 @@ CREATE TABLE quarantine (
 
 CREATE UNIQUE INDEX quarantine_key ON quarantine (system, external);
 
--- Append-only, numbered from 1 without gaps (R52). It names subjects by number and keyed hash only.
-CREATE TABLE ledger (
-    seq     BIGINT PRIMARY KEY,
-    at      BIGINT NOT NULL,
-    kind    TEXT NOT NULL,
-    subject BIGINT,
-    system  SMALLINT,
-    body    TEXT NOT NULL,
-    digest  BYTEA NOT NULL CHECK (length(digest) = 32)
+-- Append-only, numbered from 1 without gaps (R52); one block a transaction, with all its entries in
+-- one value; each digest covers the block before it. It names subjects by number and keyed hash only.
+-- `newest_subject` is the highest number given to a subject in the same transaction, if there is any:
+-- the first entries of a subject are in the first block whose number is not lower than its own.
+CREATE TABLE ledger_blocks (
+    last           BIGINT PRIMARY KEY,
+    first          BIGINT NOT NULL,
+    digest         BYTEA  NOT NULL CHECK (length(digest) = 32),
+    at             BIGINT NOT NULL,
+    newest_subject BIGINT,
+    entries        BYTEA  NOT NULL
 );
 
-CREATE INDEX ledger_subject ON ledger (subject, seq) WHERE subject IS NOT NULL;
+-- They are compressed already.
+ALTER TABLE ledger_blocks ALTER COLUMN entries SET STORAGE EXTERNAL;
 
--- One block a transaction; each digest covers the block before it.
-CREATE TABLE ledger_blocks (
-    last   BIGINT PRIMARY KEY,
-    first  BIGINT NOT NULL UNIQUE,
-    digest BYTEA NOT NULL CHECK (length(digest) = 32),
-    at     BIGINT NOT NULL
+CREATE INDEX ledger_blocks_subject ON ledger_blocks (newest_subject)
+    WHERE newest_subject IS NOT NULL;
+
+-- The further blocks that hold entries about a subject.
+CREATE TABLE ledger_subjects (
+    subject BIGINT NOT NULL,
+    block   BIGINT NOT NULL REFERENCES ledger_blocks (last),
+    PRIMARY KEY (subject, block)
 );

@@ -41,10 +41,11 @@ CREATE INDEX subjects_findings ON subjects (id) WHERE findings <> '';
 
 -- With a rowid: rows are appended in whatever order a feed gives its ids, and only the small entries
 -- of the primary key's index land on pages all over the file.
+-- Contacts are stored while the verdicts of their subjects, and so these rows, are still worked out.
 CREATE TABLE contacts (
     system      INTEGER NOT NULL REFERENCES systems (id),
     external    TEXT    NOT NULL,
-    subject     INTEGER REFERENCES subjects (id),
+    subject     INTEGER REFERENCES subjects (id) DEFERRABLE INITIALLY DEFERRED,
     own_subject INTEGER,
     link        TEXT,
     created     INTEGER,
@@ -124,23 +125,25 @@ CREATE TABLE quarantine (
 
 CREATE UNIQUE INDEX quarantine_key ON quarantine (system, external);
 
--- Append-only, numbered from 1 without gaps (R52). It names subjects by number and keyed hash only.
-CREATE TABLE ledger (
-    seq     INTEGER PRIMARY KEY,
-    at      INTEGER NOT NULL,
-    kind    TEXT    NOT NULL,
-    subject INTEGER,
-    system  INTEGER,
-    body    TEXT    NOT NULL,
-    digest  BLOB    NOT NULL CHECK (length(digest) = 32)
-) STRICT;
-
-CREATE INDEX ledger_subject ON ledger (subject) WHERE subject IS NOT NULL;
-
--- One block a transaction; each digest covers the block before it.
+-- Append-only, numbered from 1 without gaps (R52); one block a transaction, with all its entries in
+-- one value; each digest covers the block before it. It names subjects by number and keyed hash only.
+-- `newest_subject` is the highest number given to a subject in the same transaction, if there is any:
+-- the first entries of a subject are in the first block whose number is not lower than its own.
 CREATE TABLE ledger_blocks (
-    last   INTEGER PRIMARY KEY,
-    first  INTEGER NOT NULL UNIQUE,
-    digest BLOB    NOT NULL CHECK (length(digest) = 32),
-    at     INTEGER NOT NULL
+    last           INTEGER PRIMARY KEY,
+    first          INTEGER NOT NULL,
+    digest         BLOB    NOT NULL CHECK (length(digest) = 32),
+    at             INTEGER NOT NULL,
+    newest_subject INTEGER,
+    entries        BLOB    NOT NULL
 ) STRICT;
+
+CREATE INDEX ledger_blocks_subject ON ledger_blocks (newest_subject)
+    WHERE newest_subject IS NOT NULL;
+
+-- The further blocks that hold entries about a subject.
+CREATE TABLE ledger_subjects (
+    subject INTEGER NOT NULL,
+    block   INTEGER NOT NULL REFERENCES ledger_blocks (last),
+    PRIMARY KEY (subject, block)
+) STRICT, WITHOUT ROWID;

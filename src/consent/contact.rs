@@ -156,6 +156,10 @@ impl Holding {
         if self.statements[..place].iter().filter(same).count() >= MAX_STATEMENTS {
             return false;
         }
+        // Mostly there is one or two, and a load holds those of many contacts.
+        if self.statements.len() == self.statements.capacity() {
+            self.statements.reserve_exact(1);
+        }
         self.statements.insert(place, statement);
         if self.statements.iter().filter(same).count() > MAX_STATEMENTS
             && let Some(worst) = self
@@ -216,6 +220,12 @@ impl Record {
             .binary_search_by_key(&purpose, |(id, _)| *id)
             .ok()?;
         self.holdings.get(index).map(|(_, holding)| holding)
+    }
+
+    /// Makes room for the holdings of so many purposes.
+    pub fn reserve(&mut self, purposes: usize) {
+        self.holdings
+            .reserve_exact(purposes.saturating_sub(self.holdings.len()));
     }
 
     /// The holding of one purpose, empty if there was none.

@@ -85,6 +85,7 @@ pub fn observe(before: Option<&Contact>, reading: &Reading, view: &Viewpoint<'_>
     if before.is_none() {
         after.life = reading.life.clone();
     }
+    after.record.reserve(reading.values.len());
     for told in &reading.told {
         hear(&mut after, before, reading, told, view);
     }

@@ -253,16 +253,6 @@ macro_rules! queue_readers {
             })
         }
 
-        pub(in crate::store) fn ledger(row: &$row) -> Result<LedgerRow, sqlx::Error> {
-            Ok(LedgerRow {
-                seq: row.try_get(0)?,
-                at: row.try_get(1)?,
-                kind: row.try_get(2)?,
-                system: row.try_get(3)?,
-                body: row.try_get(4)?,
-            })
-        }
-
         pub(in crate::store) fn quarantined(row: &$row) -> Result<QuarantineRow, sqlx::Error> {
             Ok(QuarantineRow {
                 system: row.try_get(0)?,

@@ -97,8 +97,39 @@ pub enum StoreError {
     Unusable(String),
 }
 
-/// What a transaction decided to change; see [`Store::transact`].
-pub type Decide<'a> = &'a mut (dyn FnMut(Known) -> Changes + Send);
+/// Who decides what a transaction changes; see [`Store::transact`].
+pub type Decide<'a> = &'a mut (dyn Decider + 'a);
+
+/// Decides what a transaction changes. Every function from what is known to what has to be stored
+/// does.
+pub trait Decider: Send {
+    /// Decides. Called again, as if it had not been before, when the database asks for the transaction
+    /// to be repeated.
+    fn decide(&mut self, known: Known) -> Decision;
+
+    /// What [`Decision::Contacts`] left to be decided; none when nothing can be stored after all. It is
+    /// worked out while the database stores the contacts.
+    fn rest(&mut self) -> Option<Changes>;
+}
+
+/// What has to be stored.
+#[derive(Debug)]
+pub enum Decision {
+    /// Everything.
+    Whole(Box<Changes>),
+    /// These contacts, and the [`Decider::rest`].
+    Contacts(Vec<ContactRow>),
+}
+
+impl<F: FnMut(Known) -> Changes + Send> Decider for F {
+    fn decide(&mut self, known: Known) -> Decision {
+        Decision::Whole(Box::new(self(known)))
+    }
+
+    fn rest(&mut self) -> Option<Changes> {
+        None
+    }
+}
 
 /// The state store.
 #[async_trait]
@@ -131,7 +162,7 @@ pub trait Store: Send + Sync {
             switch,
             at: now.micros(),
         };
-        let decide = &mut |_| Changes {
+        let decide = &mut |_: Known| Changes {
             switches: vec![change.clone()],
             ..Changes::default()
         };

@@ -1,12 +1,53 @@
 //! What both databases share of the queue and the reports.
 
+use super::ledger;
 use super::session::{Key, Reads, Standing};
-use super::{Known, OutboxRow, StoreError, SystemFigures, WriteKey};
+use super::{Known, LedgerRow, OutboxRow, StoreError, SystemFigures, WriteKey};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
 /// A dossier shows at most so many entries of the ledger, the newest.
-pub(super) const MOST_LEDGER_ROWS: i64 = 10_000;
+pub(super) const MOST_LEDGER_ROWS: usize = 10_000;
+
+/// The newest entries about one subject.
+pub(super) struct LedgerFile {
+    subject: i64,
+    newest_first: Vec<LedgerRow>,
+}
+
+impl LedgerFile {
+    /// An empty one.
+    pub(super) fn of(subject: i64) -> Self {
+        Self {
+            subject,
+            newest_first: Vec::new(),
+        }
+    }
+
+    /// Adds the entries of a block that begins with number `first` and is older than those before.
+    pub(super) fn add(&mut self, first: i64, packed: &[u8]) -> Result<(), sqlx::Error> {
+        let room = MOST_LEDGER_ROWS.saturating_sub(self.newest_first.len());
+        if room == 0 {
+            return Ok(());
+        }
+        let mut found = Vec::new();
+        for entry in ledger::unpack(first, packed) {
+            let (subject, row) = entry.map_err(|error| sqlx::Error::Decode(error.into()))?;
+            if subject == Some(self.subject) {
+                found.push(row);
+            }
+        }
+        self.newest_first.extend(found.into_iter().rev().take(room));
+        Ok(())
+    }
+
+    /// The entries in order.
+    pub(super) fn rows(self) -> Vec<LedgerRow> {
+        let mut rows = self.newest_first;
+        rows.reverse();
+        rows
+    }
+}
 
 /// One figure of one system. Several of one kind add up.
 pub(super) struct Tally {

@@ -41,7 +41,7 @@ impl SubjectRef {
 /// A mailbox identity. The only row that holds an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubjectRow {
-    /// Number, given by the store in the order of arrival.
+    /// Number, given by the store, greater than that of all subjects before it.
     pub id: i64,
     /// Keyed hash.
     pub subject: SubjectRef,
@@ -249,10 +249,10 @@ pub struct Decided {
 pub struct LoadKey {
     /// System number.
     pub system: i16,
-    /// Who.
-    pub actor: String,
     /// Minute since the epoch.
     pub minute: i64,
+    /// Who.
+    pub actor: String,
 }
 
 /// How many contacts one load key has.

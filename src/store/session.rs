@@ -7,8 +7,8 @@
 use super::common::{failed, refused, unregistered};
 use super::ledger::{self, Digest, Sealed};
 use super::{
-    Applied, Changes, ContactRow, Decide, Decided, FeedChange, FeedRow, FeedSwitch, Flip, Known,
-    LIVE, LoadCount, LoadKey, OutboxChange, OutboxRow, QuarantineRow, Scope, StoreError,
+    Applied, Changes, ContactRow, Decide, Decided, Decision, FeedChange, FeedRow, FeedSwitch, Flip,
+    Known, LIVE, LoadCount, LoadKey, OutboxChange, OutboxRow, QuarantineRow, Scope, StoreError,
     SubjectRef, SubjectRow, SwitchChange, WriteKey,
 };
 use async_trait::async_trait;
@@ -64,6 +64,8 @@ pub(super) struct StoredLoad {
 pub(super) trait Reads: Send {
     /// Counters and chain; in a writing transaction, locks them.
     async fn standing(&mut self) -> Result<Standing, StoreError>;
+    /// The greatest external id of each system that has contacts.
+    async fn last_contacts(&mut self) -> Result<Vec<ContactKey>, StoreError>;
     async fn contacts_by_key(&mut self, keys: &[Key<'_>]) -> Result<Named, StoreError>;
     /// Subject and life of contacts, by key.
     async fn lives(&mut self, keys: &[Key<'_>]) -> Result<Vec<(ContactKey, Life)>, StoreError>;
@@ -127,8 +129,8 @@ pub(super) trait Writes: Reads {
     /// Leaves unchanged rows alone, and the instant at which a record was first seen.
     async fn put_quarantine(&mut self, rows: &[&QuarantineRow]) -> Result<u64, StoreError>;
     async fn heal(&mut self, keys: &[Key<'_>]) -> Result<u64, StoreError>;
-    /// Entries and their block: two statements.
-    async fn append(&mut self, sealed: &Sealed<'_>) -> Result<u64, StoreError>;
+    /// A block with its entries, and where subjects find it: two statements.
+    async fn append(&mut self, sealed: Sealed) -> Result<(), StoreError>;
     async fn advance_counters(&mut self, subject: i64, sequence: i64) -> Result<(), StoreError>;
 }
 
@@ -149,41 +151,96 @@ pub(super) async fn transact<S: Writes + ?Sized>(
     let standing = session.standing().await?;
     let known = load(session, scope, &standing).await?;
     let before = Before::of(&known, scope);
-    let changes = decide(known);
+    let mut rest = None;
+    let contacts = match decide.decide(known) {
+        Decision::Whole(mut changes) => {
+            let contacts = std::mem::take(&mut changes.contacts);
+            rest = Some(*changes);
+            contacts
+        }
+        Decision::Contacts(contacts) => contacts,
+    };
+    refuse_nul_in(&contacts)?;
+    let contacts = newest(&contacts, |row| (row.system, row.external.as_str()));
+    let counts = count(session, &contacts, &before).await?;
+    let (kept, placed): (Vec<&ContactRow>, Vec<&ContactRow>) =
+        contacts.iter().partition(|contact| before.keeps(contact));
+    let mut rows = 0;
+    if !kept.is_empty() {
+        rows += session.update_contacts(&kept).await?;
+    }
+    let go_on = async {
+        if rest.is_none() {
+            rest = decide.rest();
+        }
+    };
+    if placed.is_empty() {
+        go_on.await;
+    } else {
+        let (written, ()) = tokio::join!(session.put_contacts(&placed), go_on);
+        rows += written?;
+    }
+    let Some(changes) = rest else {
+        return Ok(Outcome::Overtaken);
+    };
     let changes = Checked::new(&changes, &standing)?;
     if let Some(feed) = changes.feed
         && session.advance_feed(feed).await? == 0
     {
         return Ok(Outcome::Overtaken);
     }
-    store(session, &changes, &before, &standing).await
+    if !counts.is_empty() {
+        session.count_contacts(&counts).await?;
+    }
+    store(session, &changes, rows, &standing).await
 }
 
-/// The contacts as they were before the changes, as far as their index entries and the figures
-/// depend on it.
-struct Before {
-    known: HashMap<ContactKey, (Life, Option<String>)>,
-    /// The contacts that were asked for; those that are not known are new.
-    asked: HashSet<ContactKey>,
+/// A contact as it was before the changes, as far as its index entries and the figures depend on it.
+struct Was {
+    key: ContactKey,
+    subject: Option<i64>,
+    life: i16,
+    link: Option<String>,
 }
 
-impl Before {
-    fn of(known: &Known, scope: &Scope) -> Self {
-        let entry = |contact: &ContactRow| {
-            let key = (contact.system, contact.external.clone());
-            (key, ((contact.subject, contact.life), contact.link.clone()))
+/// The contacts as they were before the changes.
+struct Before<'a> {
+    /// In the order of their keys.
+    known: Vec<Was>,
+    /// The contacts that were asked for, in order; those that are not known are new.
+    asked: Vec<Key<'a>>,
+}
+
+impl<'a> Before<'a> {
+    fn of(known: &Known, scope: &'a Scope) -> Self {
+        let was = |contact: &ContactRow| Was {
+            key: (contact.system, contact.external.clone()),
+            subject: contact.subject,
+            life: contact.life,
+            link: contact.link.clone(),
         };
+        let asked = scope.contacts.iter();
+        let mut asked: Vec<Key<'_>> = asked
+            .map(|(system, external)| (*system, external.as_str()))
+            .collect();
+        asked.sort_unstable();
         Self {
-            known: known.contacts.iter().map(entry).collect(),
-            asked: scope.contacts.iter().cloned().collect(),
+            known: known.contacts.iter().map(was).collect(),
+            asked,
         }
     }
 
+    fn get(&self, key: Key<'_>) -> Option<&Was> {
+        let place = self
+            .known
+            .binary_search_by(|was| (was.key.0, was.key.1.as_str()).cmp(&key));
+        place.ok().and_then(|place| self.known.get(place))
+    }
+
     /// Whether a contact is there and keeps its place in every index.
-    fn keeps(&self, key: &ContactKey, contact: &ContactRow) -> bool {
-        self.known.get(key).is_some_and(|((subject, _), link)| {
-            (*subject, link) == (contact.subject, &contact.link)
-        })
+    fn keeps(&self, contact: &ContactRow) -> bool {
+        self.get(key_of(contact))
+            .is_some_and(|was| (was.subject, &was.link) == (contact.subject, &contact.link))
     }
 }
 
@@ -191,7 +248,7 @@ impl Before {
 async fn count<S: Writes + ?Sized>(
     session: &mut S,
     contacts: &[&ContactRow],
-    before: &Before,
+    before: &Before<'_>,
 ) -> Result<Vec<(i16, i64, i64)>, StoreError> {
     let mut counts: BTreeMap<i16, (i64, i64)> = BTreeMap::new();
     let mut add = |system, (subject, life): Life, sign| {
@@ -200,13 +257,16 @@ async fn count<S: Writes + ?Sized>(
         *unmatched += sign * i64::from(life == LIVE && subject.is_none());
     };
     let mut unread = Vec::new();
+    let mut asked = before.asked.iter().peekable();
     for contact in contacts {
-        let key = (contact.system, contact.external.clone());
+        let key = key_of(contact);
         add(contact.system, (contact.subject, contact.life), 1);
-        match before.known.get(&key) {
-            Some((life, _)) => add(contact.system, *life, -1),
-            None if before.asked.contains(&key) => {}
-            None => unread.push(key_of(contact)),
+        // Both are in the order of the keys.
+        while asked.next_if(|asked| **asked < key).is_some() {}
+        match before.get(key) {
+            Some(was) => add(contact.system, (was.subject, was.life), -1),
+            None if asked.peek() == Some(&&key) => {}
+            None => unread.push(key),
         }
     }
     if !unread.is_empty() {
@@ -225,7 +285,6 @@ async fn count<S: Writes + ?Sized>(
 /// to it one after the other.
 struct Checked<'a> {
     subjects: Vec<&'a SubjectRow>,
-    contacts: Vec<&'a ContactRow>,
     dropped: Vec<&'a WriteKey>,
     outbox: Vec<&'a OutboxRow>,
     load_members: Vec<(&'a LoadKey, &'a str)>,
@@ -266,7 +325,6 @@ impl<'a> Checked<'a> {
             .collect();
         Ok(Self {
             subjects,
-            contacts: newest(&changes.contacts, |row| (row.system, row.external.as_str())),
             dropped: outbox
                 .iter()
                 .filter(|(_, row)| row.is_none())
@@ -298,23 +356,28 @@ fn newest<'a, T, K: Ord>(rows: &'a [T], key: impl Fn(&'a T) -> K) -> Vec<&'a T> 
 }
 
 /// Postgres cannot store the character NUL, and SQLite's JSON ends a text at it: refused in both.
+fn refuse(what: &'static str, texts: &[&str]) -> Result<(), StoreError> {
+    if texts.iter().any(|text| text.contains('\0')) {
+        return Err(refused(what, "a text holds the character NUL"));
+    }
+    Ok(())
+}
+
+fn refuse_nul_in(contacts: &[ContactRow]) -> Result<(), StoreError> {
+    for row in contacts {
+        let link = row.link.as_deref().unwrap_or_default();
+        let merged = row.merged_into.as_deref().unwrap_or_default();
+        refuse("a contact", &[&row.external, &row.record, link, merged])?;
+    }
+    Ok(())
+}
+
 fn refuse_nul(changes: &Changes) -> Result<(), StoreError> {
-    let refuse = |what, texts: &[&str]| {
-        if texts.iter().any(|text| text.contains('\0')) {
-            return Err(refused(what, "a text holds the character NUL"));
-        }
-        Ok(())
-    };
     for row in &changes.subjects {
         refuse(
             "a subject",
             &[&row.address, &row.verdicts, &row.remembered, &row.findings],
         )?;
-    }
-    for row in &changes.contacts {
-        let link = row.link.as_deref().unwrap_or_default();
-        let merged = row.merged_into.as_deref().unwrap_or_default();
-        refuse("a contact", &[&row.external, &row.record, link, merged])?;
     }
     for change in &changes.outbox {
         if let OutboxChange::Put(row) = change {
@@ -330,9 +393,6 @@ fn refuse_nul(changes: &Changes) -> Result<(), StoreError> {
     }
     for row in &changes.quarantine {
         refuse("a quarantined record", &[&row.external, &row.reason])?;
-    }
-    for row in &changes.ledger {
-        refuse("a ledger entry", &[&row.body])?;
     }
     for row in &changes.flips {
         refuse("a flip", &[&row.purpose])?;
@@ -352,31 +412,13 @@ fn refuse_nul(changes: &Changes) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Stores everything but the contacts, which are stored already in so many `rows`.
 async fn store<S: Writes + ?Sized>(
     session: &mut S,
     changes: &Checked<'_>,
-    before: &Before,
+    mut rows: u64,
     standing: &Standing,
 ) -> Result<Outcome, StoreError> {
-    let mut rows = 0;
-    if !changes.subjects.is_empty() {
-        let written = session.put_subjects(&changes.subjects).await?;
-        if written != changes.subjects.len() as u64 {
-            return Err(refused(
-                "a subject",
-                "its number belongs to another keyed hash",
-            ));
-        }
-        rows += written;
-    }
-    let counts = count(session, &changes.contacts, before).await?;
-    let (kept, placed): (Vec<&ContactRow>, Vec<&ContactRow>) = changes
-        .contacts
-        .iter()
-        .partition(|contact| before.keeps(&(contact.system, contact.external.clone()), contact));
-    if !kept.is_empty() {
-        rows += session.update_contacts(&kept).await?;
-    }
     for change in changes.switches {
         let found = session.feed_of(change.system).await?;
         let mut row = found.ok_or_else(|| unregistered(change.system))?;
@@ -389,16 +431,21 @@ async fn store<S: Writes + ?Sized>(
     let previous = standing.newest_block.unwrap_or(ledger::GENESIS);
     let mut next_sequence = standing.next_sequence;
     let mut sealed = None;
-    let seal = async { sealed = ledger::seal(changes.ledger, next_sequence, &previous) };
-    if placed.is_empty() {
+    let new = standing.next_subject..changes.next_subject;
+    let seal = async { sealed = ledger::seal(changes.ledger, next_sequence, &previous, &new) };
+    if changes.subjects.is_empty() {
         seal.await;
     } else {
-        // The ledger is digested while the database stores the contacts.
-        let (written, ()) = tokio::join!(session.put_contacts(&placed), seal);
-        rows += written?;
-    }
-    if !counts.is_empty() {
-        session.count_contacts(&counts).await?;
+        // The ledger is packed and digested while the database stores the subjects.
+        let (written, ()) = tokio::join!(session.put_subjects(&changes.subjects), seal);
+        let written = written?;
+        if written != changes.subjects.len() as u64 {
+            return Err(refused(
+                "a subject",
+                "its number belongs to another keyed hash",
+            ));
+        }
+        rows += written;
     }
     if !changes.dropped.is_empty() {
         rows += session.drop_outbox(&changes.dropped).await?;
@@ -419,8 +466,9 @@ async fn store<S: Writes + ?Sized>(
         rows += session.heal(&changes.healed).await?;
     }
     if let Some(sealed) = sealed {
-        rows += session.append(&sealed).await?;
+        rows += changes.ledger.len() as u64;
         next_sequence = sealed.block.last + 1;
+        session.append(sealed).await?;
     }
     if (changes.next_subject, next_sequence) != (standing.next_subject, standing.next_sequence) {
         session
@@ -450,6 +498,14 @@ pub(super) async fn load<S: Reads + ?Sized>(
         .collect();
     named.sort_unstable();
     named.dedup();
+    // Many feeds give a load in the order of its ids: behind the last one that is stored there is none.
+    if !named.is_empty() {
+        let last = session.last_contacts().await?;
+        named.retain(|(system, external)| {
+            let mut last = last.iter();
+            last.any(|(of, last)| of == system && *external <= last.as_str())
+        });
+    }
     if !named.is_empty() {
         found = session.contacts_by_key(&named).await?;
     }

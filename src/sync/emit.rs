@@ -314,7 +314,7 @@ async fn look(
     member
         .shared
         .store
-        .transact(&scope, &mut |now_known| {
+        .transact(&scope, &mut |now_known: Known| {
             known = now_known;
             Changes::default()
         })

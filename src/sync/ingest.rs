@@ -5,7 +5,7 @@ use super::identity::Pseudonyms;
 use super::pack::Packer;
 use super::workbench::{FLIP_WINDOW, Frame, Workbench, around, transact};
 use crate::connector::{Cursor, Found, Page};
-use crate::consent::{At, SubjectKey, SystemRules, Viewpoint, observe};
+use crate::consent::{At, Reading, SubjectKey, SystemRules, Viewpoint, observe};
 use crate::store::{
     Applied, Changes, FeedChange, FeedRow, LoadKey, QuarantineRow, Scope, Store, StoreError,
     SubjectRef,
@@ -156,8 +156,17 @@ fn take_in(
     let system = origin.system;
     // R16: the vendor's clock or ours, whichever is earlier.
     let ceiling = page.read_at.min(frame.now).plus(origin.future_tolerance);
+    let is_stale = |bench: &Workbench<'_>, reading: &Reading| {
+        bench.written_seq(system.id, &reading.contact) > origin.asked_at_sequence
+    };
+    let fresh = page.readings.iter().zip(homes);
+    let fresh = fresh.filter(|(reading, _)| !is_stale(bench, reading));
+    let mut arriving: Vec<_> = fresh.filter_map(|(_, home)| home.as_ref()).collect();
+    arriving.sort_unstable();
+    arriving.dedup_by_key(|home| home.0);
+    bench.expect_subjects(&arriving);
     for (reading, home) in page.readings.iter().zip(homes) {
-        let stale = bench.written_seq(system.id, &reading.contact) > origin.asked_at_sequence;
+        let stale = is_stale(bench, reading);
         let in_flight = bench.in_flight(system.id, &reading.contact);
         let view = Viewpoint {
             system,
@@ -169,13 +178,13 @@ fn take_in(
             stale,
         };
         let after = observe(bench.contact(system.id, &reading.contact), reading, &view);
-        bench.set_contact(after);
+        let slot = bench.set_contact(after);
         let own = home.as_ref().map(|(subject, key)| (*subject, key));
         if reading.whole && !stale {
-            bench.set_home(system.id, &reading.contact, own, reading.link.as_deref());
+            bench.set_home(slot, own, reading.link.as_deref());
         } else if own.is_some() && !stale {
             // A consent record without its contact still names the person it is about.
-            bench.set_own_subject(system.id, &reading.contact, own);
+            bench.set_own_subject(slot, own);
         }
     }
 }
@@ -186,13 +195,16 @@ fn scope_of(
     page: &Page,
     homes: &[Option<(SubjectRef, SubjectKey)>],
 ) -> Scope {
-    let mut links: Vec<String> = page
-        .readings
-        .iter()
-        .filter_map(|reading| reading.link.clone())
-        .collect();
-    links.sort_unstable();
-    links.dedup();
+    let mut links: Vec<String> = Vec::new();
+    if !frame.links.is_empty() {
+        links.extend(
+            page.readings
+                .iter()
+                .filter_map(|reading| reading.link.clone()),
+        );
+        links.sort_unstable();
+        links.dedup();
+    }
     let mut subjects: Vec<SubjectRef> = homes
         .iter()
         .flatten()
@@ -210,11 +222,7 @@ fn scope_of(
     Scope {
         contacts,
         subjects,
-        links: if frame.links.is_empty() {
-            Vec::new()
-        } else {
-            links
-        },
+        links,
         loads: load_keys(system, page),
         load_contacts_up_to: i64::from(frame.rules.policy.load_contacts),
         flips_since: (!page.load).then(|| frame.now.minus(FLIP_WINDOW).micros()),

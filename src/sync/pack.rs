@@ -4,11 +4,17 @@
 //! configuration may change between two runs. What an older configuration packed and the present
 //! one no longer knows is dropped on reading, never guessed.
 
+mod statement;
+mod verdicts;
+
+pub use self::verdicts::{PackedLost, PackedVerdict, unpack_verdicts};
+
+use self::statement::{Name, PackedStatement};
 use crate::consent::resolve::{Finding, Source};
-use crate::consent::send::{Doubt, Voice};
+use crate::consent::send::Doubt;
 use crate::consent::{
-    At, Basis, Change, Echo, Evidence, Polarity, PurposeId, Record, Remembered, Resolution, Rules,
-    Shown, Stamp, Statement, Status, SystemId, SystemRules, Verdict,
+    At, Basis, Change, Echo, Polarity, PurposeId, Record, Remembered, Rules, Shown, Stamp,
+    Statement, Status, SystemRules, Verdict,
 };
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -108,43 +114,6 @@ fn unpack_basis(packed: &str) -> Basis {
     }
 }
 
-/// Status, basis, earliest, latest, evidence, actor.
-#[derive(Serialize, Deserialize)]
-struct PackedStatement<'a>(
-    PackedStatus,
-    #[serde(borrow)] Option<Cow<'a, str>>,
-    i64,
-    i64,
-    Cow<'a, str>,
-    Option<Cow<'a, str>>,
-);
-
-impl<'a> From<&'a Statement> for PackedStatement<'a> {
-    fn from(statement: &'a Statement) -> Self {
-        Self(
-            statement.status.into(),
-            statement.basis.as_ref().map(pack_basis),
-            statement.stamp.earliest().micros(),
-            statement.stamp.latest().micros(),
-            Cow::Borrowed(statement.evidence.word()),
-            statement.actor.as_deref().map(Cow::Borrowed),
-        )
-    }
-}
-
-impl PackedStatement<'_> {
-    fn unpack(self) -> Statement {
-        Statement {
-            status: self.0.into(),
-            basis: self.1.as_deref().map(unpack_basis),
-            stamp: Stamp::between(At::from_micros(self.2), At::from_micros(self.3)),
-            // An unknown grade counts for least.
-            evidence: Evidence::from_word(&self.4).unwrap_or(Evidence::Baseline),
-            actor: self.5.map(Cow::into_owned),
-        }
-    }
-}
-
 #[derive(Serialize, Deserialize, Default)]
 struct PackedRecord<'a> {
     /// Mark of the purposes that were read: those of them not in `v` showed their default.
@@ -153,9 +122,9 @@ struct PackedRecord<'a> {
     /// Values by purpose.
     #[serde(borrow, default, skip_serializing_if = "ByPurpose::is_empty")]
     v: ByPurpose<'a, PackedShown>,
-    /// Statements by purpose.
-    #[serde(borrow, default, skip_serializing_if = "ByPurpose::is_empty")]
-    s: ByPurpose<'a, Vec<PackedStatement<'a>>>,
+    /// Statements, with the purposes of which all of them were made: often one edit sets several.
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    s: Vec<(Vec<Name<'a>>, Vec<PackedStatement<'a>>)>,
     /// Our own last writes by purpose.
     #[serde(borrow, default, skip_serializing_if = "ByPurpose::is_empty")]
     e: ByPurpose<'a, Vec<PackedEcho>>,
@@ -238,10 +207,6 @@ impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for ByPurpose<'a, T> {
     }
 }
 
-/// A key that is borrowed where it can be.
-#[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
 /// Packs and unpacks for one set of rules.
 #[derive(Debug)]
 pub struct Packer<'r> {
@@ -281,6 +246,7 @@ impl<'r> Packer<'r> {
         if read_whole {
             packed.c = Some(Cow::Borrowed(self.mark(system)));
         }
+        let mut said: Vec<(Vec<Name<'_>>, &[Statement])> = Vec::new();
         for (purpose, holding) in record.iter() {
             let name = Cow::Borrowed(self.rules.purposes.name(purpose));
             if let Some(shown) = &holding.shown
@@ -293,16 +259,22 @@ impl<'r> Packer<'r> {
                 packed.e.insert(name.clone(), echoes);
             }
             if !holding.statements.is_empty() {
-                packed.s.insert(
-                    name,
-                    holding
-                        .statements
-                        .iter()
-                        .map(PackedStatement::from)
-                        .collect(),
-                );
+                let statements = holding.statements.as_slice();
+                match said.iter_mut().find(|(_, known)| *known == statements) {
+                    Some((names, _)) => names.push(Name(name)),
+                    None => said.push((vec![Name(name)], statements)),
+                }
             }
         }
+        let said = said.into_iter().map(|(mut names, statements)| {
+            names.sort_unstable();
+            (
+                names,
+                statements.iter().map(PackedStatement::from).collect(),
+            )
+        });
+        packed.s = said.collect();
+        packed.s.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         write(&packed)
     }
 
@@ -331,10 +303,13 @@ impl<'r> Packer<'r> {
                 record.entry(purpose).echoes = echoes.into_iter().map(Echo::from).collect();
             }
         }
-        for (name, statements) in packed.s.0 {
-            if let Some(purpose) = self.rules.purposes.find(&name) {
+        for (names, statements) in packed.s {
+            for purpose in names
+                .iter()
+                .filter_map(|name| self.rules.purposes.find(&name.0))
+            {
                 let holding = record.entry(purpose);
-                for statement in statements {
+                for statement in &statements {
                     holding.add(statement.unpack());
                 }
             }
@@ -348,51 +323,6 @@ impl<'r> Packer<'r> {
             source.system.map(|id| self.rules.system_name(id)),
             &source.contact,
         )
-    }
-
-    /// A subject's verdicts; the empty text when all purposes are silent.
-    pub fn verdicts(&self, resolution: &Resolution) -> String {
-        if resolution.verdicts.is_empty() {
-            return String::new();
-        }
-        let packed: Vec<PackedVerdict<'_>> = resolution
-            .verdicts
-            .iter()
-            .map(|verdict| self.verdict(verdict))
-            .collect();
-        write(&packed)
-    }
-
-    fn verdict<'a>(&'a self, verdict: &'a Verdict) -> PackedVerdict<'a> {
-        let name = |id: PurposeId| Cow::Borrowed(self.rules.purposes.name(id));
-        let (system, contact) = self.source(&verdict.source);
-        PackedVerdict {
-            purpose: name(verdict.purpose),
-            status: verdict.status().into(),
-            basis: verdict.basis.as_ref().map(pack_basis),
-            basis_in: verdict
-                .basis_in
-                .map(|id| Cow::Borrowed(self.rules.system_name(id))),
-            statement: (&verdict.statement).into(),
-            system: system.map(Cow::Borrowed),
-            contact: Cow::Borrowed(contact),
-            said_of: (verdict.said_of != verdict.purpose).then(|| name(verdict.said_of)),
-            rule: Cow::Borrowed(verdict.reason.rule()),
-            policy: Cow::Borrowed(&self.rules.policy.version),
-            lost: verdict
-                .lost
-                .iter()
-                .map(|lost| {
-                    let (system, contact) = self.source(&lost.source);
-                    PackedLost {
-                        system: system.map(Cow::Borrowed),
-                        contact: Cow::Borrowed(contact),
-                        statement: (&lost.statement).into(),
-                        rule: Cow::Borrowed(lost.why.rule()),
-                    }
-                })
-                .collect(),
-        }
     }
 
     /// Statements without a contact; the empty text when there are none. Those in `before` that are
@@ -544,18 +474,6 @@ fn read_remembered(text: &str) -> Result<Vec<PackedRemembered<'_>>, PackError> {
     }
 }
 
-/// Reads packed verdicts for display. Purposes and systems by name, whatever is configured now.
-///
-/// # Errors
-/// When the text is not one that [`Packer::verdicts`] makes.
-pub fn unpack_verdicts(text: &str) -> Result<Vec<PackedVerdict<'_>>, PackError> {
-    if text.is_empty() {
-        Ok(Vec::new())
-    } else {
-        read("list of verdicts", text)
-    }
-}
-
 /// Reads packed findings for display.
 ///
 /// # Errors
@@ -600,128 +518,6 @@ pub struct Write {
     pub said_in: String,
     /// When it was said.
     pub said_at: At,
-}
-
-/// A stored verdict.
-#[derive(Serialize, Deserialize)]
-pub struct PackedVerdict<'a> {
-    /// Purpose name.
-    #[serde(borrow, rename = "p")]
-    pub purpose: Cow<'a, str>,
-    #[serde(rename = "s")]
-    status: PackedStatus,
-    /// Legal basis (R21).
-    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
-    basis: Option<Cow<'a, str>>,
-    /// The system that understands a basis which is not mapped.
-    #[serde(rename = "bi", default, skip_serializing_if = "Option::is_none")]
-    basis_in: Option<Cow<'a, str>>,
-    #[serde(rename = "t")]
-    statement: PackedStatement<'a>,
-    /// System of the winner; none for an operator.
-    #[serde(rename = "y", default, skip_serializing_if = "Option::is_none")]
-    pub system: Option<Cow<'a, str>>,
-    /// Contact of the winner.
-    #[serde(rename = "c")]
-    pub contact: Cow<'a, str>,
-    /// The parent whose withdrawal decided (R20).
-    #[serde(rename = "of", default, skip_serializing_if = "Option::is_none")]
-    pub said_of: Option<Cow<'a, str>>,
-    /// The rule that decided.
-    #[serde(rename = "r")]
-    pub rule: Cow<'a, str>,
-    /// Policy version (R23).
-    #[serde(rename = "pv")]
-    pub policy: Cow<'a, str>,
-    /// What lost.
-    #[serde(rename = "l", default, skip_serializing_if = "Vec::is_empty")]
-    pub lost: Vec<PackedLost<'a>>,
-}
-
-impl PackedVerdict<'_> {
-    /// Granted or withdrawn.
-    pub fn status(&self) -> Status {
-        self.status.into()
-    }
-
-    /// Legal basis (R21).
-    pub fn basis(&self) -> Option<Basis> {
-        self.basis.as_deref().map(unpack_basis)
-    }
-
-    /// The number of the system that understands a basis which is not mapped.
-    pub fn basis_in(&self, rules: &Rules) -> Option<SystemId> {
-        let name = self.basis_in.as_deref()?;
-        let mut systems = rules.systems.iter();
-        systems
-            .find(|system| system.name == name)
-            .map(|system| system.id)
-    }
-
-    /// The winning statement.
-    pub fn statement(&self) -> Statement {
-        unpack_ref(&self.statement)
-    }
-
-    /// What a check before mail needs of it. None where the purpose, or the system of a grant, is
-    /// not configured any more: such a grant counts for nothing.
-    pub fn voice(&self, rules: &Rules) -> Option<Voice> {
-        let system = match &self.system {
-            None => None,
-            Some(name) => {
-                let known = rules.systems.iter().find(|system| system.name == *name);
-                if known.is_none() && self.status() == Status::Granted {
-                    return None;
-                }
-                known.map(|system| system.id)
-            }
-        };
-        Some(Voice {
-            purpose: rules.purposes.find(&self.purpose)?,
-            status: self.status(),
-            basis: self.basis(),
-            system,
-            stamp: Stamp::between(
-                At::from_micros(self.statement.2),
-                At::from_micros(self.statement.3),
-            ),
-        })
-    }
-}
-
-/// A stored losing statement.
-#[derive(Serialize, Deserialize)]
-pub struct PackedLost<'a> {
-    /// System; none for an operator.
-    #[serde(borrow, rename = "y", default, skip_serializing_if = "Option::is_none")]
-    pub system: Option<Cow<'a, str>>,
-    /// Contact.
-    #[serde(rename = "c")]
-    pub contact: Cow<'a, str>,
-    #[serde(rename = "t")]
-    statement: PackedStatement<'a>,
-    /// The rule by which it lost.
-    #[serde(rename = "r")]
-    pub rule: Cow<'a, str>,
-}
-
-impl PackedLost<'_> {
-    /// What was said.
-    pub fn statement(&self) -> Statement {
-        unpack_ref(&self.statement)
-    }
-}
-
-fn unpack_ref(packed: &PackedStatement<'_>) -> Statement {
-    PackedStatement(
-        packed.0,
-        packed.1.clone(),
-        packed.2,
-        packed.3,
-        packed.4.clone(),
-        packed.5.clone(),
-    )
-    .unpack()
 }
 
 #[derive(Serialize, Deserialize)]

@@ -8,7 +8,7 @@
 use crate::config::{Checked, SystemSettings};
 use crate::consent::At;
 use crate::store::{
-    Changes, FeedRow, FeedSwitch, LedgerDraft, Scope, Store, StoreError, SwitchChange,
+    Changes, FeedRow, FeedSwitch, Known, LedgerDraft, Scope, Store, StoreError, SwitchChange,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -237,6 +237,6 @@ async fn turn_all(
             body: entry.body,
         }));
     }
-    let decide = &mut |_| changes.clone();
+    let decide = &mut |_: Known| changes.clone();
     store.transact(&Scope::default(), decide).await.map(drop)
 }

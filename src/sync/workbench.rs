@@ -6,8 +6,12 @@
 
 mod decide;
 mod entry;
+mod loads;
+mod places;
 
 use self::entry::written;
+use self::loads::ByLoad;
+use self::places::Places;
 use super::pack::{PackError, Packer};
 use crate::consent::resolve::Source;
 use crate::consent::time::HOUR;
@@ -16,11 +20,15 @@ use crate::consent::{
     SubjectKey, SystemId,
 };
 use crate::store::{
-    Applied, Changes, ContactRow, DELETED, Known, LANE_GRANT, LANE_WITHDRAWAL, LIVE, LedgerDraft,
-    LoadKey, MERGED, OutboxChange, OutboxRow, Scope, Store, StoreError, SubjectRef, SubjectRow,
-    WriteKey,
+    Applied, Changes, ContactRow, DELETED, Decider, Decision, Known, LANE_GRANT, LANE_WITHDRAWAL,
+    LIVE, LedgerDraft, LoadKey, MERGED, OutboxChange, OutboxRow, Scope, Store, StoreError,
+    SubjectRef, WriteKey,
 };
+use foldhash::fast::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// A map that is asked several times for every contact of a load.
+type Map<K, V> = HashMap<K, V, RandomState>;
 
 /// How far back flips count (R26, R28), in microseconds.
 pub const FLIP_WINDOW: i64 = HOUR;
@@ -50,6 +58,13 @@ pub struct Link {
     pub anchor: SystemId,
 }
 
+/// The place of a contact on the bench.
+#[derive(Debug, Clone, Copy)]
+pub struct Slot(usize);
+
+/// Contacts by system and shared person id (R58).
+type Shared<'a> = Map<(SystemId, &'a str), Vec<usize>>;
+
 /// A contact on the bench.
 struct Item {
     /// As stored; none for a new one.
@@ -62,21 +77,15 @@ struct Item {
     changed: bool,
 }
 
-/// A subject on the bench.
-struct Place {
-    row: SubjectRow,
-    /// It is new, or differs from what is stored.
-    changed: bool,
-    /// Unpacked, once it was needed.
-    remembered: Option<Vec<Remembered>>,
-}
-
-/// What came of a bench.
-enum Finished {
-    /// This has to be stored.
-    Changes(Box<Changes>),
-    /// The counts of these load keys are needed before anything can be decided.
-    NeedsLoads(Vec<LoadKey>),
+/// What the store has at all within the scope: a first load finds none of it, and need not look for it
+/// contact by contact.
+struct Stored {
+    /// Contacts to which a write of ours was acknowledged.
+    written: bool,
+    /// Writes in any state.
+    outbox: bool,
+    /// Writes whose outcome is not settled.
+    in_flight: bool,
 }
 
 /// How often a transaction is begun again for load counts. The second time asks for those of all
@@ -97,28 +106,21 @@ pub async fn transact(
     mut complete: impl FnMut(&mut Changes) + Send,
 ) -> Result<Applied, StoreError> {
     for _ in 0..MAX_TRIES {
-        let asked: BTreeSet<LoadKey> = scope.loads.iter().cloned().collect();
-        let mut missing = Vec::new();
-        let mut unreadable = None;
-        let applied = store
-            .transact(&scope, &mut |known| {
-                (missing, unreadable) = (Vec::new(), None);
-                let finished =
-                    Workbench::new(known, frame, packer, &asked).and_then(|mut bench| {
-                        act(&mut bench)?;
-                        bench.finish()
-                    });
-                match finished {
-                    Ok(Finished::Changes(mut changes)) => {
-                        complete(&mut changes);
-                        return *changes;
-                    }
-                    Ok(Finished::NeedsLoads(keys)) => missing = keys,
-                    Err(error) => unreadable = Some(error),
-                }
-                Changes::default()
-            })
-            .await?;
+        let asked: ByLoad<()> = scope.loads.iter().map(|key| (key, ())).collect();
+        let mut turn = Turn {
+            lay_out: |known| Workbench::new(known, frame, packer, &asked, scope.contacts.len()),
+            act: &mut act,
+            complete: &mut complete,
+            bench: None,
+            missing: Vec::new(),
+            unreadable: None,
+        };
+        let applied = store.transact(&scope, &mut turn).await?;
+        let Turn {
+            missing,
+            unreadable,
+            ..
+        } = turn;
         if let Some(error) = unreadable {
             return Err(StoreError::Corrupt {
                 what: "packed column",
@@ -136,46 +138,103 @@ pub async fn transact(
     })
 }
 
+/// One try of [`transact`].
+struct Turn<'a, L, A, C> {
+    lay_out: L,
+    act: A,
+    complete: C,
+    /// On which the subjects are still to be decided.
+    bench: Option<Workbench<'a>>,
+    /// The counts of these load keys are needed before anything can be decided.
+    missing: Vec<LoadKey>,
+    unreadable: Option<PackError>,
+}
+
+impl<'a, L, A, C> Decider for Turn<'a, L, A, C>
+where
+    L: FnMut(Known) -> Result<Workbench<'a>, PackError> + Send,
+    A: FnMut(&mut Workbench<'_>) -> Result<(), PackError> + Send,
+    C: FnMut(&mut Changes) + Send,
+{
+    fn decide(&mut self, known: Known) -> Decision {
+        (self.bench, self.missing, self.unreadable) = (None, Vec::new(), None);
+        let acted = (self.lay_out)(known).and_then(|mut bench| {
+            (self.act)(&mut bench)?;
+            Ok(bench)
+        });
+        match acted {
+            Ok(mut bench) => {
+                self.missing = bench.missing_loads();
+                if self.missing.is_empty() {
+                    bench.store_contacts();
+                    let contacts = std::mem::take(&mut bench.changes.contacts);
+                    self.bench = Some(bench);
+                    return Decision::Contacts(contacts);
+                }
+            }
+            Err(error) => self.unreadable = Some(error),
+        }
+        Decision::Whole(Box::default())
+    }
+
+    fn rest(&mut self) -> Option<Changes> {
+        match self.bench.take()?.finish() {
+            Ok(mut changes) => {
+                (self.complete)(&mut changes);
+                Some(changes)
+            }
+            Err(error) => {
+                self.unreadable = Some(error);
+                None
+            }
+        }
+    }
+}
+
 /// See the module's documentation.
 pub struct Workbench<'a> {
     frame: Frame<'a>,
     packer: &'a Packer<'a>,
     items: Vec<Item>,
     /// Places among `items`, by system and external id; in two steps, so that a borrowed id will do.
-    by_id: HashMap<i16, HashMap<String, usize>>,
-    places: BTreeMap<i64, Place>,
-    by_ref: HashMap<SubjectRef, i64>,
-    /// Contacts by subject, kept while contacts move.
-    residents: HashMap<i64, Vec<usize>>,
+    by_id: Map<i16, Map<String, usize>>,
+    places: Places,
     outbox: BTreeMap<WriteKey, OutboxRow>,
-    loads: BTreeMap<LoadKey, i64>,
+    stored: Stored,
+    loads: ByLoad<i64>,
     /// The load keys whose counts were asked for; one that is missing from `loads` has none.
-    asked: &'a BTreeSet<LoadKey>,
+    asked: &'a ByLoad<()>,
     members: BTreeSet<(LoadKey, String)>,
-    flips: HashMap<(i64, String), i64>,
-    touched: BTreeSet<i64>,
-    next_subject: i64,
+    /// Load keys whose count has grown while that could still matter to its other members.
+    grown: BTreeSet<LoadKey>,
+    flips: Map<(i64, String), i64>,
     next_sequence: i64,
     changes: Changes,
 }
 
 impl<'a> Workbench<'a> {
-    /// Lays out what the store knows.
+    /// Lays out what the store knows, with room for as many contacts as were asked for.
     fn new(
         known: Known,
         frame: Frame<'a>,
         packer: &'a Packer<'a>,
-        asked: &'a BTreeSet<LoadKey>,
+        asked: &'a ByLoad<()>,
+        room: usize,
     ) -> Result<Self, PackError> {
+        let mut outbox = known.outbox.iter();
+        let stored = Stored {
+            written: known.contacts.iter().any(|row| row.written_seq > 0),
+            outbox: !known.outbox.is_empty(),
+            in_flight: outbox.any(|row| !row.in_flight.is_empty()),
+        };
         let mut bench = Self {
             frame,
             packer,
             asked,
-            items: Vec::with_capacity(known.contacts.len()),
-            by_id: HashMap::new(),
-            places: BTreeMap::new(),
-            by_ref: HashMap::with_capacity(known.subjects.len()),
-            residents: HashMap::new(),
+            stored,
+            items: Vec::with_capacity(room.max(known.contacts.len())),
+            by_id: Map::default(),
+            places: Places::new(known.subjects, known.next_subject),
             outbox: known
                 .outbox
                 .into_iter()
@@ -183,31 +242,19 @@ impl<'a> Workbench<'a> {
                 .collect(),
             loads: known
                 .loads
-                .into_iter()
-                .map(|count| (count.key, count.contacts))
+                .iter()
+                .map(|count| (&count.key, count.contacts))
                 .collect(),
             members: known.load_members.into_iter().collect(),
+            grown: BTreeSet::new(),
             flips: known
                 .flips
                 .into_iter()
                 .map(|(subject, purpose, count)| ((subject, purpose), count))
                 .collect(),
-            touched: BTreeSet::new(),
-            next_subject: known.next_subject,
             next_sequence: known.next_sequence,
             changes: Changes::default(),
         };
-        for row in known.subjects {
-            bench.by_ref.insert(row.subject, row.id);
-            bench.places.insert(
-                row.id,
-                Place {
-                    row,
-                    changed: false,
-                    remembered: None,
-                },
-            );
-        }
         for row in known.contacts {
             let record = match frame.rules.system(SystemId(row.system)) {
                 Some(system) => packer.unpack_record(system, &row.record)?,
@@ -237,12 +284,13 @@ impl<'a> Workbench<'a> {
 
     fn put(&mut self, item: Item) -> usize {
         let index = self.items.len();
-        if let Some(subject) = item.subject {
-            self.residents.entry(subject).or_default().push(index);
+        if let Some(place) = item.subject.and_then(|id| self.places.get_mut(id)) {
+            place.residents.push(index);
         }
+        let room = self.items.capacity();
         self.by_id
             .entry(item.contact.system.0)
-            .or_default()
+            .or_insert_with(|| Map::with_capacity_and_hasher(room, RandomState::default()))
             .insert(item.contact.id.clone(), index);
         self.items.push(item);
         index
@@ -264,23 +312,30 @@ impl<'a> Workbench<'a> {
 
     /// The ledger sequence at our last acknowledged write to it; 0 when there was none.
     pub fn written_seq(&self, system: SystemId, id: &str) -> i64 {
+        if !self.stored.written {
+            return 0;
+        }
         self.item(system, id).map_or(0, |item| item.written_seq)
     }
 
     /// Values of this contact's writes whose outcome is not settled.
     pub fn in_flight(&self, system: SystemId, id: &str) -> Vec<(PurposeId, Shown)> {
+        if !self.stored.in_flight {
+            return Vec::new();
+        }
         unsettled(&self.outbox, self.packer, system, id)
     }
 
-    /// Replaces a contact by what it has become. Grants by an actor are counted towards loads (R25).
-    pub fn set_contact(&mut self, contact: Contact) {
+    /// Replaces a contact by what it has become; its place on the bench. Grants by an actor are counted
+    /// towards loads (R25).
+    pub fn set_contact(&mut self, contact: Contact) -> Slot {
         let known = self.index(contact.system, &contact.id);
         let (index, before) = if let Some(index) = known {
             let Some(item) = self.items.get_mut(index) else {
-                return;
+                return Slot(index);
             };
             if item.contact == contact {
-                return;
+                return Slot(index);
             }
             item.changed = true;
             (index, Some(std::mem::replace(&mut item.contact, contact)))
@@ -297,7 +352,7 @@ impl<'a> Workbench<'a> {
             (self.put(new), None)
         };
         let Some(item) = self.items.get(index) else {
-            return;
+            return Slot(index);
         };
         let system = item.contact.system.0;
         let mut keys = Vec::new();
@@ -313,40 +368,44 @@ impl<'a> Workbench<'a> {
             }
         }
         if let Some(subject) = item.subject {
-            self.touched.insert(subject);
+            self.places.touch(subject);
         }
+        // Once a load is recognised, each further contact is touched by its own change.
+        let most = i64::from(self.frame.rules.policy.load_contacts).saturating_mul(2);
         for (key, id) in keys {
             if self.members.insert((key.clone(), id.clone())) {
-                self.changes.load_members.push((key.clone(), id));
-                let count = self.loads.entry(key.clone()).or_default();
+                let count = self.loads.entry(&key);
                 *count += 1;
-                self.touch_load(&key);
+                if *count <= most {
+                    self.grown.insert(key.clone());
+                }
+                self.changes.load_members.push((key, id));
+            }
+        }
+        Slot(index)
+    }
+
+    /// R25: what was granted before a load was recognised is decided again.
+    fn touch_loads(&mut self) {
+        let minutes: BTreeSet<LoadKey> = self.grown.iter().flat_map(around).collect();
+        for from in minutes {
+            let members = self.members.range((from.clone(), String::new())..);
+            for (_, id) in members.take_while(|(member, _)| *member == from) {
+                let index = self.by_id.get(&from.system).and_then(|ids| ids.get(id));
+                let item = index.and_then(|index| self.items.get(*index));
+                if let Some(subject) = item.and_then(|item| item.subject) {
+                    self.places.touch(subject);
+                }
             }
         }
     }
 
-    /// R25: what was granted before the load was recognised is decided again.
-    fn touch_load(&mut self, key: &LoadKey) {
-        // Once it is recognised, each further contact is touched by its own change.
-        let threshold = i64::from(self.frame.rules.policy.load_contacts);
-        if self.loads.get(key).copied().unwrap_or(0) > threshold.saturating_mul(2) {
-            return;
-        }
-        for minute in key.minute - 1..=key.minute + 1 {
-            let from = LoadKey {
-                minute,
-                ..key.clone()
-            };
-            for (_, id) in self
-                .members
-                .range((from.clone(), String::new())..)
-                .take_while(|(member, _)| *member == from)
-            {
-                let index = self.by_id.get(&key.system).and_then(|ids| ids.get(id));
-                if let Some(item) = index.and_then(|index| self.items.get(*index)) {
-                    self.touched.extend(item.subject);
-                }
-            }
+    /// Numbers those of these subjects that are new, in the order in which they are given: in that of
+    /// their keyed hashes they fill the store's table and its index one after the other.
+    pub fn expect_subjects(&mut self, subjects: &[&(SubjectRef, SubjectKey)]) {
+        self.places.reserve(subjects.len());
+        for (subject, key) in subjects {
+            self.places.find_or_add(*subject, key);
         }
     }
 
@@ -354,16 +413,12 @@ impl<'a> Workbench<'a> {
     /// belongs. `None` for an address that is blank or invalid (R2).
     pub fn set_home(
         &mut self,
-        system: SystemId,
-        id: &str,
+        slot: Slot,
         own: Option<(SubjectRef, &SubjectKey)>,
         link: Option<&str>,
     ) {
-        let own_subject = own.map(|(subject, key)| self.subject(subject, key));
-        let Some(index) = self.index(system, id) else {
-            return;
-        };
-        let Some(item) = self.items.get_mut(index) else {
+        let own_subject = own.map(|(subject, key)| self.places.find_or_add(subject, key));
+        let Some(item) = self.items.get_mut(slot.0) else {
             return;
         };
         if item.own_subject != own_subject || item.link.as_deref() != link {
@@ -374,41 +429,9 @@ impl<'a> Workbench<'a> {
     }
 
     /// Gives a contact its own subject and leaves its link as it is.
-    pub fn set_own_subject(
-        &mut self,
-        system: SystemId,
-        id: &str,
-        own: Option<(SubjectRef, &SubjectKey)>,
-    ) {
-        let link = self.item(system, id).and_then(|item| item.link.clone());
-        self.set_home(system, id, own, link.as_deref());
-    }
-
-    /// The number of a subject, new if it has none yet.
-    fn subject(&mut self, subject: SubjectRef, key: &SubjectKey) -> i64 {
-        if let Some(id) = self.by_ref.get(&subject) {
-            return *id;
-        }
-        let id = self.next_subject;
-        self.next_subject += 1;
-        self.by_ref.insert(subject, id);
-        let row = SubjectRow {
-            id,
-            subject,
-            address: key.as_str().to_owned(),
-            verdicts: String::new(),
-            remembered: String::new(),
-            findings: String::new(),
-        };
-        self.places.insert(
-            id,
-            Place {
-                row,
-                changed: true,
-                remembered: Some(Vec::new()),
-            },
-        );
-        id
+    pub fn set_own_subject(&mut self, slot: Slot, own: Option<(SubjectRef, &SubjectKey)>) {
+        let link = self.items.get(slot.0).and_then(|item| item.link.clone());
+        self.set_home(slot, own, link.as_deref());
     }
 
     /// R3, R58: moves every contact to the subject it belongs to now.
@@ -416,8 +439,13 @@ impl<'a> Workbench<'a> {
     /// # Errors
     /// When a stored row cannot be read back.
     pub fn settle_homes(&mut self) -> Result<(), PackError> {
-        let mut shared: HashMap<(SystemId, &str), Vec<usize>> = HashMap::new();
-        if !self.frame.links.is_empty() {
+        let mut shared: Shared<'_> = Map::default();
+        // Without any follower nobody is led, and nobody leads.
+        let follows = |item: &Item| {
+            let mut links = self.frame.links.iter();
+            links.any(|link| link.follower == item.contact.system)
+        };
+        if self.items.iter().any(follows) {
             for (index, item) in self.items.iter().enumerate() {
                 if let Some(link) = item.link.as_deref().filter(|_| item.contact.life.is_live()) {
                     shared
@@ -444,7 +472,7 @@ impl<'a> Workbench<'a> {
     ///
     /// The followers' home is the one subject that the anchors' addresses name. An anchor without a
     /// usable address of its own belongs where its follower belongs.
-    fn linked(&self, item: &Item, shared: &HashMap<(SystemId, &str), Vec<usize>>) -> Option<i64> {
+    fn linked(&self, item: &Item, shared: &Shared<'_>) -> Option<i64> {
         let id = item.link.as_deref()?;
         let system = item.contact.system;
         let link = self
@@ -481,10 +509,10 @@ impl<'a> Workbench<'a> {
         let left = std::mem::replace(&mut item.subject, home);
         item.changed = true;
         if let Some(left) = left {
-            if let Some(residents) = self.residents.get_mut(&left) {
-                residents.retain(|resident| *resident != index);
+            if let Some(place) = self.places.get_mut(left) {
+                place.residents.retain(|resident| *resident != index);
+                place.touched = true;
             }
-            self.touched.insert(left);
             // What it said while it lived there is what was stored then, not what it says on arrival.
             let system = self.frame.rules.system(item.contact.system);
             let said = match (&item.stored, system) {
@@ -514,9 +542,9 @@ impl<'a> Workbench<'a> {
                 .collect();
             self.remember(left, withdrawals)?;
         }
-        if let Some(home) = home {
-            self.residents.entry(home).or_default().push(index);
-            self.touched.insert(home);
+        if let Some(place) = home.and_then(|home| self.places.get_mut(home)) {
+            place.residents.push(index);
+            place.touched = true;
         }
         Ok(())
     }
@@ -526,7 +554,7 @@ impl<'a> Workbench<'a> {
     /// # Errors
     /// When the stored list cannot be read back.
     pub fn remember(&mut self, subject: i64, statements: Vec<Remembered>) -> Result<(), PackError> {
-        let Some(place) = self.places.get_mut(&subject) else {
+        let Some(place) = self.places.get_mut(subject) else {
             return Ok(());
         };
         let mut all = match place.remembered.take() {
@@ -536,7 +564,7 @@ impl<'a> Workbench<'a> {
         for statement in statements {
             if !all.contains(&statement) {
                 all.push(statement);
-                self.touched.insert(subject);
+                place.touched = true;
             }
         }
         // A set has no order; the stored text needs one that does not depend on arrival.
@@ -574,7 +602,9 @@ impl<'a> Workbench<'a> {
             item.changed = true;
             item.subject
         };
-        self.touched.extend(subject);
+        if let Some(subject) = subject {
+            self.places.touch(subject);
+        }
         if let Some(row) = self.outbox.get_mut(key) {
             row.in_flight = String::new();
             let row = row.clone();
@@ -586,7 +616,7 @@ impl<'a> Workbench<'a> {
             }
         }
         let subject_ref = subject
-            .and_then(|id| self.places.get(&id))
+            .and_then(|id| self.places.get(id))
             .map(|place| place.row.subject);
         let body = written(subject_ref.as_ref(), key, how, sent);
         self.log("written", subject, Some(key.system), body);
@@ -596,7 +626,9 @@ impl<'a> Workbench<'a> {
     /// Has a subject decided anew although nothing of it changed, because the rules have (R18). It must
     /// be one that the scope named, since only of these everybody is on the bench.
     pub fn decide_anew(&mut self, subject: SubjectRef) {
-        self.touched.extend(self.by_ref.get(&subject));
+        if let Some(id) = self.places.find(&subject) {
+            self.places.touch(id);
+        }
     }
 
     fn log(&mut self, kind: &'static str, subject: Option<i64>, system: Option<i16>, body: String) {
@@ -609,38 +641,34 @@ impl<'a> Workbench<'a> {
         });
     }
 
-    /// Resolves and plans every touched subject and gives what has to be stored.
-    fn finish(mut self) -> Result<Finished, PackError> {
-        let missing = self.missing_loads();
-        if !missing.is_empty() {
-            return Ok(Finished::NeedsLoads(missing));
-        }
-        self.store_contacts();
-        for subject in std::mem::take(&mut self.touched) {
+    /// Resolves and plans every touched subject and gives what has to be stored, without the contacts.
+    fn finish(mut self) -> Result<Changes, PackError> {
+        let touched: Vec<i64> = self.places.touched().map(|place| place.row.id).collect();
+        for subject in touched {
             self.decide(subject)?;
         }
         self.store_subjects()?;
-        Ok(Finished::Changes(Box::new(self.changes)))
+        Ok(self.changes)
     }
 
     /// R25: every statement of a subject that is decided anew has to be judged by the full counts
     /// of its load key, also where another contact's change is the cause.
-    fn missing_loads(&self) -> Vec<LoadKey> {
+    fn missing_loads(&mut self) -> Vec<LoadKey> {
+        self.touch_loads();
         let mut missing = BTreeSet::new();
-        let residents = self
-            .touched
-            .iter()
-            .filter_map(|subject| self.residents.get(subject))
-            .flatten()
-            .filter_map(|index| self.items.get(*index));
+        let residents = self.places.touched().flat_map(|place| &place.residents);
+        let residents = residents.filter_map(|index| self.items.get(*index));
         for item in residents {
+            let system = item.contact.system.0;
             for (_, holding) in item.contact.record.iter() {
-                for key in holding
-                    .statements
-                    .iter()
-                    .filter_map(|statement| load_key(item.contact.system.0, statement))
-                {
-                    missing.extend(around(&key).filter(|key| !self.asked.contains(key)));
+                for (actor, minute) in holding.statements.iter().filter_map(load_of) {
+                    let near = minute - 1..=minute + 1;
+                    let unasked = near.filter(|m| self.asked.get(system, *m, actor).is_none());
+                    missing.extend(unasked.map(|minute| LoadKey {
+                        system,
+                        minute,
+                        actor: actor.to_owned(),
+                    }));
                 }
             }
         }
@@ -687,17 +715,22 @@ pub fn around(key: &LoadKey) -> impl Iterator<Item = LoadKey> + '_ {
     })
 }
 
-/// R25: the key under which a grant counts towards a load; none for what is no grant seen by us
-/// with its actor.
+/// R25: the actor and the minute under which a grant counts towards a load; none for what is no grant
+/// seen by us with its actor.
+fn load_of(statement: &Statement) -> Option<(&str, i64)> {
+    let counts = statement.status == Status::Granted && statement.evidence > Evidence::Baseline;
+    let actor = statement.actor.as_deref().filter(|_| counts)?;
+    Some((actor, statement.stamp.latest().minute()))
+}
+
+/// R25: the key under which a grant counts towards a load.
 pub fn load_key(system: i16, statement: &Statement) -> Option<LoadKey> {
-    (statement.status == Status::Granted && statement.evidence > Evidence::Baseline)
-        .then_some(statement.actor.as_ref())
-        .flatten()
-        .map(|actor| LoadKey {
-            system,
-            actor: actor.clone(),
-            minute: statement.stamp.latest().minute(),
-        })
+    let (actor, minute) = load_of(statement)?;
+    Some(LoadKey {
+        system,
+        minute,
+        actor: actor.to_owned(),
+    })
 }
 
 fn life_of(row: &ContactRow) -> Life {

@@ -2,12 +2,11 @@
 
 use crate::postgres_server::Database;
 use consentd::consent::At;
-use consentd::store::ledger::{BlockRow, Digest};
+use consentd::store::ledger::BlockRow;
 use consentd::store::{
     Access, Applied, Changes, Claim, ContactRow, FeedChange, FeedRow, Flip, Known, LANE_GRANT,
-    LANE_WITHDRAWAL, LIVE, LedgerDraft, LedgerRow, LoadKey, OutboxChange, OutboxRow, PENDING,
-    PgStore, QuarantineRow, Scope, SqliteStore, Store, StoreError, SubjectRef, SubjectRow,
-    WriteKey,
+    LANE_WITHDRAWAL, LIVE, LedgerDraft, LoadKey, OutboxChange, OutboxRow, PENDING, PgStore,
+    QuarantineRow, Scope, SqliteStore, Store, StoreError, SubjectRef, SubjectRow, WriteKey,
 };
 use sqlx::sqlite::SqliteConnectOptions;
 use std::ops::Deref;
@@ -122,55 +121,35 @@ impl Bench {
         }
     }
 
-    /// The blocks of the ledger, each with its entries and their digests.
-    pub(crate) async fn chain(&self) -> Vec<(BlockRow, Vec<(LedgerRow, Digest)>)> {
-        let blocks = "SELECT first, last, digest, at FROM ledger_blocks ORDER BY last";
-        let entries = "SELECT seq, at, kind, system, body, digest FROM ledger ORDER BY seq";
+    /// The blocks of the ledger, each with its entries as stored.
+    pub(crate) async fn chain(&self) -> Vec<(BlockRow, Vec<u8>)> {
+        let blocks = "SELECT first, last, digest, at, entries FROM ledger_blocks ORDER BY last";
         macro_rules! read {
             ($pool:expr) => {{
                 let pool = $pool;
-                let blocks: Vec<(i64, i64, Vec<u8>, i64)> =
+                let blocks: Vec<(i64, i64, Vec<u8>, i64, Vec<u8>)> =
                     sqlx::query_as(blocks).fetch_all(&pool).await.unwrap();
-                let entries: Vec<(i64, i64, String, Option<i16>, String, Vec<u8>)> =
-                    sqlx::query_as(entries).fetch_all(&pool).await.unwrap();
                 pool.close().await;
-                (blocks, entries)
+                blocks
             }};
         }
-        let (blocks, entries) = match self {
+        let blocks = match self {
             Self::Sqlite(_, folder) => read!(file(folder).await),
             Self::Postgres(_, database) => {
                 read!(sqlx::PgPool::connect(database.url.as_str()).await.unwrap())
             }
         };
-        let entries: Vec<(LedgerRow, Digest)> = entries
+        let blocks = blocks
             .into_iter()
-            .map(|(seq, at, kind, system, body, digest)| {
-                (
-                    LedgerRow {
-                        seq,
-                        at,
-                        kind,
-                        system,
-                        body,
-                    },
-                    digest.try_into().unwrap(),
-                )
-            })
-            .collect();
-        let blocks = blocks.into_iter().map(|(first, last, digest, at)| {
-            let digest = digest.try_into().unwrap();
-            let rows = entries[first as usize - 1..last as usize].to_vec();
-            (
-                BlockRow {
+            .map(|(first, last, digest, at, entries)| {
+                let block = BlockRow {
                     first,
                     last,
-                    digest,
+                    digest: digest.try_into().unwrap(),
                     at,
-                },
-                rows,
-            )
-        });
+                };
+                (block, entries)
+            });
         blocks.collect()
     }
 
@@ -209,7 +188,7 @@ impl Bench {
         scope: &Scope,
         changes: Changes,
     ) -> Result<Applied, StoreError> {
-        self.transact(scope, &mut |_| changes.clone()).await
+        self.transact(scope, &mut |_: Known| changes.clone()).await
     }
 
     /// What the store knows within `scope`.

@@ -123,9 +123,9 @@ async fn the_ledger_has_the_same_digests_on_both_databases() {
     let stored = sqlite.chain().await;
     assert_eq!(stored, postgres.chain().await);
     let mut previous = consentd::store::ledger::GENESIS;
-    for (block, rows) in &stored {
+    for (block, entries) in &stored {
         assert_eq!(
-            consentd::store::ledger::verify_range(&previous, block, rows),
+            consentd::store::ledger::verify_range(&previous, block, entries),
             Ok(())
         );
         previous = block.digest;

@@ -8,10 +8,11 @@ use crate::store::ledger::{Digest, Sealed};
 use crate::store::send::parted;
 use crate::store::session::{ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes};
 use crate::store::{
-    ContactRow, Decided, FeedChange, FeedRow, Flip, LedgerRow, LoadKey, OutboxRow, QuarantineRow,
-    SendoutHead, SendoutRow, StoreError, SubjectRef, SubjectRow, WriteKey,
+    ContactRow, Decided, FeedChange, FeedRow, Flip, LoadKey, OutboxRow, QuarantineRow, SendoutHead,
+    SendoutRow, StoreError, SubjectRef, SubjectRow, WriteKey,
 };
 use async_trait::async_trait;
+use futures::TryStreamExt as _;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Postgres, Row as _, Transaction};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -105,6 +106,21 @@ impl<'a> Session<'a> {
         read_all(what, query.fetch_all(&mut *self.transaction).await, read)
     }
 
+    /// Reads rows that are too large to be held together.
+    pub(super) async fn each(
+        &mut self,
+        what: &'static str,
+        query: Query<'_>,
+        mut read: impl FnMut(&PgRow) -> Result<(), sqlx::Error>,
+    ) -> Result<(), StoreError> {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        let mut rows = query.fetch(&mut *self.transaction);
+        while let Some(row) = rows.try_next().await.map_err(failed(what))? {
+            read(&row).map_err(failed(what))?;
+        }
+        Ok(())
+    }
+
     pub(super) async fn write(
         &mut self,
         what: &'static str,
@@ -151,6 +167,14 @@ impl Reads for Session<'_> {
             newest_block,
             any_outbox,
         })
+    }
+
+    async fn last_contacts(&mut self) -> Result<Vec<ContactKey>, StoreError> {
+        let sql = "SELECT id, last FROM (SELECT y.id, (SELECT c.external FROM contacts c \
+                     WHERE c.system = y.id ORDER BY c.external DESC LIMIT 1) AS last \
+                   FROM systems y) AS ends WHERE last IS NOT NULL";
+        let read = |row: &PgRow| Ok((row.try_get(0)?, row.try_get(1)?));
+        self.read("contacts", sqlx::query(sql), read).await
     }
 
     async fn contacts_by_key(&mut self, keys: &[Key<'_>]) -> Result<Named, StoreError> {
@@ -570,31 +594,27 @@ impl Writes for Session<'_> {
         self.write("the quarantine", query).await
     }
 
-    async fn append(&mut self, sealed: &Sealed<'_>) -> Result<u64, StoreError> {
-        let sql = "INSERT INTO ledger (seq, at, kind, subject, system, body, digest) \
-                   SELECT $1 + n.place - 1, n.at, n.kind, n.subject, n.system, n.body, n.digest \
-                   FROM UNNEST($2::BIGINT[], $3::TEXT[], $4::BIGINT[], $5::SMALLINT[], \
-                     $6::TEXT[], $7::BYTEA[]) WITH ORDINALITY \
-                     AS n (at, kind, subject, system, body, digest, place)";
-        let drafts = sealed.drafts;
-        let block = &sealed.block;
-        let query = sqlx::query(sql)
-            .bind(block.first)
-            .bind(column(drafts, |draft| draft.at))
-            .bind(column(drafts, |draft| draft.kind))
-            .bind(column(drafts, |draft| draft.subject))
-            .bind(column(drafts, |draft| draft.system))
-            .bind(column(drafts, |draft| draft.body.as_str()))
-            .bind(column(&sealed.digests, |digest| &digest[..]));
-        let written = self.write("the ledger", query).await?;
-        let sql = "INSERT INTO ledger_blocks (first, last, digest, at) VALUES ($1, $2, $3, $4)";
+    async fn append(&mut self, sealed: Sealed) -> Result<(), StoreError> {
+        let sql = "INSERT INTO ledger_blocks (first, last, digest, at, newest_subject, entries) \
+                   VALUES ($1, $2, $3, $4, $5, $6)";
+        let block = sealed.block;
         let query = sqlx::query(sql)
             .bind(block.first)
             .bind(block.last)
             .bind(&block.digest[..])
-            .bind(block.at);
+            .bind(block.at)
+            .bind(sealed.newest_subject)
+            .bind(sealed.entries);
         self.write("the ledger", query).await?;
-        Ok(written)
+        if !sealed.known_subjects.is_empty() {
+            let sql = "INSERT INTO ledger_subjects (subject, block) \
+                       SELECT s.subject, $1 FROM UNNEST($2::BIGINT[]) AS s (subject)";
+            let query = sqlx::query(sql)
+                .bind(block.last)
+                .bind(sealed.known_subjects);
+            self.write("the ledger", query).await?;
+        }
+        Ok(())
     }
 
     async fn advance_counters(&mut self, subject: i64, sequence: i64) -> Result<(), StoreError> {

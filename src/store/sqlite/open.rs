@@ -32,8 +32,8 @@ const BUSY: Duration = Duration::from_secs(5);
 /// change is then written to the database once.
 const CHECKPOINT_PAGES: &str = "32768";
 
-/// Memory for database pages, for every connection: 16 MiB. The operating system keeps the rest.
-const CACHE_KIB: &str = "-16384";
+/// Memory for database pages, for every connection: 8 MiB. The operating system keeps the rest.
+const CACHE_KIB: &str = "-8192";
 
 pub(super) async fn open(path: &Path, access: Access) -> Result<SqliteStore, StoreError> {
     let lock = match access {

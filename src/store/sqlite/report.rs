@@ -3,7 +3,7 @@
 use super::session::Rows;
 use super::{SqliteStore, load, read_all};
 use crate::store::common::outbox_columns;
-use crate::store::report::{MOST_LEDGER_ROWS, Tally, page_of_subjects, tallied};
+use crate::store::report::{LedgerFile, MOST_LEDGER_ROWS, Tally, page_of_subjects, tallied};
 use crate::store::session::Reads as _;
 use crate::store::{
     Dossier, Figures, Known, OutboxRow, QuarantineRow, Scope, StoreError, SubjectRef,
@@ -17,7 +17,7 @@ impl SqliteStore {
         let whole = "SELECT (SELECT count(*) FROM subjects), \
                        (SELECT count(*) FROM subjects INDEXED BY subjects_findings \
                         WHERE findings <> ''), \
-                       coalesce((SELECT max(seq) FROM ledger) - (SELECT min(seq) FROM ledger) + 1, 0)";
+                       coalesce((SELECT max(last) FROM ledger_blocks), 0)";
         let read = |row: &SqliteRow| {
             Ok(Figures {
                 systems: Vec::new(),
@@ -55,11 +55,21 @@ impl SqliteStore {
         let Some(row) = known.subjects.iter().find(|row| row.subject == subject) else {
             return Ok(None);
         };
-        let sql = "SELECT seq, at, kind, system, body FROM ledger INDEXED BY ledger_subject \
-                   WHERE subject = ? ORDER BY seq DESC LIMIT ?";
-        let query = sqlx::query(sql).bind(row.id).bind(MOST_LEDGER_ROWS);
-        let mut ledger = session.read("the ledger", query, Rows::ledger).await?;
-        ledger.reverse();
+        // A block holds one of its entries at least, save the one that its number leads to.
+        let sql = "SELECT first, entries FROM ledger_blocks WHERE last IN ( \
+                     SELECT block FROM ledger_subjects WHERE subject = ?1 UNION ALL \
+                     SELECT * FROM (SELECT last FROM ledger_blocks INDEXED BY ledger_blocks_subject \
+                       WHERE newest_subject >= ?1 ORDER BY newest_subject LIMIT 1) AS born) \
+                   ORDER BY last DESC LIMIT ?2 + 1";
+        let id = row.id;
+        let query = sqlx::query(sql).bind(id).bind(MOST_LEDGER_ROWS as i64);
+        let mut file = LedgerFile::of(id);
+        session
+            .each("the ledger", query, |row| {
+                file.add(row.try_get(0)?, row.try_get(1)?)
+            })
+            .await?;
+        let ledger = file.rows();
         Ok(Some(Dossier { known, ledger }))
     }
 

@@ -10,10 +10,11 @@ use crate::store::session::{
     ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes, json,
 };
 use crate::store::{
-    ContactRow, Decided, FeedChange, FeedRow, Flip, LedgerRow, LoadKey, OutboxRow, QuarantineRow,
-    SendoutHead, SendoutRow, StoreError, SubjectRef, SubjectRow, WriteKey,
+    ContactRow, Decided, FeedChange, FeedRow, Flip, LoadKey, OutboxRow, QuarantineRow, SendoutHead,
+    SendoutRow, StoreError, SubjectRef, SubjectRow, WriteKey,
 };
 use async_trait::async_trait;
+use futures::TryStreamExt as _;
 use serde::de::DeserializeOwned;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Row as _, Sqlite, Transaction};
@@ -70,6 +71,21 @@ impl<'a> Session<'a> {
             rows.extend(unpack(what, &packed)?.into_iter().map(&row));
         }
         Ok(rows)
+    }
+
+    /// Reads rows that are too large to be held together.
+    pub(super) async fn each(
+        &mut self,
+        what: &'static str,
+        query: Query,
+        mut read: impl FnMut(&SqliteRow) -> Result<(), sqlx::Error>,
+    ) -> Result<(), StoreError> {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        let mut rows = query.fetch(&mut *self.transaction);
+        while let Some(row) = rows.try_next().await.map_err(failed(what))? {
+            read(&row).map_err(failed(what))?;
+        }
+        Ok(())
     }
 
     async fn write(&mut self, what: &'static str, query: Query) -> Result<u64, StoreError> {
@@ -201,6 +217,14 @@ impl Reads for Session<'_> {
         rows.await?
             .pop()
             .ok_or_else(|| corrupt("the counters", "no row"))
+    }
+
+    async fn last_contacts(&mut self) -> Result<Vec<ContactKey>, StoreError> {
+        let sql = "SELECT id, last FROM (SELECT y.id, (SELECT c.external FROM contacts c \
+                     WHERE c.system = y.id ORDER BY c.external DESC LIMIT 1) AS last \
+                   FROM systems y) AS ends WHERE last IS NOT NULL";
+        let read = |row: &SqliteRow| Ok((row.try_get(0)?, row.try_get(1)?));
+        self.read("contacts", sqlx::query(sql), read).await
     }
 
     async fn contacts_by_key(&mut self, keys: &[Key<'_>]) -> Result<Named, StoreError> {
@@ -675,42 +699,27 @@ impl Writes for Session<'_> {
             .await
     }
 
-    async fn append(&mut self, sealed: &Sealed<'_>) -> Result<u64, StoreError> {
-        let sql = "INSERT INTO ledger (seq, at, kind, subject, system, body, digest) \
-                   SELECT ?3 + j.key, j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, \
-                     coalesce(CAST(substr(?4, j.value ->> 4, j.value ->> 5) AS TEXT), ''), \
-                     substr(?2, 1 + 32 * j.key, 32) FROM jsonb_each(?1) j";
-        let mut texts = Texts::default();
-        let rows: Vec<_> = sealed
-            .drafts
-            .iter()
-            .map(|draft| {
-                let (start, length) = texts.add(&draft.body);
-                (
-                    draft.at,
-                    draft.kind,
-                    draft.subject,
-                    draft.system,
-                    start,
-                    length,
-                )
-            })
-            .collect();
-        let block = &sealed.block;
-        let query = sqlx::query(sql)
-            .bind(json(&rows)?)
-            .bind(joined(sealed.digests.iter()))
-            .bind(block.first)
-            .bind(texts.0);
-        let written = self.write("the ledger", query).await?;
-        let sql = "INSERT INTO ledger_blocks (first, last, digest, at) VALUES (?, ?, ?, ?)";
+    async fn append(&mut self, sealed: Sealed) -> Result<(), StoreError> {
+        let sql = "INSERT INTO ledger_blocks (first, last, digest, at, newest_subject, entries) \
+                   VALUES (?, ?, ?, ?, ?, ?)";
+        let block = sealed.block;
         let query = sqlx::query(sql)
             .bind(block.first)
             .bind(block.last)
             .bind(block.digest.to_vec())
-            .bind(block.at);
+            .bind(block.at)
+            .bind(sealed.newest_subject)
+            .bind(sealed.entries);
         self.write("the ledger", query).await?;
-        Ok(written)
+        if !sealed.known_subjects.is_empty() {
+            let sql = "INSERT INTO ledger_subjects (subject, block) \
+                       SELECT j.value, ? FROM json_each(?) j";
+            let query = sqlx::query(sql)
+                .bind(block.last)
+                .bind(json(&sealed.known_subjects)?);
+            self.write("the ledger", query).await?;
+        }
+        Ok(())
     }
 
     async fn advance_counters(&mut self, subject: i64, sequence: i64) -> Result<(), StoreError> {

@@ -2,7 +2,8 @@
 //! findings, outbox and ledger are brought in line.
 
 use super::entry::{Body, written};
-use super::{Workbench, contact_row, load_key, unsettled};
+use super::places::Places;
+use super::{Workbench, contact_row, load_of, unsettled};
 use crate::consent::guard;
 use crate::consent::resolve::Finding;
 use crate::consent::{
@@ -10,8 +11,8 @@ use crate::consent::{
     resolve,
 };
 use crate::store::{
-    CLAIMED, DEAD, Flip, HELD, LANE_GRANT, LANE_WITHDRAWAL, LoadKey, OutboxChange, OutboxRow,
-    PENDING, WriteKey,
+    CLAIMED, DEAD, Flip, HELD, LANE_GRANT, LANE_WITHDRAWAL, LIVE, OutboxChange, OutboxRow, PENDING,
+    WriteKey,
 };
 use crate::sync::pack::{self, PackError};
 use std::collections::BTreeMap;
@@ -40,14 +41,14 @@ impl Workbench<'_> {
             if seen_differently {
                 let subject = row
                     .subject
-                    .and_then(|id| self.places.get(&id))
+                    .and_then(|id| self.places.get(id))
                     .map(|place| place.row.subject.to_string());
                 let body = Body::about(row.record.len())
                     .maybe_text("subject", subject.as_deref())
                     .text("contact", &row.external)
                     .maybe_number("created", row.created)
                     .maybe_number("modified", row.modified)
-                    .maybe_number("life", Some(row.life.into()))
+                    .maybe_number("life", (row.life != LIVE).then_some(row.life.into()))
                     .maybe_text("link", row.link.as_deref())
                     .packed("record", &row.record)
                     .end();
@@ -58,7 +59,8 @@ impl Workbench<'_> {
     }
 
     pub(super) fn store_subjects(&mut self) -> Result<(), PackError> {
-        for (_, mut place) in std::mem::take(&mut self.places) {
+        let places = std::mem::replace(&mut self.places, Places::new(Vec::new(), 0));
+        for mut place in places.into_iter() {
             if let Some(remembered) = &place.remembered {
                 let before = &place.row.remembered;
                 let remembered = self.packer.remembered(remembered, before)?;
@@ -74,8 +76,11 @@ impl Workbench<'_> {
 
     /// Resolves one subject and brings its verdicts, findings and outbox in line.
     pub(super) fn decide(&mut self, subject: i64) -> Result<(), PackError> {
-        let mut order: Vec<usize> = self.residents.get(&subject).cloned().unwrap_or_default();
-        order.sort_by(|a, b| {
+        let Some(place) = self.places.get(subject) else {
+            return Ok(());
+        };
+        let mut order = place.residents.clone();
+        order.sort_unstable_by(|a, b| {
             let key = |index: &usize| {
                 self.items
                     .get(*index)
@@ -93,7 +98,7 @@ impl Workbench<'_> {
                         .all(|(_, holding)| holding.statements.is_empty())
             })
         });
-        let Some(place) = self.places.get_mut(&subject) else {
+        let Some(place) = self.places.get_mut(subject) else {
             return Ok(());
         };
         let remembered = match place.remembered.take() {
@@ -120,15 +125,10 @@ impl Workbench<'_> {
         let loads = &self.loads;
         let threshold = self.frame.rules.policy.load_contacts;
         let is_load = |system: SystemId, statement: &Statement| {
-            load_key(system.0, statement).is_some_and(|key| {
-                let count = |offset: i64| {
-                    let key = LoadKey {
-                        minute: key.minute + offset,
-                        ..key.clone()
-                    };
-                    loads.get(&key).copied().unwrap_or(0)
-                };
-                guard::is_load(count(-1), count(0), count(1), threshold)
+            load_of(statement).is_some_and(|(actor, minute)| {
+                let count = |minute: i64| loads.get(system.0, minute, actor).copied().unwrap_or(0);
+                let (before, after) = (count(minute - 1), count(minute + 1));
+                guard::is_load(before, count(minute), after, threshold)
             })
         };
         let view = Subject {
@@ -150,7 +150,11 @@ impl Workbench<'_> {
 
     /// R26, R28: remembers changes of status, and finds those that flap.
     fn count_flips(&mut self, subject: i64, resolution: &mut Resolution) -> Result<(), PackError> {
-        let Some(place) = self.places.get(&subject) else {
+        // In a load nothing is counted, so that nothing flaps which did not before.
+        if self.frame.load && self.flips.is_empty() {
+            return Ok(());
+        }
+        let Some(place) = self.places.get(subject) else {
             return Ok(());
         };
         let stored = pack::unpack_verdicts(&place.row.verdicts)?;
@@ -194,7 +198,7 @@ impl Workbench<'_> {
     ) {
         let verdicts = self.packer.verdicts(resolution);
         let findings = self.packer.findings(&resolution.findings);
-        let Some(place) = self.places.get_mut(&subject) else {
+        let Some(place) = self.places.get_mut(subject) else {
             return;
         };
         place.remembered = Some(remembered);
@@ -221,7 +225,14 @@ impl Workbench<'_> {
     ) -> Result<(), PackError> {
         let outbox = &self.outbox;
         let packer = self.packer;
-        let in_flight = |contact: &Contact| unsettled(outbox, packer, contact.system, &contact.id);
+        let any_in_flight = self.stored.in_flight;
+        let in_flight = |contact: &Contact| {
+            if any_in_flight {
+                unsettled(outbox, packer, contact.system, &contact.id)
+            } else {
+                Vec::new()
+            }
+        };
         let flapping = resolution
             .findings
             .iter()
@@ -238,8 +249,9 @@ impl Workbench<'_> {
             };
             wanted.insert(key, packer.changes(&write.changes, write.verdict));
         }
-        // Most subjects of a first load ask for nothing and have nothing under way.
-        if wanted.is_empty() && self.outbox.is_empty() {
+        // Most subjects of a first load ask for nothing and have nothing under way; what others have
+        // asked for on this bench is not theirs.
+        if wanted.is_empty() && !self.stored.outbox {
             return Ok(());
         }
         let rules = self.frame.rules;
@@ -315,7 +327,7 @@ impl Workbench<'_> {
             last_error: None,
             key: key.clone(),
         };
-        let subject_ref = self.places.get(&subject).map(|place| place.row.subject);
+        let subject_ref = self.places.get(subject).map(|place| place.row.subject);
         let how = if key.lane == LANE_GRANT {
             "grant"
         } else {

@@ -1,6 +1,7 @@
 //! The bodies of ledger entries.
 
 use crate::store::{SubjectRef, WriteKey};
+use std::fmt::Write as _;
 
 /// The body of an entry about a write; `how` says what became of it.
 pub(super) fn written(
@@ -39,9 +40,16 @@ impl Body {
 
     pub(super) fn text(mut self, name: &'static str, value: &str) -> Self {
         self.name(name);
-        // A text can always be written.
-        self.0
-            .push_str(&serde_json::to_string(value).unwrap_or_default());
+        let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+        if value.bytes().all(is_plain) {
+            self.0.push('"');
+            self.0.push_str(value);
+            self.0.push('"');
+        } else {
+            // A text can always be written.
+            self.0
+                .push_str(&serde_json::to_string(value).unwrap_or_default());
+        }
         self
     }
 
@@ -55,7 +63,8 @@ impl Body {
     pub(super) fn maybe_number(mut self, name: &'static str, value: Option<i64>) -> Self {
         if let Some(value) = value {
             self.name(name);
-            self.0.push_str(&value.to_string());
+            // Writing into memory cannot fail.
+            write!(self.0, "{value}").ok();
         }
         self
     }
