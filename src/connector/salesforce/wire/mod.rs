@@ -204,7 +204,7 @@ impl Org {
         }
     }
 
-    /// The first page of a query; deleted rows count when `all`. Parse it with [`parse`].
+    /// The first page of a query; deleted rows count when `all`. Parse it with [`Answer::parse`].
     pub async fn query(&self, text: &str, all: bool) -> Result<Answer, Fault> {
         let path = if all { "queryAll" } else { "query" };
         let rows = self.settings.page_rows;
