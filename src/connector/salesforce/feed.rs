@@ -23,13 +23,15 @@ use crate::consent::{At, PurposeId, Reading, Shown};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, OnceCell};
 
 /// The form of cursors; one of another form starts a load.
 const VERSION: u8 = 1;
 /// Pages without a row that are followed in one call before the feed counts as broken.
 const MOST_EMPTY_PAGES: usize = 5;
+/// After this time it is asked again whether a field has a history by now.
+const ASK_AGAIN: Duration = Duration::from_mins(10);
 /// Deleted contacts stay readable for 15 days; a feed that is further behind starts anew.
 const OLDEST_WINDOW_MICROS: i64 = 14 * 24 * 3_600 * SECOND;
 
@@ -106,9 +108,16 @@ pub struct Feed {
     history: HistoryShape,
     /// Whether the org has the history object at all.
     has_history: OnceCell<bool>,
-    /// The time of the oldest history row of each field that was found to have any.
-    tracked: Mutex<HashMap<PurposeId, At>>,
+    /// What was found of each field that was asked about; see [`Feed::tracked_since`].
+    tracked: Mutex<HashMap<PurposeId, Tracked>>,
     memory: Mutex<Memory>,
+}
+
+/// The oldest history row of a field.
+#[derive(Debug, Clone, Copy)]
+struct Tracked {
+    since: Option<At>,
+    asked: Instant,
 }
 
 /// One call's view of the feed.
@@ -255,11 +264,13 @@ impl Feed {
     }
 
     /// Since when a field has history, as far as any of it is kept. None while it has none; that is
-    /// asked again, since tracking may be switched on at any time.
+    /// asked again from time to time, since tracking may be switched on at any time.
     async fn tracked_since(&self, org: &Org, purpose: PurposeId) -> Result<Option<At>, Fault> {
         let mut tracked = self.tracked.lock().await;
-        if let Some(since) = tracked.get(&purpose) {
-            return Ok(Some(*since));
+        if let Some(known) = tracked.get(&purpose)
+            && (known.since.is_some() || known.asked.elapsed() < ASK_AGAIN)
+        {
+            return Ok(known.since);
         }
         let mut fields = self.shape.fields.iter();
         let Some(field) = fields.find(|field| field.purpose == purpose) else {
@@ -288,9 +299,11 @@ impl Feed {
             );
             Fault::new(FaultClass::ContractBroken, "shape", words)
         })?;
-        if let Some(since) = oldest {
-            tracked.insert(purpose, since);
-        }
+        let found = Tracked {
+            since: oldest,
+            asked: Instant::now(),
+        };
+        tracked.insert(purpose, found);
         Ok(oldest)
     }
 
