@@ -12,6 +12,8 @@
 //! are counted. A wrong answer fails the run; time and calls never do.
 
 mod common;
+#[path = "common/parts.rs"]
+mod parts;
 
 use anyhow::{Context as _, bail, ensure};
 use async_trait::async_trait;
@@ -31,17 +33,16 @@ use consentd::sync::checklist::{Ask, Checklist, Crew, Desk, Freshness, Outcome a
 use consentd::sync::engine::{Event, Listener, Member};
 use consentd::sync::poll::poll;
 use consentd_sandbox::people::generate;
+use parts::{report, run};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use secrecy::zeroize::Zeroizing;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 use std::collections::HashMap;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -111,12 +112,6 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-/// What a part found, for the process that started it.
-fn report(result: impl Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string(&result)?);
-    Ok(())
-}
-
 // ---------------------------------------------------------------- the run
 
 fn measure(contacts: usize, lists: (usize, usize), live: (usize, &[usize])) -> anyhow::Result<()> {
@@ -137,21 +132,6 @@ fn measure(contacts: usize, lists: (usize, usize), live: (usize, &[usize])) -> a
     }
     print_asked(live.0, &asked);
     Ok(())
-}
-
-fn run<T: DeserializeOwned>(arguments: &[&str]) -> anyhow::Result<T> {
-    let output = Command::new(std::env::current_exe()?)
-        .args(arguments)
-        .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| format!("{} did not start", arguments[0]))?;
-    ensure!(
-        output.status.success(),
-        "{} failed: {}",
-        arguments[0],
-        output.status
-    );
-    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 /// Times in milliseconds.

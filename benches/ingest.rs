@@ -7,6 +7,11 @@
 //! same contacts. Each part runs in a process of its own, so that its memory and CPU are its own;
 //! all of them share the machine's cores. Speed never fails the run, only errors do.
 
+#[path = "common/parts.rs"]
+mod parts;
+#[path = "common/show.rs"]
+mod show;
+
 use anyhow::{Context as _, bail, ensure};
 use axum::body::Bytes;
 use axum::extract::{Path as UrlPath, Query, State};
@@ -14,7 +19,6 @@ use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use consentd::config::{self, Checked, SecretFile, SecretReader};
 use consentd::connector::http::{Body, Call, Http, Limits, Method};
 use consentd::connector::salesforce::wire::soql::full_id;
@@ -23,10 +27,11 @@ use consentd::store::{Access, SqliteStore, Store};
 use consentd::sync::engine::{Event, Listener, Parts, assemble};
 use consentd::sync::poll::poll;
 use consentd_sandbox::people::{SalesforceContact, generate};
+use parts::{report, run};
 use secrecy::zeroize::Zeroizing;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use show::{block_on, table};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
 use std::collections::HashMap;
@@ -96,16 +101,6 @@ fn main() -> anyhow::Result<()> {
         }
         _ => measure(&[SMOKE]),
     }
-}
-
-fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Runtime::new()?.block_on(future)
-}
-
-/// What a part found, for the process that started it.
-fn report(result: impl Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string(&result)?);
-    Ok(())
 }
 
 // ---------------------------------------------------------------- the run
@@ -193,32 +188,20 @@ struct Loaded {
     stored: u64,
 }
 
-fn run<T: DeserializeOwned>(arguments: &[&str]) -> anyhow::Result<T> {
-    let output = Command::new(std::env::current_exe()?)
-        .args(arguments)
-        .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| format!("{} did not start", arguments[0]))?;
-    ensure!(
-        output.status.success(),
-        "{} failed: {}",
-        arguments[0],
-        output.status
-    );
-    Ok(serde_json::from_slice(&output.stdout)?)
-}
-
 fn print_tables(rows: &[Measured]) {
-    let mut table = table([
-        "contacts",
-        "part",
-        "seconds",
-        "CPU s",
-        "contacts/s",
-        "peak MB",
-        "rows",
-        "log MB",
-    ]);
+    let mut table = table(
+        [
+            "contacts",
+            "part",
+            "seconds",
+            "CPU s",
+            "contacts/s",
+            "peak MB",
+            "rows",
+            "log MB",
+        ],
+        2,
+    );
     for row in rows {
         let mut line = |name: &str, part: &Part, pass: Option<&Pass>| {
             table.add_row([
@@ -264,16 +247,6 @@ fn print_tables(rows: &[Measured]) {
         let size = large.contacts as f64 / small.contacts as f64;
         println!("time grows with contacts^{:.3}", time.ln() / size.ln());
     }
-}
-
-fn table<const N: usize>(titles: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table.load_style(NOTHING);
-    table.set_header(titles);
-    for column in table.column_iter_mut().skip(2) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }
 
 fn megabytes(bytes: u64) -> f64 {

@@ -5,9 +5,10 @@
 //! far apart as in a deployment while nobody waits. The times are those of an ordinary deployment;
 //! only the limits of calls a second are as high as they can be.
 
+mod show;
+
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
-use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use consentd::cli::sandbox::{Part, Rehearsal, write_config};
 use consentd::config::{self, Checked, Disk, SystemSettings};
 use consentd::connector::{
@@ -26,6 +27,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use show::{block_on, table};
+
 /// The four systems, in the order of the configuration.
 pub(crate) const SYSTEMS: [&str; 4] = ["salesforce", "ascend", "emarketeer", "superoffice"];
 /// Seconds between two polls.
@@ -38,22 +41,6 @@ const LAG_SECS: u64 = 5;
 const GRANT_SETTLE_SECS: u64 = 60;
 /// The same people in every run.
 const SEED: u64 = 7;
-/// Runs a bench to its end.
-pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Runtime::new()?.block_on(future)
-}
-
-/// A table without lines; all columns from that one on hold numbers.
-pub(crate) fn table<const N: usize>(titles: [&str; N], numbers_from: usize) -> Table {
-    let mut table = Table::new();
-    table.load_style(NOTHING);
-    table.set_header(titles);
-    for column in table.column_iter_mut().skip(numbers_from) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
 /// The step of the engine in which a call was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Step {
