@@ -247,15 +247,13 @@ impl Feed {
             let Some(created) = seen.reading.created else {
                 continue;
             };
-            let mut values = unexplained(seen, rows);
-            let mut tracked = HashMap::new();
-            for (purpose, _) in &values {
-                tracked.insert(*purpose, self.tracked_since(org, *purpose).await?);
+            let mut values = Vec::new();
+            for (purpose, value) in unexplained(seen, rows) {
+                let since = self.tracked_since(org, purpose).await?;
+                if since.is_some_and(|since| since <= created) {
+                    values.push((purpose, value));
+                }
             }
-            values.retain(|(purpose, _)| {
-                let since = tracked.get(purpose).copied().flatten();
-                since.is_some_and(|since| since <= created)
-            });
             let by = seen.created_by.as_deref();
             let told = super::map::told_at_creation(&values, created, by);
             seen.reading.told.extend(told);

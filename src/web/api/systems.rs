@@ -162,6 +162,25 @@ struct Why {
     reason: String,
 }
 
+/// What a system can be asked to do.
+#[derive(Clone, Copy)]
+enum Turn {
+    Pause,
+    Resume,
+    Resync,
+}
+
+impl Turn {
+    fn named(word: &str) -> Option<Self> {
+        match word {
+            "pause" => Some(Self::Pause),
+            "resume" => Some(Self::Resume),
+            "resync" => Some(Self::Resync),
+            _ => None,
+        }
+    }
+}
+
 /// Pauses, resumes, or has read anew.
 pub(super) async fn turn(
     State(api): State<Arc<Api>>,
@@ -171,23 +190,23 @@ pub(super) async fn turn(
     let token = api.tokens.admit(request.headers(), Act::Operate)?;
     let board = &api.switchboard;
     let id = board.number(&name).await?;
-    if !["pause", "resume", "resync"].contains(&act.as_str()) {
-        return Err(Problem::new(
+    let turn = Turn::named(&act).ok_or_else(|| {
+        Problem::new(
             StatusCode::NOT_FOUND,
             "act",
             "there is no such act",
             "a system can be asked to pause, resume or resync",
-        ));
-    }
+        )
+    })?;
     let why: Why = read(request).await?;
     let operator = Operator::new(&token.name, &why.reason).map_err(|fault| {
         Problem::unprocessable("reason", "the reason is refused", fault.to_string())
     })?;
     let (store, now) = (&*board.store, board.clock.now());
-    let turned = match act.as_str() {
-        "pause" => switches::pause(store, id, &operator, now).await,
-        "resume" => switches::resume(store, id, &operator, now).await,
-        _ => switches::resync(store, id, &operator, now)
+    let turned = match turn {
+        Turn::Pause => switches::pause(store, id, &operator, now).await,
+        Turn::Resume => switches::resume(store, id, &operator, now).await,
+        Turn::Resync => switches::resync(store, id, &operator, now)
             .await
             .map(|()| true),
     };
