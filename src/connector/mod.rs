@@ -8,6 +8,7 @@
 pub mod ascend;
 pub mod emarketeer;
 pub mod fault;
+pub mod gate;
 pub mod http;
 pub mod read_only;
 pub mod registry;
@@ -18,6 +19,7 @@ pub mod superoffice;
 pub mod token_file;
 
 pub use fault::{Fault, FaultClass};
+pub use gate::Gate;
 
 use crate::consent::{At, PurposeId, Reading, Shown};
 use async_trait::async_trait;

@@ -1,0 +1,96 @@
+//! What the engine asks of a gate: a system that says whether mail to a person would be sent at all,
+//! and has no voice in what the person wants (R47).
+
+use super::{Fault, Outcome, Probe};
+use crate::consent::At;
+use async_trait::async_trait;
+
+/// A business unit: a part of the gate with a standing of its own for every subscriber.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// The gate's id of it, e.g. the MID.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+}
+
+/// What a unit says of a subscriber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SubscriberStatus {
+    /// Mail is sent (green).
+    Active,
+    /// Mail bounced once or twice (yellow).
+    Bounced,
+    /// Mail bounced too often and is not sent any more (gray).
+    Held,
+    /// The subscriber opted out there (red).
+    Unsubscribed,
+    /// The subscriber was deleted there; as good as not found.
+    Deleted,
+    /// A word that is not known; mail may not be sent.
+    Unknown,
+}
+
+impl SubscriberStatus {
+    /// Whether mail to the subscriber is sent, so that nobody has to act (R47).
+    pub const fn passes(self) -> bool {
+        match self {
+            Self::Active | Self::Deleted => true,
+            Self::Bounced | Self::Held | Self::Unsubscribed | Self::Unknown => false,
+        }
+    }
+
+    /// The word for it in lists, the store and the sheet.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Bounced => "bounced",
+            Self::Held => "held",
+            Self::Unsubscribed => "unsubscribed",
+            Self::Deleted => "deleted",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Where a subscriber stands in one unit. A subscriber that a unit does not know has no standing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Subscriber key, exactly as it was asked for.
+    pub key: String,
+    /// [`Unit::id`].
+    pub unit: String,
+    /// What the unit says.
+    pub status: SubscriberStatus,
+    /// When the subscriber opted out there, if it did and the gate tells.
+    pub unsubscribed_at: Option<At>,
+}
+
+/// A gate.
+///
+/// All calls are bounded in time and size, like those of a [`super::Connector`].
+#[async_trait]
+pub trait Gate: Send + Sync {
+    /// Logs in to every unit and checks what the configuration needs. Changes nothing.
+    async fn probe(&self) -> Result<Probe, Fault>;
+
+    /// The parent, and then the configured units, in that order.
+    fn units(&self) -> &[Unit];
+
+    /// Where these subscribers stand in every unit, at most [`Gate::keys_at_once`] of them. Each key and
+    /// unit stands in the answer at most once; what is not in it was not found.
+    ///
+    /// # Errors
+    /// When any unit could not be asked: what is missing in an answer is known to be missing there.
+    async fn standings(&self, keys: &[String]) -> Result<Vec<Standing>, Fault>;
+
+    /// Sets these subscribers active in one unit, at most [`Gate::keys_at_once`] of them. The answer has one
+    /// outcome per key, in the same order. An `Err` means that nothing was sent.
+    async fn activate(&self, unit: &str, keys: &[String]) -> Result<Vec<Outcome>, Fault>;
+
+    /// Subscriber keys in one call.
+    fn keys_at_once(&self) -> usize;
+
+    /// How many calls have been made since the start, by kind of call.
+    fn calls(&self) -> Vec<(&'static str, u64)>;
+}
