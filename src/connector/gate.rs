@@ -3,6 +3,7 @@
 
 use super::{Fault, Outcome, Probe};
 use crate::consent::At;
+pub use crate::consent::gate::SubscriberStatus;
 use async_trait::async_trait;
 
 /// A business unit: a part of the gate with a standing of its own for every subscriber.
@@ -12,45 +13,6 @@ pub struct Unit {
     pub id: String,
     /// What people call it.
     pub name: String,
-}
-
-/// What a unit says of a subscriber.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SubscriberStatus {
-    /// Mail is sent (green).
-    Active,
-    /// Mail bounced once or twice (yellow).
-    Bounced,
-    /// Mail bounced too often and is not sent any more (gray).
-    Held,
-    /// The subscriber opted out there (red).
-    Unsubscribed,
-    /// The subscriber was deleted there; as good as not found.
-    Deleted,
-    /// A word that is not known; mail may not be sent.
-    Unknown,
-}
-
-impl SubscriberStatus {
-    /// Whether mail to the subscriber is sent, so that nobody has to act (R47).
-    pub const fn passes(self) -> bool {
-        match self {
-            Self::Active | Self::Deleted => true,
-            Self::Bounced | Self::Held | Self::Unsubscribed | Self::Unknown => false,
-        }
-    }
-
-    /// The word for it in lists, the store and the sheet.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Bounced => "bounced",
-            Self::Held => "held",
-            Self::Unsubscribed => "unsubscribed",
-            Self::Deleted => "deleted",
-            Self::Unknown => "unknown",
-        }
-    }
 }
 
 /// Where a subscriber stands in one unit. A subscriber that a unit does not know has no standing.

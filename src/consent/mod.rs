@@ -4,11 +4,13 @@
 //! technical failure. A test reads this folder's imports and fails when that changes. What a
 //! system *shows* becomes *statements* ([`mod@observe`]), statements of one subject become *verdicts*
 //! ([`mod@resolve`]), verdicts become *intended writes* ([`mod@plan`]); [`guard`] says when a person must
-//! look first; [`mod@send`] says whether somebody may be mailed. Rule numbers (R…) are those of `docs/rules.md`.
+//! look first; [`mod@send`] says whether somebody may be mailed, and [`gate`] what follows where mail would
+//! not be delivered. Rule numbers (R…) are those of `docs/rules.md`.
 
 pub mod address;
 pub mod contact;
 pub mod duplicates;
+pub mod gate;
 pub mod guard;
 pub mod observe;
 pub mod plan;

@@ -3,6 +3,7 @@
 //! Rule numbers are those of `docs/rules.md`. Times are minutes after the start of 2026.
 
 mod build;
+mod gate;
 mod observe;
 mod plan;
 mod resolve;
