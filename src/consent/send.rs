@@ -25,7 +25,7 @@
 //! A grant in a system that holds a flag needs no named basis, since setting the flag is the act of
 //! consent; so does a statement by an operator. A consent record without a basis is not consent.
 //!
-//! Nothing sets `suppressed` and `undeliverable` yet: erasure and the gate of Marketing Cloud will.
+//! Nothing sets `suppressed` yet: erasure will.
 
 use super::purpose::{PurposeId, Unknown};
 use super::resolve::{Finding, Resolution, Verdict};

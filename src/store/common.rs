@@ -230,6 +230,14 @@ macro_rules! sendout_columns {
     };
 }
 
+/// The columns of a re-subscribe request, in the order in which both databases read them.
+macro_rules! request_columns {
+    () => {
+        "r.id, r.subject, r.subscriber, r.unit, r.unit_name, r.status, r.unsubscribed_at, r.urgent, \
+         r.cause, r.evidence, r.opened_at, r.seen_at, r.note, r.closed_at, r.closing, r.closed_by"
+    };
+}
+
 /// Functions that read the rows of one driver that come one by one in both, by position.
 macro_rules! queue_readers {
     ($row:ty) => {
@@ -290,6 +298,37 @@ macro_rules! queue_readers {
                 recipients,
                 first: row.try_get(13)?,
                 last: row.try_get(14)?,
+            })
+        }
+
+        pub(in crate::store) fn request(row: &$row) -> Result<RequestRow, sqlx::Error> {
+            Ok(RequestRow {
+                id: row.try_get(0)?,
+                subject: row.try_get(1)?,
+                subscriber: row.try_get(2)?,
+                unit: row.try_get(3)?,
+                unit_name: row.try_get(4)?,
+                status: row.try_get(5)?,
+                unsubscribed_at: row.try_get(6)?,
+                urgent: row.try_get(7)?,
+                cause: row.try_get(8)?,
+                evidence: row.try_get(9)?,
+                opened_at: row.try_get(10)?,
+                seen_at: row.try_get(11)?,
+                note: row.try_get(12)?,
+                closed_at: row.try_get(13)?,
+                closing: row.try_get(14)?,
+                closed_by: row.try_get(15)?,
+            })
+        }
+
+        /// A request with its subject's columns behind it.
+        pub(in crate::store) fn request_view(row: &$row) -> Result<RequestView, sqlx::Error> {
+            Ok(RequestView {
+                request: Self::request(row)?,
+                subject: SubjectRef(fixed(row.try_get(16)?)?),
+                address: row.try_get(17)?,
+                verdicts: row.try_get(18)?,
             })
         }
 
@@ -481,6 +520,25 @@ macro_rules! implement_store {
                 self.drop_sendouts(now).await
             }
 
+            async fn gate_due(
+                &self,
+                limit: usize,
+            ) -> Result<Vec<(SubjectRef, i64, i64)>, StoreError> {
+                self.due_at_the_gate(limit).await
+            }
+
+            async fn gate_round(&self) -> Result<GateRound, StoreError> {
+                self.round_of_the_gate().await
+            }
+
+            async fn requests(
+                &self,
+                query: &RequestQuery,
+                limit: usize,
+            ) -> Result<Vec<RequestView>, StoreError> {
+                self.requests_asked_for(query, limit).await
+            }
+
             fn sequence(&self) -> i64 {
                 self.sequence.load(Ordering::Acquire)
             }
@@ -497,7 +555,8 @@ macro_rules! implement_store {
 }
 
 pub(super) use {
-    contact_columns, feed_columns, implement_store, outbox_columns, queue_readers, sendout_columns,
+    contact_columns, feed_columns, implement_store, outbox_columns, queue_readers, request_columns,
+    sendout_columns,
 };
 
 /// Bytes of a fixed length, as a digest or a keyed hash has.

@@ -6,6 +6,7 @@
 //! All statements work on sets; their number does not depend on how many contacts they touch.
 
 mod common;
+pub mod gate;
 pub mod ledger;
 pub mod postgres;
 mod report;
@@ -14,6 +15,7 @@ pub mod send;
 mod session;
 pub mod sqlite;
 
+pub use gate::*;
 pub use postgres::PgStore;
 pub use rows::*;
 pub use send::*;
@@ -267,6 +269,20 @@ pub trait Store: Send + Sync {
 
     /// Forgets the send-outs whose time to be forgotten has come; how many.
     async fn forget_sendouts(&self, now: At) -> Result<u64, StoreError>;
+
+    /// The subjects about which the gate is to be asked, the longest due first, at most `limit`: keyed
+    /// hash, number, and since when.
+    async fn gate_due(&self, limit: usize) -> Result<Vec<(SubjectRef, i64, i64)>, StoreError>;
+
+    /// How far the gate was asked about everybody.
+    async fn gate_round(&self) -> Result<GateRound, StoreError>;
+
+    /// Re-subscribe requests, at most `limit`.
+    async fn requests(
+        &self,
+        query: &RequestQuery,
+        limit: usize,
+    ) -> Result<Vec<RequestView>, StoreError>;
 
     /// The highest ledger sequence number committed. It only ever grows; it serves as the store's
     /// logical clock.

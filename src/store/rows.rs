@@ -1,6 +1,7 @@
 //! The rows of the store, as both databases hold them. Times are UTC microseconds; packed columns
 //! are JSON text made and read by `sync::pack` alone, stored byte for byte.
 
+use super::gate::{GateChanges, RequestRow};
 use crate::consent::At;
 use std::fmt;
 
@@ -294,6 +295,8 @@ pub struct Scope {
     pub load_contacts_up_to: i64,
     /// Flips since this instant are counted for the subjects in scope (R28); none: not needed.
     pub flips_since: Option<i64>,
+    /// The open re-subscribe requests of the subjects in scope are needed (R47).
+    pub requests: bool,
 }
 
 /// What the store knows within a scope.
@@ -315,6 +318,8 @@ pub struct Known {
     pub load_members: Vec<(LoadKey, String)>,
     /// Flips since `flips_since`, of the subjects in scope: subject, purpose, count.
     pub flips: Vec<(i64, String, i64)>,
+    /// Open re-subscribe requests of the subjects in scope, by number, if they are asked for.
+    pub requests: Vec<RequestRow>,
     /// The number that the next new subject gets; new subjects are numbered from here upwards.
     pub next_subject: i64,
     /// The sequence number that the first ledger entry of this transaction gets.
@@ -382,6 +387,8 @@ pub struct Changes {
     pub switches: Vec<SwitchChange>,
     /// How far subjects have been decided anew.
     pub decided: Option<Decided>,
+    /// What becomes of the gate's requests and of who is to be asked about.
+    pub gate: GateChanges,
 }
 
 /// What came of a transaction.
@@ -466,6 +473,10 @@ pub struct Figures {
     pub with_findings: i64,
     /// Ledger entries.
     pub ledger: i64,
+    /// Open re-subscribe requests.
+    pub requests: i64,
+    /// Those of them that are urgent.
+    pub urgent_requests: i64,
 }
 
 /// A stored ledger entry.

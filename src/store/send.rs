@@ -16,6 +16,20 @@ pub struct RecipientRow {
     /// The latest state of one of its contacts could not be understood (R40), so what is stored of
     /// it is old.
     pub is_quarantined: bool,
+    /// A re-subscribe request of it is open (R48).
+    pub is_undeliverable: bool,
+}
+
+impl RecipientRow {
+    /// Takes in one doubt, by the kind under which the statements of both databases give it: 0 a write
+    /// that is held, with its packed changes, 1 quarantine, 2 an open re-subscribe request.
+    pub(super) fn doubt(&mut self, kind: i64, held: Option<String>) {
+        match kind {
+            0 => self.held.extend(held),
+            1 => self.is_quarantined = true,
+            _ => self.is_undeliverable = true,
+        }
+    }
 }
 
 /// A live contact of one of the subjects asked for.

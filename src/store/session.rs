@@ -5,6 +5,7 @@
 //! bounded number of them however many contacts it touches.
 
 use super::common::{failed, refused, unregistered};
+use super::gate::{GateChanges, GateRound, RequestRow};
 use super::ledger::{self, Digest, Sealed};
 use super::{
     Applied, Changes, ContactRow, Decide, Decided, Decision, FeedChange, FeedRow, FeedSwitch, Flip,
@@ -97,6 +98,8 @@ pub(super) trait Reads: Send {
         subjects: &[i64],
         since: i64,
     ) -> Result<Vec<(i64, String, i64)>, StoreError>;
+    /// Open re-subscribe requests of these subjects.
+    async fn open_requests(&mut self, subjects: &[i64]) -> Result<Vec<RequestRow>, StoreError>;
     /// Where a system's feed stands; none for one without a number.
     async fn feed_of(&mut self, system: i16) -> Result<Option<FeedRow>, StoreError>;
 }
@@ -129,6 +132,10 @@ pub(super) trait Writes: Reads {
     /// Leaves unchanged rows alone, and the instant at which a record was first seen.
     async fn put_quarantine(&mut self, rows: &[&QuarantineRow]) -> Result<u64, StoreError>;
     async fn heal(&mut self, keys: &[Key<'_>]) -> Result<u64, StoreError>;
+    async fn put_gate_due(&mut self, due: &[(i64, i64)]) -> Result<(), StoreError>;
+    async fn drop_gate_due(&mut self, asked: &[(i64, i64)]) -> Result<(), StoreError>;
+    async fn put_requests(&mut self, rows: &[&RequestRow]) -> Result<u64, StoreError>;
+    async fn put_gate_round(&mut self, round: &GateRound) -> Result<(), StoreError>;
     /// A block with its entries, and where subjects find it: two statements.
     async fn append(&mut self, sealed: Sealed) -> Result<(), StoreError>;
     async fn advance_counters(&mut self, subject: i64, sequence: i64) -> Result<(), StoreError>;
@@ -295,6 +302,10 @@ struct Checked<'a> {
     feed: Option<&'a FeedChange>,
     switches: &'a [SwitchChange],
     decided: Option<&'a Decided>,
+    gate: &'a GateChanges,
+    /// Each subject once, with the latest instant.
+    gate_due: Vec<(i64, i64)>,
+    requests: Vec<&'a RequestRow>,
     next_subject: i64,
 }
 
@@ -318,6 +329,7 @@ impl<'a> Checked<'a> {
             .load_members
             .iter()
             .map(|(key, external)| (key, external.as_str()));
+        let due: BTreeMap<i64, i64> = changes.gate.due.iter().copied().collect();
         let healed: BTreeSet<_> = changes
             .healed
             .iter()
@@ -341,6 +353,9 @@ impl<'a> Checked<'a> {
             feed: changes.feed.as_ref(),
             switches: &changes.switches,
             decided: changes.decided.as_ref(),
+            gate: &changes.gate,
+            gate_due: due.into_iter().collect(),
+            requests: newest(&changes.gate.requests, |row| row.id),
             next_subject,
         })
     }
@@ -396,6 +411,21 @@ fn refuse_nul(changes: &Changes) -> Result<(), StoreError> {
     }
     for row in &changes.flips {
         refuse("a flip", &[&row.purpose])?;
+    }
+    for row in &changes.gate.requests {
+        let texts = [
+            Some(&row.subscriber),
+            Some(&row.unit),
+            Some(&row.unit_name),
+            Some(&row.status),
+            Some(&row.cause),
+            Some(&row.evidence),
+            row.note.as_ref(),
+            row.closing.as_ref(),
+            row.closed_by.as_ref(),
+        ];
+        let texts: Vec<&str> = texts.into_iter().flatten().map(String::as_str).collect();
+        refuse("a re-subscribe request", &texts)?;
     }
     for change in &changes.switches {
         if let FeedSwitch::Paused(Some(text)) | FeedSwitch::Halted(Some(text)) = &change.switch {
@@ -464,6 +494,18 @@ async fn store<S: Writes + ?Sized>(
     }
     if !changes.healed.is_empty() {
         rows += session.heal(&changes.healed).await?;
+    }
+    if !changes.gate_due.is_empty() {
+        session.put_gate_due(&changes.gate_due).await?;
+    }
+    if !changes.gate.asked.is_empty() {
+        session.drop_gate_due(&changes.gate.asked).await?;
+    }
+    if !changes.requests.is_empty() {
+        rows += session.put_requests(&changes.requests).await?;
+    }
+    if let Some(round) = &changes.gate.round {
+        session.put_gate_round(round).await?;
     }
     if let Some(sealed) = sealed {
         rows += changes.ledger.len() as u64;
@@ -589,6 +631,11 @@ pub(super) async fn load<S: Reads + ?Sized>(
         let ids: Vec<i64> = known.subjects.iter().map(|subject| subject.id).collect();
         known.flips = session.flips(&ids, since).await?;
         known.flips.sort_unstable();
+    }
+    if scope.requests && !known.subjects.is_empty() {
+        let ids: Vec<i64> = known.subjects.iter().map(|subject| subject.id).collect();
+        known.requests = session.open_requests(&ids).await?;
+        known.requests.sort_unstable_by_key(|request| request.id);
     }
     Ok(known)
 }

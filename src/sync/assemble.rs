@@ -148,6 +148,7 @@ impl Engine {
             rules: Arc::clone(&rules),
             links: links(checked, &rules),
             pseudonyms: Pseudonyms::new(checked.hash_key.expose_secret()),
+            gate: None,
             grant_settle: micros(checked.policy.grant_settle),
             future_tolerance: micros(checked.policy.future_tolerance),
             clock: parts.clock,

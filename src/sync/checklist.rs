@@ -309,10 +309,12 @@ async fn judge_page(
     // Going through everybody's contacts takes as long as all the rest. Only who would be unknown
     // without a contact needs it; one whose grant holds has a contact where it was said (R14).
     let mut recipients = recipients(crew, page, &[]).await?;
+    let is_guarded = crew.shared.is_guarded(purpose);
     let mut lines = Vec::with_capacity(page.len());
     let mut unknown: Vec<usize> = Vec::new();
     for (place, recipient) in recipients.iter_mut().enumerate() {
         recipient.is_verified &= looked.is_verified(first + place);
+        recipient.is_undeliverable &= is_guarded;
         recipient.is_contact = has_live_grant(recipient, &live);
         let line = judge(recipient);
         if line.outcome == Outcome::Answered(Answer::UnknownAddress) {
@@ -329,6 +331,7 @@ async fn judge_page(
         let found = self::recipients(crew, &asked, &live).await?;
         for (place, mut recipient) in unknown.into_iter().zip(found) {
             recipient.is_verified &= looked.is_verified(first + place);
+            recipient.is_undeliverable &= is_guarded;
             if let Some(line) = lines.get_mut(place) {
                 *line = judge(&recipient);
             }
@@ -452,6 +455,7 @@ fn recipient(
         doubts,
         is_contact: row.is_contact,
         is_verified: !row.is_quarantined,
+        is_undeliverable: row.is_undeliverable,
         ..Recipient::default()
     };
     Ok((recipient, is_outdated))

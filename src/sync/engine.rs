@@ -9,7 +9,7 @@ use super::refresh::Hints;
 use super::workbench::{Frame, Link};
 use crate::config::Schedule;
 use crate::connector::{Connector, Fault, Probe, Target};
-use crate::consent::{At, Rules, SystemId, SystemRules};
+use crate::consent::{At, PurposeId, Rules, SystemId, SystemRules};
 use crate::runtime::clock::Clock;
 use crate::store::{Store, StoreError};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -92,6 +92,8 @@ pub struct Shared {
     pub links: Vec<Link>,
     /// Keyed hashes.
     pub pseudonyms: Pseudonyms,
+    /// R47: the purpose that the gate guards; none without a gate.
+    pub gate: Option<PurposeId>,
     /// R25, microseconds.
     pub grant_settle: i64,
     /// R16, microseconds.
@@ -117,6 +119,7 @@ impl Shared {
             grant_settle: self.grant_settle,
             now: self.clock.now(),
             load,
+            gate: self.gate,
         }
     }
 
@@ -136,6 +139,13 @@ impl Shared {
         }
         self.complete.store(true, Ordering::Relaxed);
         Ok(true)
+    }
+
+    /// R48: whether the gate guards that purpose, because it guards it or one above it.
+    pub fn is_guarded(&self, purpose: PurposeId) -> bool {
+        let mut upwards = std::iter::once(purpose).chain(self.rules.purposes.ancestors(purpose));
+        self.gate
+            .is_some_and(|gate| upwards.any(|above| above == gate))
     }
 
     /// Lets every emitter look for writes.

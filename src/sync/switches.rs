@@ -61,6 +61,16 @@ impl Operator {
         })
     }
 
+    /// The operator's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Why the operator acts.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
     fn entry(&self, act: &str) -> Entry {
         Entry {
             kind: "operator",

@@ -46,6 +46,8 @@ pub struct Frame<'a> {
     pub now: At,
     /// The page belongs to a load of everything, so that its flips are no news (R26).
     pub load: bool,
+    /// R47: the gate is to be asked when the verdict of this purpose turns.
+    pub gate: Option<PurposeId>,
 }
 
 /// R58: contacts of `follower` belong to the subject of the contact of `anchor` with the same

@@ -151,8 +151,8 @@ fn put<T>(found: &mut [Option<T>], order: &[usize], place: usize, value: T) {
     }
 }
 
-/// Writes that wait for a person, and records that could not be understood. Mostly there are none
-/// at all, and then nobody's contacts are gone through.
+/// Writes that wait for a person, records that could not be understood, and open re-subscribe
+/// requests. Mostly there are none at all, and then nobody's contacts are gone through.
 async fn add_doubts(
     session: &mut Session<'_>,
     asked: &[&[u8]],
@@ -160,7 +160,8 @@ async fn add_doubts(
     found: &mut [Option<RecipientRow>],
 ) -> Result<(), StoreError> {
     let any = "SELECT EXISTS (SELECT 1 FROM systems y JOIN outbox o \
-                 ON o.system = y.id AND o.state = 3) OR EXISTS (SELECT 1 FROM quarantine)";
+                 ON o.system = y.id AND o.state = 3) OR EXISTS (SELECT 1 FROM quarantine) \
+               OR EXISTS (SELECT 1 FROM resubscribe_requests WHERE closed_at IS NULL)";
     let what = "doubts about recipients";
     let any = session
         .read(what, sqlx::query(any), |row| row.try_get::<bool, _>(0))
@@ -170,26 +171,27 @@ async fn add_doubts(
     }
     // The sum keeps the planner from going through all held writes for every contact.
     let sql = concat!(
-        "SELECT k.place, o.changes FROM ",
+        "SELECT k.place, 0::BIGINT, o.changes FROM ",
         subjects_asked_for!(),
         " JOIN contacts c ON c.subject = s.id \
          JOIN outbox o ON o.system = c.system AND o.external = c.external AND o.state + 0 = 3 \
          UNION ALL \
-         SELECT k.place, NULL FROM ",
+         SELECT k.place, 1, NULL FROM ",
         subjects_asked_for!(),
         " JOIN contacts c ON c.subject = s.id \
-         JOIN quarantine q ON q.system = c.system AND q.external = c.external"
+         JOIN quarantine q ON q.system = c.system AND q.external = c.external \
+         UNION ALL \
+         SELECT k.place, 2, NULL FROM ",
+        subjects_asked_for!(),
+        " JOIN resubscribe_requests r ON r.subject = s.id AND r.closed_at IS NULL"
     );
-    let read = |row: &PgRow| Ok((place(row)?, row.try_get(1)?));
+    let read = |row: &PgRow| Ok((place(row)?, row.try_get(1)?, row.try_get(2)?));
     let query = sqlx::query(sql).bind(asked.to_vec());
-    let doubts: Vec<(usize, Option<String>)> = session.read(what, query, read).await?;
-    for (place, held) in doubts {
+    let doubts: Vec<(usize, i64, Option<String>)> = session.read(what, query, read).await?;
+    for (place, kind, held) in doubts {
         let position = order.get(place).copied();
         if let Some(Some(row)) = position.and_then(|position| found.get_mut(position)) {
-            match held {
-                Some(changes) => row.held.push(changes),
-                None => row.is_quarantined = true,
-            }
+            row.doubt(kind, held);
         }
     }
     Ok(())

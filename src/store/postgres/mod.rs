@@ -5,6 +5,7 @@
 //! skip the rows that a transaction has locked. Sets go to a statement as arrays.
 
 mod check;
+mod gate;
 mod open;
 mod queue;
 mod report;
@@ -14,9 +15,9 @@ mod session;
 use super::common::{again_after, failed, implement_store, read_all};
 use super::session::{Outcome, load, transact};
 use super::{
-    Access, Applied, Claim, Decide, Decided, Dossier, FeedRow, Figures, Known, OutboxRow,
-    Postponed, QuarantineRow, RecipientRow, Scope, SendoutHead, SendoutRow, SendoutStep, Store,
-    StoreError, SubjectContact, SubjectRef, WriteKey,
+    Access, Applied, Claim, Decide, Decided, Dossier, FeedRow, Figures, GateRound, Known,
+    OutboxRow, Postponed, QuarantineRow, RecipientRow, RequestQuery, RequestView, Scope,
+    SendoutHead, SendoutRow, SendoutStep, Store, StoreError, SubjectContact, SubjectRef, WriteKey,
 };
 use crate::consent::At;
 use async_trait::async_trait;

@@ -3,13 +3,14 @@
 use super::read_all;
 use crate::store::common::{
     contact_columns, corrupt, failed, feed_columns, fixed, outbox_columns, queue_readers,
+    request_columns,
 };
 use crate::store::ledger::{Digest, Sealed};
 use crate::store::send::parted;
 use crate::store::session::{ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes};
 use crate::store::{
-    ContactRow, Decided, FeedChange, FeedRow, Flip, LoadKey, OutboxRow, QuarantineRow, SendoutHead,
-    SendoutRow, StoreError, SubjectRef, SubjectRow, WriteKey,
+    ContactRow, Decided, FeedChange, FeedRow, Flip, GateRound, LoadKey, OutboxRow, QuarantineRow,
+    RequestRow, RequestView, SendoutHead, SendoutRow, StoreError, SubjectRef, SubjectRow, WriteKey,
 };
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
@@ -351,6 +352,18 @@ impl Reads for Session<'_> {
         self.read("flips", query, read).await
     }
 
+    async fn open_requests(&mut self, subjects: &[i64]) -> Result<Vec<RequestRow>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            request_columns!(),
+            " FROM UNNEST($1::BIGINT[]) AS k (subject) \
+             JOIN resubscribe_requests r ON r.subject = k.subject AND r.closed_at IS NULL"
+        );
+        let query = sqlx::query(sql).bind(subjects);
+        self.read("re-subscribe requests", query, Rows::request)
+            .await
+    }
+
     async fn feed_of(&mut self, system: i16) -> Result<Option<FeedRow>, StoreError> {
         let sql = concat!("SELECT ", feed_columns!(), " FROM systems WHERE id = $1");
         let query = sqlx::query(sql).bind(system);
@@ -592,6 +605,68 @@ impl Writes for Session<'_> {
             .bind(column(keys, |key| key.0))
             .bind(column(keys, |key| key.1));
         self.write("the quarantine", query).await
+    }
+
+    async fn put_gate_due(&mut self, due: &[(i64, i64)]) -> Result<(), StoreError> {
+        let sql = "INSERT INTO gate_due (subject, since) \
+                   SELECT * FROM UNNEST($1::BIGINT[], $2::BIGINT[]) \
+                   ON CONFLICT (subject) DO UPDATE SET since = excluded.since";
+        let (subjects, since): (Vec<i64>, Vec<i64>) = due.iter().copied().unzip();
+        let query = sqlx::query(sql).bind(subjects).bind(since);
+        self.write("who is due at the gate", query).await?;
+        Ok(())
+    }
+
+    async fn drop_gate_due(&mut self, asked: &[(i64, i64)]) -> Result<(), StoreError> {
+        let sql = "DELETE FROM gate_due g USING UNNEST($1::BIGINT[], $2::BIGINT[]) AS k (subject, since) \
+                   WHERE g.subject = k.subject AND g.since = k.since";
+        let (subjects, since): (Vec<i64>, Vec<i64>) = asked.iter().copied().unzip();
+        let query = sqlx::query(sql).bind(subjects).bind(since);
+        self.write("who is due at the gate", query).await?;
+        Ok(())
+    }
+
+    async fn put_requests(&mut self, rows: &[&RequestRow]) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO resubscribe_requests (id, subject, subscriber, unit, unit_name, status, \
+                     unsubscribed_at, urgent, cause, evidence, opened_at, seen_at, note, closed_at, \
+                     closing, closed_by) \
+                   SELECT * FROM UNNEST($1::BIGINT[], $2::BIGINT[], $3::TEXT[], $4::TEXT[], \
+                     $5::TEXT[], $6::TEXT[], $7::BIGINT[], $8::BOOLEAN[], $9::TEXT[], $10::TEXT[], \
+                     $11::BIGINT[], $12::BIGINT[], $13::TEXT[], $14::BIGINT[], $15::TEXT[], \
+                     $16::TEXT[]) \
+                   ON CONFLICT (id) DO UPDATE SET status = excluded.status, \
+                     unsubscribed_at = excluded.unsubscribed_at, urgent = excluded.urgent, \
+                     seen_at = excluded.seen_at, note = excluded.note, \
+                     closed_at = excluded.closed_at, closing = excluded.closing, \
+                     closed_by = excluded.closed_by";
+        let query = sqlx::query(sql)
+            .bind(column(rows, |row| row.id))
+            .bind(column(rows, |row| row.subject))
+            .bind(column(rows, |row| row.subscriber.as_str()))
+            .bind(column(rows, |row| row.unit.as_str()))
+            .bind(column(rows, |row| row.unit_name.as_str()))
+            .bind(column(rows, |row| row.status.as_str()))
+            .bind(column(rows, |row| row.unsubscribed_at))
+            .bind(column(rows, |row| row.urgent))
+            .bind(column(rows, |row| row.cause.as_str()))
+            .bind(column(rows, |row| row.evidence.as_str()))
+            .bind(column(rows, |row| row.opened_at))
+            .bind(column(rows, |row| row.seen_at))
+            .bind(column(rows, |row| row.note.as_deref()))
+            .bind(column(rows, |row| row.closed_at))
+            .bind(column(rows, |row| row.closing.as_deref()))
+            .bind(column(rows, |row| row.closed_by.as_deref()));
+        self.write("re-subscribe requests", query).await
+    }
+
+    async fn put_gate_round(&mut self, round: &GateRound) -> Result<(), StoreError> {
+        let sql = "UPDATE gate_round SET ended_at = $1, after = $2, sheet_at = $3";
+        let query = sqlx::query(sql)
+            .bind(round.ended_at)
+            .bind(round.after)
+            .bind(round.sheet_at);
+        self.write("the round of the gate", query).await?;
+        Ok(())
     }
 
     async fn append(&mut self, sealed: Sealed) -> Result<(), StoreError> {

@@ -175,8 +175,8 @@ fn put<T>(found: &mut [Option<T>], order: &[usize], place: usize, value: impl Fn
     }
 }
 
-/// Writes that wait for a person, and records that could not be understood. Mostly there are none
-/// at all, and then nobody's contacts are gone through.
+/// Writes that wait for a person, records that could not be understood, and open re-subscribe
+/// requests. Mostly there are none at all, and then nobody's contacts are gone through.
 async fn add_doubts(
     session: &mut Session<'_>,
     asked: String,
@@ -185,7 +185,8 @@ async fn add_doubts(
 ) -> Result<(), StoreError> {
     let any = "SELECT EXISTS (SELECT 1 FROM systems y CROSS JOIN outbox o \
                  INDEXED BY outbox_queue ON o.system = y.id AND o.state = 3) \
-               OR EXISTS (SELECT 1 FROM quarantine)";
+               OR EXISTS (SELECT 1 FROM quarantine) \
+               OR EXISTS (SELECT 1 FROM resubscribe_requests WHERE closed_at IS NULL)";
     let what = "doubts about recipients";
     let any = session
         .read(what, sqlx::query(any), |row| row.try_get::<bool, _>(0))
@@ -195,28 +196,33 @@ async fn add_doubts(
     }
     // The sign keeps the planner from going through all held writes for every contact.
     let sql = concat!(
-        "SELECT j.key, o.changes FROM ",
+        "SELECT j.key, 0, o.changes FROM ",
         subjects_asked_for!(),
         " CROSS JOIN contacts c INDEXED BY contacts_subject ON c.subject = s.id \
          CROSS JOIN outbox o ON o.system = c.system AND o.external = c.external AND +o.state = 3 \
          UNION ALL \
-         SELECT j.key, NULL FROM ",
+         SELECT j.key, 1, NULL FROM ",
         subjects_asked_for!(),
         " CROSS JOIN contacts c INDEXED BY contacts_subject ON c.subject = s.id \
          CROSS JOIN quarantine q INDEXED BY quarantine_key \
-         ON q.system = c.system AND q.external = c.external"
+         ON q.system = c.system AND q.external = c.external \
+         UNION ALL \
+         SELECT j.key, 2, NULL FROM ",
+        subjects_asked_for!(),
+        " CROSS JOIN resubscribe_requests r INDEXED BY resubscribe_open \
+         ON r.subject = s.id AND r.closed_at IS NULL"
     );
-    let read = |row: &SqliteRow| Ok((row.try_get::<i64, _>(0)?, row.try_get(1)?));
-    let doubts: Vec<(i64, Option<String>)> = session
+    let read = |row: &SqliteRow| {
+        let place: i64 = row.try_get(0)?;
+        Ok((place as usize, row.try_get(1)?, row.try_get(2)?))
+    };
+    let doubts: Vec<(usize, i64, Option<String>)> = session
         .read(what, sqlx::query(sql).bind(asked), read)
         .await?;
-    for (place, held) in doubts {
-        let position = order.get(place as usize).copied();
+    for (place, kind, held) in doubts {
+        let position = order.get(place).copied();
         if let Some(Some(row)) = position.and_then(|position| found.get_mut(position)) {
-            match held {
-                Some(changes) => row.held.push(changes),
-                None => row.is_quarantined = true,
-            }
+            row.doubt(kind, held);
         }
     }
     Ok(())

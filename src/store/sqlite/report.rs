@@ -17,13 +17,18 @@ impl SqliteStore {
         let whole = "SELECT (SELECT count(*) FROM subjects), \
                        (SELECT count(*) FROM subjects INDEXED BY subjects_findings \
                         WHERE findings <> ''), \
-                       coalesce((SELECT max(last) FROM ledger_blocks), 0)";
+                       coalesce((SELECT max(last) FROM ledger_blocks), 0), \
+                       (SELECT count(*) FROM resubscribe_requests WHERE closed_at IS NULL), \
+                       (SELECT count(*) FROM resubscribe_requests \
+                        WHERE closed_at IS NULL AND urgent)";
         let read = |row: &SqliteRow| {
             Ok(Figures {
                 systems: Vec::new(),
                 subjects: row.try_get(0)?,
                 with_findings: row.try_get(1)?,
                 ledger: row.try_get(2)?,
+                requests: row.try_get(3)?,
+                urgent_requests: row.try_get(4)?,
             })
         };
         let whole = session

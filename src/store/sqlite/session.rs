@@ -3,6 +3,7 @@
 use super::read_all;
 use crate::store::common::{
     contact_columns, corrupt, failed, feed_columns, fixed, outbox_columns, queue_readers,
+    request_columns,
 };
 use crate::store::ledger::Sealed;
 use crate::store::send::parted;
@@ -10,8 +11,8 @@ use crate::store::session::{
     ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes, json,
 };
 use crate::store::{
-    ContactRow, Decided, FeedChange, FeedRow, Flip, LoadKey, OutboxRow, QuarantineRow, SendoutHead,
-    SendoutRow, StoreError, SubjectRef, SubjectRow, WriteKey,
+    ContactRow, Decided, FeedChange, FeedRow, Flip, GateRound, LoadKey, OutboxRow, QuarantineRow,
+    RequestRow, RequestView, SendoutHead, SendoutRow, StoreError, SubjectRef, SubjectRow, WriteKey,
 };
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
@@ -402,6 +403,18 @@ impl Reads for Session<'_> {
         self.read("flips", query, read).await
     }
 
+    async fn open_requests(&mut self, subjects: &[i64]) -> Result<Vec<RequestRow>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            request_columns!(),
+            " FROM json_each(?) j CROSS JOIN resubscribe_requests r INDEXED BY resubscribe_open \
+             ON r.subject = j.value AND r.closed_at IS NULL"
+        );
+        let query = sqlx::query(sql).bind(json(subjects)?);
+        self.read("re-subscribe requests", query, Rows::request)
+            .await
+    }
+
     async fn feed_of(&mut self, system: i16) -> Result<Option<FeedRow>, StoreError> {
         let sql = concat!("SELECT ", feed_columns!(), " FROM systems WHERE id = ?");
         let query = sqlx::query(sql).bind(system);
@@ -697,6 +710,77 @@ impl Writes for Session<'_> {
                    (SELECT value ->> 0, value ->> 1 FROM json_each(?))";
         self.write("the quarantine", sqlx::query(sql).bind(json(keys)?))
             .await
+    }
+
+    async fn put_gate_due(&mut self, due: &[(i64, i64)]) -> Result<(), StoreError> {
+        let sql = "INSERT INTO gate_due (subject, since) \
+                   SELECT j.value ->> 0, j.value ->> 1 FROM jsonb_each(?) j WHERE true \
+                   ON CONFLICT (subject) DO UPDATE SET since = excluded.since";
+        self.write("who is due at the gate", sqlx::query(sql).bind(json(due)?))
+            .await?;
+        Ok(())
+    }
+
+    async fn drop_gate_due(&mut self, asked: &[(i64, i64)]) -> Result<(), StoreError> {
+        let sql = "DELETE FROM gate_due WHERE (subject, since) IN \
+                   (SELECT value ->> 0, value ->> 1 FROM json_each(?))";
+        self.write(
+            "who is due at the gate",
+            sqlx::query(sql).bind(json(asked)?),
+        )
+        .await?;
+        Ok(())
+    }
+
+    async fn put_requests(&mut self, rows: &[&RequestRow]) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO resubscribe_requests (id, subject, subscriber, unit, unit_name, status, \
+                     unsubscribed_at, urgent, cause, evidence, opened_at, seen_at, note, closed_at, \
+                     closing, closed_by) \
+                   SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, \
+                     j.value ->> 4, j.value ->> 5, j.value ->> 6, j.value ->> 7, j.value ->> 8, \
+                     j.value ->> 9, j.value ->> 10, j.value ->> 11, j.value ->> 12, \
+                     j.value ->> 13, j.value ->> 14, j.value ->> 15 \
+                   FROM jsonb_each(?) j WHERE true \
+                   ON CONFLICT (id) DO UPDATE SET status = excluded.status, \
+                     unsubscribed_at = excluded.unsubscribed_at, urgent = excluded.urgent, \
+                     seen_at = excluded.seen_at, note = excluded.note, \
+                     closed_at = excluded.closed_at, closing = excluded.closing, \
+                     closed_by = excluded.closed_by";
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                (
+                    row.id,
+                    row.subject,
+                    &row.subscriber,
+                    &row.unit,
+                    &row.unit_name,
+                    &row.status,
+                    row.unsubscribed_at,
+                    row.urgent,
+                    &row.cause,
+                    &row.evidence,
+                    row.opened_at,
+                    row.seen_at,
+                    &row.note,
+                    row.closed_at,
+                    &row.closing,
+                    &row.closed_by,
+                )
+            })
+            .collect();
+        self.write("re-subscribe requests", sqlx::query(sql).bind(json(&rows)?))
+            .await
+    }
+
+    async fn put_gate_round(&mut self, round: &GateRound) -> Result<(), StoreError> {
+        let sql = "UPDATE gate_round SET ended_at = ?, after = ?, sheet_at = ?";
+        let query = sqlx::query(sql)
+            .bind(round.ended_at)
+            .bind(round.after)
+            .bind(round.sheet_at);
+        self.write("the round of the gate", query).await?;
+        Ok(())
     }
 
     async fn append(&mut self, sealed: Sealed) -> Result<(), StoreError> {

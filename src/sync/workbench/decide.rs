@@ -5,7 +5,7 @@ use super::entry::{Body, written};
 use super::places::Places;
 use super::{Workbench, contact_row, load_of, unsettled};
 use crate::consent::guard;
-use crate::consent::resolve::Finding;
+use crate::consent::resolve::{Finding, Verdict};
 use crate::consent::{
     Contact, Evidence, Lane, Remembered, Resolution, Statement, Status, Subject, SystemId, plan,
     resolve,
@@ -138,6 +138,7 @@ impl Workbench<'_> {
         };
         let mut resolution = resolve(&view, self.frame.rules);
         self.count_flips(subject, &mut resolution)?;
+        self.note_turn(subject, &resolution)?;
         self.record_verdicts(subject, &resolution, remembered);
         self.reconcile_outbox(subject, &resolution, &contacts)?;
         for (index, contact) in order.iter().zip(contacts) {
@@ -187,6 +188,27 @@ impl Workbench<'_> {
             }
         }
         resolution.findings.extend(flapping);
+        Ok(())
+    }
+
+    /// R47: the gate is asked about a person who comes back, and requests end of one who leaves.
+    fn note_turn(&mut self, subject: i64, resolution: &Resolution) -> Result<(), PackError> {
+        let Some((purpose, place)) = self.frame.gate.zip(self.places.get(subject)) else {
+            return Ok(());
+        };
+        // Somebody of whom nothing was known is asked about in the nightly round.
+        if place.row.verdicts.is_empty() {
+            return Ok(());
+        }
+        let name = self.frame.rules.purposes.name(purpose);
+        let before = pack::unpack_verdicts(&place.row.verdicts)?;
+        let before = before.iter().find(|old| old.purpose == name);
+        let mut verdicts = resolution.verdicts.iter();
+        let after = verdicts.find(|verdict| verdict.purpose == purpose);
+        if before.is_some_and(|old| after.map(Verdict::status) != Some(old.status())) {
+            let now = self.frame.now.micros();
+            self.changes.gate.due.push((subject, now));
+        }
         Ok(())
     }
 
