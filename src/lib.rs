@@ -10,6 +10,7 @@ pub mod config;
 pub mod connector;
 pub mod consent;
 pub mod runtime;
+pub mod spreadsheet;
 pub mod store;
 pub mod sync;
 pub mod web;

@@ -6,6 +6,8 @@
 
 #[path = "store_conformance/bench.rs"]
 mod bench;
+#[path = "store_conformance/gate.rs"]
+mod gate;
 #[path = "store_conformance/opening.rs"]
 mod opening;
 #[path = "common/postgres.rs"]
@@ -77,6 +79,14 @@ on_both_databases! {
         the_live_contacts_of_subjects_come_with_their_own_addresses,
         a_sendout_comes_back_as_it_was_put_also_after_a_restart,
         a_sendout_is_answered_once_and_forgotten_in_its_time;
+    gate:
+        requests_come_back_as_they_were_put,
+        requests_are_asked_for_in_several_ways,
+        open_requests_come_with_their_subjects,
+        a_recipient_with_an_open_request_is_undeliverable,
+        who_is_due_stays_so_until_asked_about,
+        a_round_goes_on_where_it_was,
+        a_refused_request_takes_its_whole_transaction_with_it;
     opening:
         a_newer_or_broken_schema_is_refused,
         a_tool_works_beside_the_daemon,

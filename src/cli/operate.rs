@@ -5,7 +5,7 @@ use crate::config::Checked;
 use crate::consent::At;
 use crate::runtime::clock::{Clock, System};
 use crate::store::{self, Access, Store, StoreError};
-use crate::sync::switches::Operator;
+use crate::sync::switches::{Operator, OperatorFault};
 use anyhow::{Context, bail};
 use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt;
@@ -25,12 +25,30 @@ pub struct Args {
     /// Every configured system.
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    who: Who,
+}
+
+/// Who acts, and why: shared by every command that is kept in the ledger.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Who {
     /// Why; kept in the ledger.
     #[arg(long, value_name = "TEXT", default_value = "no reason given")]
     reason: String,
     /// Who acts; kept in the ledger. The user of this shell unless said otherwise.
     #[arg(long, value_name = "NAME", env = "CONSENTD_OPERATOR")]
     operator: Option<String>,
+}
+
+impl Who {
+    /// The operator these words name.
+    ///
+    /// # Errors
+    /// When the words are refused; see [`Operator::new`].
+    pub(super) fn operator(&self) -> Result<Operator, OperatorFault> {
+        let name = self.operator.clone().unwrap_or_else(user);
+        Operator::new(&name, &self.reason)
+    }
 }
 
 /// Does the same to each of the systems and prints a line on each.
@@ -43,8 +61,7 @@ pub(super) async fn on_each(
 ) -> anyhow::Result<Exit> {
     let checked = args.config.load()?;
     let names = chosen(args, &checked)?;
-    let name = args.operator.clone().unwrap_or_else(user);
-    let operator = Operator::new(&name, &args.reason)?;
+    let operator = args.who.operator()?;
     let store = store::open(&checked.store, Access::Tool).await?;
     let ids = store.register_systems(&names).await?;
     let mut said = String::new();

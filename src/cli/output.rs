@@ -3,6 +3,7 @@
 //! What stands in a list may come from a vendor, and so from anybody: a table lets no control
 //! character reach the terminal, and CSV starts no formula in a spreadsheet.
 
+use crate::spreadsheet::harmless;
 use clap::ValueEnum;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
@@ -202,16 +203,6 @@ fn is_direction_mark(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Text that a spreadsheet takes for text: what could begin a formula gets an apostrophe in front.
-/// Such a file is for reading; it is never read back as data.
-fn harmless(text: &str) -> String {
-    let text = text.replace('\0', "\u{fffd}");
-    let begins = text
-        .trim_start_matches(' ')
-        .starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
-    if begins { format!("'{text}") } else { text }
-}
-
 /// Writes to the standard output. A reader that went away, e.g. `head`, is no error.
 ///
 /// # Errors
@@ -249,11 +240,6 @@ mod tests {
             "system,what,live,parity,fine,since\n\
              crm,\"'=HYPERLINK(\"\"http://x\"\")\",7,0.99999,true,\n"
         );
-        for text in ["+1", "-1", "@SUM(A1)", "\tx", "\r=x", "\n=x", "  =x"] {
-            assert!(harmless(text).starts_with('\''), "{text:?}");
-        }
-        assert_eq!(harmless("a\0b"), "a\u{fffd}b");
-        assert_eq!(harmless("a=b"), "a=b");
     }
 
     #[test]
