@@ -122,6 +122,11 @@ fn describe() {
             "People with a conflict, inconsistency or hold",
         ),
         (
+            "consentd_resubscribe_requests",
+            Unit::Count,
+            "Open requests to set a subscriber active again, by urgency",
+        ),
+        (
             "consentd_ledger_entries",
             Unit::Count,
             "Entries of the ledger",
@@ -261,6 +266,10 @@ impl Refresher {
         gauge!("consentd_subjects").set(figures.subjects as f64);
         gauge!("consentd_subjects_with_findings").set(figures.with_findings as f64);
         gauge!("consentd_ledger_entries").set(figures.ledger as f64);
+        let weekly = figures.requests.saturating_sub(figures.urgent_requests);
+        for (urgency, count) in [("urgent", figures.urgent_requests), ("weekly", weekly)] {
+            gauge!("consentd_resubscribe_requests", "urgency" => urgency).set(count as f64);
+        }
         for shown in &self.systems {
             // A system that never ran has no figures: it shows as nought, not as absent.
             let none = SystemFigures::default();

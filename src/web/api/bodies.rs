@@ -8,6 +8,7 @@ use crate::sync::checklist::{
     CHECKLIST_ORDER, Checklist, Counts, Freshness, Line, MOST_RECIPIENTS, Outcome, Report,
 };
 use crate::sync::sendout::Sendout;
+use crate::sync::switches::Operator;
 use axum::body::to_bytes;
 use axum::extract::Request;
 use axum::http::StatusCode;
@@ -84,6 +85,24 @@ pub(super) async fn read<T: DeserializeOwned>(request: Request) -> Result<T, Pro
                 detail,
             )
         }
+    })
+}
+
+/// Why an operator acts.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Why {
+    reason: String,
+}
+
+/// Who acts, by the name of the token, and why, by the body.
+///
+/// # Errors
+/// As [`read`], and when the reason is refused.
+pub(super) async fn operator(request: Request, token: &Token) -> Result<Operator, Problem> {
+    let why: Why = read(request).await?;
+    Operator::new(&token.name, &why.reason).map_err(|fault| {
+        Problem::unprocessable("reason", "the reason is refused", fault.to_string())
     })
 }
 

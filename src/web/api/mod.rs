@@ -1,5 +1,5 @@
 //! `/v1`: the check before mail is sent, send-outs that are checked again at their moment, and what
-//! operators may do to systems.
+//! operators may do to systems and to re-subscribe requests.
 //!
 //! Every request carries a bearer token, judged before its body is read. Every refusal is a problem
 //! of RFC 9457. Requests hold addresses; answers repeat them only to whoever sent them, and nothing
@@ -10,6 +10,7 @@ mod bodies;
 mod checklists;
 pub mod courier;
 mod problem;
+mod requests;
 mod sendouts;
 mod systems;
 
@@ -33,6 +34,8 @@ pub const PATHS: &[&str] = &[
     "/v1/sendouts/{id}",
     "/v1/systems",
     "/v1/systems/{name}/{act}",
+    "/v1/resubscribe",
+    "/v1/resubscribe/{id}/{act}",
     "/v1/reload",
 ];
 
@@ -65,6 +68,8 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         )
         .route("/v1/systems", get(systems::list))
         .route("/v1/systems/{name}/{act}", post(systems::turn))
+        .route("/v1/resubscribe", get(requests::list))
+        .route("/v1/resubscribe/{id}/{act}", post(requests::act))
         .route("/v1/reload", post(systems::reload))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(TimeoutLayer::with_status_code(

@@ -5,7 +5,7 @@
 
 use super::Api;
 use super::auth::Act;
-use super::bodies::read;
+use super::bodies::operator;
 use super::problem::Problem;
 use crate::config::Token;
 use crate::config::reload::Changed;
@@ -14,12 +14,12 @@ use crate::runtime::clock::Clock;
 use crate::runtime::supervisor::{ReloadError, Supervisor};
 use crate::store::{FeedRow, Store};
 use crate::sync::checklist::Roster;
-use crate::sync::switches::{self, Operator};
+use crate::sync::switches;
 use async_trait::async_trait;
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::sync::Arc;
 
 /// Reads the configuration again.
@@ -155,13 +155,6 @@ pub(super) async fn list(
     Ok(Json(SystemList { systems }))
 }
 
-/// Why an operator acts.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Why {
-    reason: String,
-}
-
 /// What a system can be asked to do.
 #[derive(Clone, Copy)]
 enum Turn {
@@ -198,10 +191,7 @@ pub(super) async fn turn(
             "a system can be asked to pause, resume or resync",
         )
     })?;
-    let why: Why = read(request).await?;
-    let operator = Operator::new(&token.name, &why.reason).map_err(|fault| {
-        Problem::unprocessable("reason", "the reason is refused", fault.to_string())
-    })?;
+    let operator = operator(request, &token).await?;
     let (store, now) = (&*board.store, board.clock.now());
     let turned = match turn {
         Turn::Pause => switches::pause(store, id, &operator, now).await,
