@@ -60,6 +60,7 @@ impl Files {
         files.put("superoffice-system-user", "Consent Sync-ab12cd34ef\n");
         files.put("superoffice-key.pem", rsa_key());
         files.put("superoffice-webhook", "0123456789abcdef0123456789abcdef\n");
+        files.put("marketing-cloud-secret", "marketing-cloud-secret-value\n");
         files
     }
 
@@ -329,6 +330,14 @@ fn the_defaults_shown_in_the_example_are_the_defaults() {
                                 "public-task",
                                 "legitimate-interests",
                                 "withdrawn",
+                                "read",
+                                "keys_per_call",
+                                "utc_offset",
+                                "system",
+                                "subscriber_key",
+                                "auto_resubscribe",
+                                "auto_resubscribe_dry_run",
+                                "formats",
                             ]
                             .contains(&key)
                     })

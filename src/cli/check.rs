@@ -3,8 +3,8 @@
 
 use super::output::{self, FormatArg, List};
 use super::{ConfigArg, Exit};
-use crate::config::{Checked, SystemSettings};
-use crate::connector::registry;
+use crate::config::{Checked, MarketingCloud, SystemSettings};
+use crate::connector::{Fault, Probe, registry};
 use crate::store::StoreSettings;
 
 /// Arguments.
@@ -35,6 +35,9 @@ pub async fn check(args: &Args) -> anyhow::Result<Exit> {
     for system in checked.systems.iter().filter(|system| system.enabled) {
         complete &= probe(system, &mut list).await;
     }
+    if let Some(gate) = checked.marketing_cloud.as_ref().filter(|gate| gate.enabled) {
+        complete &= probe_gate(gate, &mut list).await;
+    }
     output::print(&list.render(args.output.format)?)?;
     Ok(if complete { Exit::Done } else { Exit::Differs })
 }
@@ -54,13 +57,22 @@ fn summary(checked: &Checked) -> String {
             format!("{} ({}{state})", system.name, system.kind.word())
         })
         .collect();
+    let gate = checked
+        .marketing_cloud
+        .as_ref()
+        .map(|gate| {
+            let state = if gate.enabled { "" } else { ", disabled" };
+            let units = gate.connector.units.len();
+            format!("  gate      marketing_cloud ({units} business units{state})\n")
+        })
+        .unwrap_or_default();
     let purposes: Vec<_> = checked
         .purposes
         .iter()
         .map(|(_, purpose)| purpose.name.as_str())
         .collect();
     format!(
-        "The configuration is sound.\n  store     {store}\n  purposes  {}\n  systems   {}\n",
+        "The configuration is sound.\n  store     {store}\n  purposes  {}\n  systems   {}\n{gate}",
         purposes.join(", "),
         systems.join(", "),
     )
@@ -68,16 +80,41 @@ fn summary(checked: &Checked) -> String {
 
 /// Logs in to one system and lists what was found. Whether nothing is missing.
 async fn probe(system: &SystemSettings, list: &mut List) -> bool {
-    let mut find = |finding: &str, detail: &str| {
-        list.push(vec![
-            system.name.as_str().into(),
-            finding.into(),
-            detail.into(),
-        ]);
-    };
     let found = match registry::connect(&system.kind) {
         Ok(connector) => connector.probe().await,
         Err(fault) => Err(fault),
+    };
+    tell(&system.name, found, list, |probe| {
+        let actor = probe.own_actor.as_deref().unwrap_or("an unnamed user");
+        format!("logged in as {actor}")
+    })
+}
+
+/// The same of the gate.
+async fn probe_gate(gate: &MarketingCloud, list: &mut List) -> bool {
+    let found = match registry::gate(&gate.connector) {
+        Ok(gate) => gate.probe().await,
+        Err(fault) => Err(fault),
+    };
+    let account = gate
+        .connector
+        .units
+        .first()
+        .map_or("", |unit| unit.id.as_str());
+    tell("marketing_cloud", found, list, |_| {
+        format!("logged in to business unit {account}, and subscribers can be read")
+    })
+}
+
+/// Lists what a probe found. Whether nothing is missing.
+fn tell(
+    name: &str,
+    found: Result<Probe, Fault>,
+    list: &mut List,
+    well: impl Fn(&Probe) -> String,
+) -> bool {
+    let mut find = |finding: &str, detail: &str| {
+        list.push(vec![name.into(), finding.into(), detail.into()]);
     };
     match found {
         Err(fault) => {
@@ -92,10 +129,7 @@ async fn probe(system: &SystemSettings, list: &mut List) -> bool {
                 find("note", note);
             }
             if probe.missing.is_empty() {
-                let actor = probe
-                    .own_actor
-                    .unwrap_or_else(|| "an unnamed user".to_owned());
-                find("ok", &format!("logged in as {actor}"));
+                find("ok", &well(&probe));
             }
             probe.missing.is_empty()
         }

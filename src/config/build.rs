@@ -1,11 +1,11 @@
 //! From the raw tree to [`Checked`] in one pure step: every rule about the configuration stands here
-//! or in `server`, `system`, `platform` and `vendors`, and every fault is noted before anything is given up.
+//! or in `server`, `system`, `platform`, `vendors` and `marketing_cloud`, and every fault is noted before anything is given up.
 
 use super::checked::{Checked, Log, LogFormat, PolicySettings, SystemKind, SystemSettings};
 use super::keys;
 use super::raw::{Notes, Raw, Table};
 use super::secret::{self, SecretReader};
-use super::{ConfigFaults, server, system};
+use super::{ConfigFaults, marketing_cloud, server, system};
 use crate::connector::ascend::config::Mode;
 use crate::consent::purpose::PurposeDraft;
 use crate::consent::{
@@ -38,6 +38,7 @@ pub(super) fn checked(raw: &Raw, secrets: &dyn SecretReader) -> Result<Checked, 
     let purposes = purposes(&root);
     let hash_key = secret::hash_key(&root.table("identity", keys::IDENTITY), secrets);
     let systems = systems(&root, &purposes, secrets, &hash_key);
+    let marketing_cloud = marketing_cloud::build(&root, &purposes, &systems, secrets);
     let mut policy = policy(&root);
     policy.rules.version = version(&policy, &purposes, &systems);
     let checked = Checked {
@@ -48,6 +49,7 @@ pub(super) fn checked(raw: &Raw, secrets: &dyn SecretReader) -> Result<Checked, 
         purposes,
         policy,
         systems,
+        marketing_cloud,
     };
     let faults = notes.into_faults();
     if faults.is_empty() {

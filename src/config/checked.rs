@@ -1,6 +1,6 @@
 //! The configuration once it is checked: what the rest of the daemon is built from.
 
-use crate::connector::{ascend, emarketeer, salesforce, superoffice};
+use crate::connector::{ascend, emarketeer, marketing_cloud, salesforce, superoffice};
 use crate::consent::{Polarity, Policy, PurposeId, Purposes};
 use crate::store::StoreSettings;
 use chrono_tz::Tz;
@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A whole configuration without faults.
@@ -29,6 +30,8 @@ pub struct Checked {
     pub policy: PolicySettings,
     /// The systems by name, disabled ones included.
     pub systems: Vec<SystemSettings>,
+    /// The gate, if there is one (R47).
+    pub marketing_cloud: Option<MarketingCloud>,
 }
 
 impl Checked {
@@ -283,5 +286,106 @@ impl SystemSettings {
             mark.iter()
                 .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))
         )
+    }
+}
+
+/// What of a contact is its key as a subscriber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SubscriberKey {
+    /// The contact's id; one of 15 characters in its 18-character form.
+    #[default]
+    ContactId,
+    /// The person id that it shares with another system (R58).
+    Link,
+    /// Its address.
+    Address,
+}
+
+impl SubscriberKey {
+    /// The word used in the configuration.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::ContactId => "contact-id",
+            Self::Link => "link",
+            Self::Address => "address",
+        }
+    }
+
+    /// The key of a contact, from its id, its link and its address; none when it has no such thing.
+    pub fn of(self, id: &str, link: Option<&str>, address: Option<&str>) -> Option<String> {
+        let found = match self {
+            Self::ContactId => {
+                return Some(salesforce::wire::soql::full_id(id).unwrap_or_else(|| id.to_owned()))
+                    .filter(|id| !id.is_empty());
+            }
+            Self::Link => link,
+            Self::Address => address,
+        };
+        found.filter(|text| !text.is_empty()).map(str::to_owned)
+    }
+}
+
+/// A form in which the sheet is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SheetFormat {
+    /// Comma-separated values.
+    Csv,
+    /// A workbook.
+    Xlsx,
+}
+
+impl SheetFormat {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Csv, Self::Xlsx];
+
+    /// The word used in the configuration, and the ending of the file's name.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Xlsx => "xlsx",
+        }
+    }
+}
+
+/// Where and when the sheet of re-subscribe requests is written (R47).
+#[derive(Debug, Clone)]
+pub struct Sheet {
+    /// An absolute path.
+    pub directory: PathBuf,
+    /// When; always by a cron expression.
+    pub schedule: Schedule,
+    /// In which forms; at least one.
+    pub formats: Vec<SheetFormat>,
+}
+
+/// The gate (R47).
+#[derive(Debug, Clone)]
+pub struct MarketingCloud {
+    /// Whether it is asked at all.
+    pub enabled: bool,
+    /// Its connector.
+    pub connector: marketing_cloud::config::Settings,
+    /// The secrets in it.
+    pub secrets: SecretsMark,
+    /// The name of the configured system whose contacts are its subscribers.
+    pub system: String,
+    /// What of a contact is the subscriber key.
+    pub subscriber_key: SubscriberKey,
+    /// The purpose of the mail that it sends.
+    pub purpose: PurposeId,
+    /// When granted subjects are looked at; always by a cron expression.
+    pub schedule: Schedule,
+    /// Whether subscribers are set active without anybody's doing.
+    pub auto_resubscribe: bool,
+    /// Whether that is only told and not done.
+    pub auto_resubscribe_dry_run: bool,
+    /// The sheet of requests; none is written without.
+    pub sheet: Option<Sheet>,
+}
+
+impl MarketingCloud {
+    /// Whether both are configured alike, so that nothing has to be built anew.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.secrets == other.secrets && format!("{self:?}") == format!("{other:?}")
     }
 }

@@ -23,7 +23,14 @@ const fn keys(table: &'static str, known: &'static [&'static str]) -> Keys {
 pub(super) const ROOT: Keys = keys(
     "",
     &[
-        "server", "store", "identity", "log", "policy", "purposes", "systems",
+        "server",
+        "store",
+        "identity",
+        "log",
+        "policy",
+        "purposes",
+        "systems",
+        "marketing_cloud",
     ],
 );
 pub(super) const SERVER: Keys = keys(
@@ -327,6 +334,42 @@ pub(super) const SUPEROFFICE_WEBHOOK: Keys = Keys {
     known: &["url", "secret_file", "previous_secret_file"],
     environment_only: &["secret", "previous_secret"],
 };
+pub(super) const MARKETING_CLOUD: Keys = Keys {
+    table: "marketing_cloud",
+    known: &[
+        "enabled",
+        "auth_url",
+        "soap_url",
+        "allowed_hosts",
+        "client_id",
+        "client_secret_file",
+        "account",
+        "name",
+        "units",
+        "read",
+        "keys_per_call",
+        "utc_offset",
+        "request_timeout_secs",
+        "connect_timeout_secs",
+        "max_body_mib",
+        "max_concurrent",
+        "max_calls_per_sec",
+        "system",
+        "subscriber_key",
+        "purpose",
+        "schedule",
+        "time_zone",
+        "auto_resubscribe",
+        "auto_resubscribe_dry_run",
+        "sheet",
+    ],
+    environment_only: &["client_secret"],
+};
+pub(super) const MARKETING_CLOUD_UNITS: Keys = keys("marketing_cloud.units", &["id", "name"]);
+pub(super) const MARKETING_CLOUD_SHEET: Keys = keys(
+    "marketing_cloud.sheet",
+    &["directory", "schedule", "formats"],
+);
 pub(super) const FIELDS: Keys = keys(
     "systems.salesforce.fields",
     &["opt_out", "opt_out_purpose", "link", "preferences"],
@@ -388,6 +431,9 @@ pub const TABLES: &[Keys] = &[
     SUPEROFFICE_AUTH,
     SUPEROFFICE_BASES,
     SUPEROFFICE_WEBHOOK,
+    MARKETING_CLOUD,
+    MARKETING_CLOUD_UNITS,
+    MARKETING_CLOUD_SHEET,
 ];
 
 /// The known name that `unknown` was most likely meant to be.

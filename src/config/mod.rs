@@ -8,6 +8,7 @@ mod build;
 pub mod checked;
 mod emarketeer;
 pub mod keys;
+mod marketing_cloud;
 mod platform;
 mod raw;
 pub mod reload;
@@ -18,8 +19,8 @@ mod system;
 mod vendors;
 
 pub use checked::{
-    Callback, Checked, Link, Log, LogFormat, PolicySettings, Role, Schedule, Server, SystemKind,
-    SystemSettings, Token,
+    Callback, Checked, Link, Log, LogFormat, MarketingCloud, PolicySettings, Role, Schedule,
+    Server, Sheet, SheetFormat, SubscriberKey, SystemKind, SystemSettings, Token,
 };
 pub use secret::{Disk, SecretFile, SecretReader};
 

@@ -66,12 +66,17 @@ pub(super) fn stand_in_url() -> Url {
 
 /// The login host: scheme and host only, over TLS unless it is this machine.
 pub(super) fn login_url(auth: &Table<'_>, example: &str) -> Option<Url> {
-    let given = auth.text_required("login_url", &format!("the login host, e.g. {example}"));
+    host_url(auth, "login_url", example)
+}
+
+/// A login host under another key.
+pub(super) fn host_url(auth: &Table<'_>, key: &str, example: &str) -> Option<Url> {
+    let given = auth.text_required(key, &format!("the login host, e.g. {example}"));
     if given.is_empty() {
         return None;
     }
     let Ok(url) = Url::parse(&given) else {
-        auth.fault("login_url", format!("is no valid address; e.g. {example}"));
+        auth.fault(key, format!("is no valid address; e.g. {example}"));
         return None;
     };
     let bare = url.username().is_empty()
@@ -80,15 +85,12 @@ pub(super) fn login_url(auth: &Table<'_>, example: &str) -> Option<Url> {
         && url.query().is_none()
         && url.fragment().is_none();
     if url.scheme() != "https" && url.scheme() != "http" || url.host().is_none() || !bare {
-        auth.fault(
-            "login_url",
-            format!("must be scheme and host only, e.g. {example}"),
-        );
+        auth.fault(key, format!("must be scheme and host only, e.g. {example}"));
         return None;
     }
     if url.scheme() == "http" && !is_loopback(url.host().as_ref()) {
         auth.fault(
-            "login_url",
+            key,
             "must begin with https; plain http is for this machine only",
         );
         return None;

@@ -2,7 +2,7 @@
 //!
 //! Pure: whoever reloads has checked the new configuration whole before it comes here.
 
-use super::checked::{Checked, SystemSettings};
+use super::checked::{Checked, MarketingCloud, SystemSettings};
 use crate::store::StoreSettings;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -33,6 +33,10 @@ pub fn merge(running: &Checked, found: Checked) -> (Checked, Changed) {
         taken.push("policy".to_owned());
     }
     taken.extend(systems(&running.systems, &found.systems));
+    taken.extend(gate(
+        running.marketing_cloud.as_ref(),
+        found.marketing_cloud.as_ref(),
+    ));
     let mut next = Checked {
         store: running.store.clone(),
         hash_key: running.hash_key.clone(),
@@ -99,6 +103,29 @@ fn password_of(checked: &Checked) -> Option<&SecretString> {
         StoreSettings::Sqlite { .. } => None,
         StoreSettings::Postgres { password, .. } => password.as_ref(),
     }
+}
+
+/// What changed of the gate.
+fn gate(running: Option<&MarketingCloud>, found: Option<&MarketingCloud>) -> Vec<String> {
+    let (before, now) = match (running, found) {
+        (None, None) => return Vec::new(),
+        (Some(_), None) => return vec!["marketing_cloud is no longer configured".to_owned()],
+        (None, Some(_)) => return vec!["marketing_cloud is new".to_owned()],
+        (Some(before), Some(now)) => (before, now),
+    };
+    let mut words = Vec::new();
+    if before.enabled != now.enabled {
+        let state = if now.enabled { "on" } else { "off" };
+        words.push(format!("marketing_cloud is switched {state}"));
+    }
+    let rest = MarketingCloud {
+        enabled: before.enabled,
+        ..now.clone()
+    };
+    if !rest.is_like(before) {
+        words.push("settings of marketing_cloud".to_owned());
+    }
+    words
 }
 
 fn systems(running: &[SystemSettings], found: &[SystemSettings]) -> Vec<String> {

@@ -7,6 +7,8 @@ use super::{emarketeer, keys, superoffice, vendors};
 use crate::connector::http::Limits;
 use crate::consent::{Basis, Polarity, PurposeId, Purposes};
 use chrono_tz::Tz;
+use croner::Cron;
+use croner::errors::CronError;
 use croner::parser::{CronParser, Seconds, Year};
 use secrecy::SecretSlice;
 use std::collections::BTreeSet;
@@ -144,7 +146,8 @@ pub(super) fn seconds(
     Duration::from_secs(u64::from(table.number_or(key, "seconds", default, bounds)))
 }
 
-fn time_zone(table: &Table<'_>) -> Option<Tz> {
+/// The zone under `time_zone`, if given and good.
+pub(super) fn time_zone(table: &Table<'_>) -> Option<Tz> {
     let name = table.text("time_zone")?;
     let zone = name.parse().ok();
     if zone.is_none() {
@@ -156,16 +159,21 @@ fn time_zone(table: &Table<'_>) -> Option<Tz> {
     zone
 }
 
+/// A cron expression of five fields.
+pub(super) fn cron(text: &str) -> Result<Cron, CronError> {
+    CronParser::builder()
+        .seconds(Seconds::Disallowed)
+        .year(Year::Disallowed)
+        .build()
+        .parse(text)
+}
+
 fn schedule(table: &Table<'_>, time_zone: Option<Tz>) -> Schedule {
     let text = table.text_or("schedule", "immediate");
     if text == "immediate" {
         return Schedule::Immediate;
     }
-    let parser = CronParser::builder()
-        .seconds(Seconds::Disallowed)
-        .year(Year::Disallowed)
-        .build();
-    match parser.parse(&text) {
+    match cron(&text) {
         Ok(cron) => {
             if table.item("time_zone").is_none() {
                 table.fault(

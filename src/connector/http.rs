@@ -56,6 +56,10 @@ pub enum Body {
     Form(Vec<(&'static str, SecretString)>),
     /// A CSV text.
     Csv(Vec<u8>),
+    /// A JSON text that holds a secret.
+    SecretJson(SecretString),
+    /// An XML text; its header may hold a token.
+    Xml(SecretString),
 }
 
 /// One request.
@@ -118,6 +122,21 @@ impl Answer {
         })
     }
 
+    /// The fault of a web page where an answer was due: a maintenance page is passing trouble.
+    pub fn web_page(&self, kind: &str) -> Fault {
+        let start = self.body.trim_ascii_start();
+        let text = String::from_utf8_lossy(&start[..start.len().min(4_096)]).to_ascii_lowercase();
+        if text.contains("maintenance") || text.contains("temporarily unavailable") {
+            let words = format!("{kind}: a maintenance page instead of an answer");
+            Fault::new(FaultClass::Retryable, "maintenance", words)
+        } else {
+            let words = format!(
+                "{kind}: a web page instead of an answer; a proxy or a login page may stand between"
+            );
+            Fault::new(FaultClass::ContractBroken, "html", words)
+        }
+    }
+
     /// Reads the body as JSON by what it holds, not by what it says it is.
     ///
     /// # Errors
@@ -125,17 +144,8 @@ impl Answer {
     /// contract. Each is marked as perhaps having taken effect.
     pub fn parse<'a, T: Deserialize<'a>>(&'a self, kind: &str) -> Result<T, Fault> {
         serde_json::from_slice(&self.body).map_err(|error| {
-            let start = self.body.trim_ascii_start();
-            let fault = if start.first() == Some(&b'<') {
-                let text =
-                    String::from_utf8_lossy(&start[..start.len().min(4_096)]).to_ascii_lowercase();
-                if text.contains("maintenance") || text.contains("temporarily unavailable") {
-                    let words = format!("{kind}: a maintenance page instead of an answer");
-                    Fault::new(FaultClass::Retryable, "maintenance", words)
-                } else {
-                    let words = format!("{kind}: a web page instead of an answer; a proxy or a login page may stand between");
-                    Fault::new(FaultClass::ContractBroken, "html", words)
-                }
+            let fault = if self.body.trim_ascii_start().first() == Some(&b'<') {
+                self.web_page(kind)
             } else if error.is_eof() {
                 let words = format!("{kind}: the answer ends early");
                 Fault::new(FaultClass::Retryable, "truncated", words)
@@ -240,6 +250,12 @@ impl Http {
             Body::None => request,
             Body::Json(text) => request.header(CONTENT_TYPE, "application/json").body(text),
             Body::Csv(text) => request.header(CONTENT_TYPE, "text/csv").body(text),
+            Body::SecretJson(text) => request
+                .header(CONTENT_TYPE, "application/json")
+                .body(text.expose_secret().to_owned()),
+            Body::Xml(text) => request
+                .header(CONTENT_TYPE, "text/xml; charset=utf-8")
+                .body(text.expose_secret().to_owned()),
             Body::Form(members) => {
                 let plain: Vec<(&str, &str)> = members
                     .iter()
@@ -338,6 +354,30 @@ pub fn is_loopback(url: &Url) -> bool {
         Some(Host::Domain(name)) => name == "localhost",
         None => false,
     }
+}
+
+/// Whether an answer from `home` may send us on to `url`: to the same host, or to one of `allowed`
+/// (host names, or suffixes that begin with a dot); by TLS, unless both are this machine. An error
+/// says what is wrong with it, as the end of a sentence.
+pub fn may_lead(url: &Url, home: &Url, allowed: &[String]) -> Result<(), &'static str> {
+    let host = url.host_str().ok_or("has no host")?;
+    // On this machine the port tells two systems apart.
+    let same = Some(host) == home.host_str()
+        && (!is_loopback(url) || url.port_or_known_default() == home.port_or_known_default());
+    let listed = allowed.iter().any(|allowed| {
+        if allowed.starts_with('.') {
+            host.ends_with(allowed.as_str())
+        } else {
+            host == allowed
+        }
+    });
+    if !same && !listed {
+        return Err("names a host that is not allowed");
+    }
+    if url.scheme() != "https" && !(is_loopback(url) && is_loopback(home)) {
+        return Err("is not https");
+    }
+    Ok(())
 }
 
 /// TLS everywhere, except on the own machine.

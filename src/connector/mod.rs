@@ -10,6 +10,7 @@ pub mod emarketeer;
 pub mod fault;
 pub mod gate;
 pub mod http;
+pub mod marketing_cloud;
 pub mod read_only;
 pub mod registry;
 pub mod retry;

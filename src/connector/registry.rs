@@ -1,6 +1,6 @@
 //! From checked settings to connectors. The one place that knows every kind of system.
 
-use super::{Connector, Fault, ascend, emarketeer, salesforce, superoffice};
+use super::{Connector, Fault, Gate, ascend, emarketeer, marketing_cloud, salesforce, superoffice};
 use crate::config::SystemKind;
 use std::sync::Arc;
 
@@ -21,4 +21,14 @@ pub fn connect(kind: &SystemKind) -> Result<Arc<dyn Connector>, Fault> {
             Arc::new(superoffice::SuperOffice::new((**settings).clone())?)
         }
     })
+}
+
+/// Builds the gate. Makes no call.
+///
+/// # Errors
+/// As [`connect`].
+pub fn gate(settings: &marketing_cloud::config::Settings) -> Result<Arc<dyn Gate>, Fault> {
+    Ok(Arc::new(marketing_cloud::MarketingCloud::new(
+        settings.clone(),
+    )?))
 }

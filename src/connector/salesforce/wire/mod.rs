@@ -443,27 +443,7 @@ fn session_host(instance: &str, settings: &PlatformSettings) -> Result<Url, Faul
         )
     };
     let url = Url::parse(instance).map_err(|_| refused("cannot be read"))?;
-    let host = url.host_str().ok_or_else(|| refused("has no host"))?;
-    let login = settings.login_url.host_str().unwrap_or_default();
-    // On this machine the port tells two systems apart.
-    let same = host == login
-        && (!http::is_loopback(&url)
-            || url.port_or_known_default() == settings.login_url.port_or_known_default());
-    let listed = settings.allowed_hosts.iter().any(|allowed| {
-        if allowed.starts_with('.') {
-            host.ends_with(allowed.as_str())
-        } else {
-            host == allowed
-        }
-    });
-    if !same && !listed {
-        return Err(refused("names a host that is not allowed"));
-    }
-    if url.scheme() != "https"
-        && !(http::is_loopback(&url) && http::is_loopback(&settings.login_url))
-    {
-        return Err(refused("is not https"));
-    }
+    http::may_lead(&url, &settings.login_url, &settings.allowed_hosts).map_err(refused)?;
     let mut bare = url;
     bare.set_path("/");
     bare.set_query(None);

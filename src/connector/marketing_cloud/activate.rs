@@ -1,0 +1,276 @@
+//! Setting subscribers active in one unit, and looking at what came of it.
+//!
+//! An update never creates a subscriber. The vendor says OK also where nothing follows from it: while
+//! the parent is unsubscribed, a unit that unsubscribes for the whole enterprise stays as it is. So every
+//! write is read back, and only what shows is told as applied.
+
+use super::config::Reach;
+use super::map;
+use super::standings;
+use super::wire::auth::unknown_unit;
+use super::wire::faults::{self, BAD_KEY, NO_EFFECT};
+use super::wire::{Account, ObjectResult, Updated};
+use crate::connector::gate::SubscriberStatus;
+use crate::connector::{Fault, FaultClass, Outcome};
+
+/// The kind under which these calls are counted.
+const KIND: &str = "activate";
+
+/// One outcome per key, in their order.
+pub(super) async fn run(
+    account: &Account,
+    unit: &str,
+    keys: &[String],
+) -> Result<Vec<Outcome>, Fault> {
+    let settings = account.settings();
+    standings::check_count(keys.len(), settings.keys_per_call)?;
+    let Some(parent) = settings.units.first() else {
+        return Err(unknown_unit(unit));
+    };
+    if !settings.units.iter().any(|known| known.id == unit) {
+        return Err(unknown_unit(unit));
+    }
+    // Each key is sent once, however often it was asked for.
+    let mut sent: Vec<&str> = Vec::new();
+    for key in keys.iter().map(String::as_str) {
+        if map::is_key(key) && !sent.contains(&key) {
+            sent.push(key);
+        }
+    }
+    let by = match settings.reach {
+        Reach::AllAccounts => parent.id.as_str(),
+        Reach::PerUnit => unit,
+    };
+    let outcomes = if sent.is_empty() {
+        Vec::new()
+    } else {
+        match account.activate(KIND, by, unit, &sent).await {
+            Err(fault) if fault.maybe_sent => vec![Outcome::Unknown(fault); sent.len()],
+            Err(fault) => return Err(fault),
+            Ok(updated) => settle(account, unit, &sent, &updated).await,
+        }
+    };
+    let outcome = |key: &String| match sent.iter().position(|sent| sent == key) {
+        Some(place) => outcomes
+            .get(place)
+            .cloned()
+            .unwrap_or_else(|| Outcome::Unknown(odd("a subscriber has no outcome").maybe_sent())),
+        None => Outcome::Failed(Fault::new(
+            FaultClass::Rejected,
+            BAD_KEY,
+            "activate: no subscriber can have that key",
+        )),
+    };
+    Ok(keys.iter().map(outcome).collect())
+}
+
+/// What the answer says, and what a look at the subscribers says of those that it calls done.
+async fn settle(account: &Account, unit: &str, sent: &[&str], updated: &Updated) -> Vec<Outcome> {
+    let told = outcomes(sent, updated);
+    let open: Vec<String> = sent
+        .iter()
+        .zip(&told)
+        .filter(|(_, outcome)| !matches!(outcome, Outcome::Failed(_)))
+        .map(|(key, _)| (*key).to_owned())
+        .collect();
+    if open.is_empty() {
+        return told;
+    }
+    let shown = match standings::read(account, &open, Some(unit)).await {
+        Ok(shown) => shown,
+        Err(fault) => {
+            let fault = fault.maybe_sent();
+            return told
+                .into_iter()
+                .map(|outcome| match outcome {
+                    Outcome::Failed(_) => outcome,
+                    Outcome::Applied | Outcome::Unknown(_) => Outcome::Unknown(fault.clone()),
+                })
+                .collect();
+        }
+    };
+    sent.iter()
+        .zip(told)
+        .map(|(key, outcome)| {
+            let active = shown
+                .iter()
+                .find(|standing| standing.key == *key)
+                .map(|standing| standing.status);
+            match (outcome, active) {
+                (Outcome::Failed(fault), _) => Outcome::Failed(fault),
+                (Outcome::Applied | Outcome::Unknown(_), Some(SubscriberStatus::Active)) => {
+                    Outcome::Applied
+                }
+                (Outcome::Applied, shown) => Outcome::Failed(no_effect(unit, shown)),
+                (Outcome::Unknown(fault), _) => Outcome::Unknown(fault),
+            }
+        })
+        .collect()
+}
+
+fn no_effect(unit: &str, shown: Option<SubscriberStatus>) -> Fault {
+    let shown = shown.map_or("not found", SubscriberStatus::word);
+    Fault::new(
+        FaultClass::Rejected,
+        NO_EFFECT,
+        format!(
+            "activate: accepted, but the subscriber is still {shown} in business unit {unit}; while the \
+             parent is unsubscribed, units that unsubscribe for the whole enterprise stay as they are"
+        ),
+    )
+}
+
+/// What the answer alone says of each key.
+fn outcomes(sent: &[&str], updated: &Updated) -> Vec<Outcome> {
+    // A word that nobody has told of leaves open what was done.
+    let overall = match updated.overall.as_str() {
+        "OK" | "Has Errors" => None,
+        other => Some(faults::of_overall(KIND, other)),
+    };
+    sent.iter()
+        .enumerate()
+        .map(|(place, key)| {
+            let mut about = updated
+                .results
+                .iter()
+                .filter(|result| result.ordinal == Some(place));
+            match (about.next(), about.next()) {
+                (Some(one), None) => of_result(key, one),
+                (Some(_), Some(_)) => {
+                    Outcome::Unknown(odd("a subscriber has two results").maybe_sent())
+                }
+                (None, _) => match &overall {
+                    // The whole was refused, and nothing says otherwise of this one.
+                    Some(fault) if !fault.maybe_sent && updated.results.is_empty() => {
+                        Outcome::Failed(fault.clone())
+                    }
+                    Some(fault) => Outcome::Unknown(fault.clone().maybe_sent()),
+                    None => Outcome::Unknown(odd("a subscriber has no result").maybe_sent()),
+                },
+            }
+        })
+        .collect()
+}
+
+fn of_result(key: &str, result: &ObjectResult) -> Outcome {
+    // The same key may come back in another case.
+    let other = result
+        .key
+        .as_ref()
+        .is_some_and(|told| !told.trim().eq_ignore_ascii_case(key.trim()));
+    if other {
+        return Outcome::Unknown(odd("a result is about another subscriber").maybe_sent());
+    }
+    if result.ok {
+        return Outcome::Applied;
+    }
+    Outcome::Failed(faults::of_object(
+        KIND,
+        result.code.as_deref(),
+        result.words.as_deref(),
+    ))
+}
+
+fn odd(what: &str) -> Fault {
+    Fault::new(
+        FaultClass::ContractBroken,
+        "result-count",
+        format!("{KIND}: {what}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(ordinal: usize, ok: bool, code: Option<&str>, key: Option<&str>) -> ObjectResult {
+        ObjectResult {
+            ordinal: Some(ordinal),
+            ok,
+            code: code.map(str::to_owned),
+            words: None,
+            key: key.map(str::to_owned),
+        }
+    }
+
+    fn told(overall: &str, results: Vec<ObjectResult>) -> Vec<String> {
+        let updated = Updated {
+            results,
+            overall: overall.to_owned(),
+        };
+        outcomes(&["a", "b"], &updated)
+            .into_iter()
+            .map(|outcome| match outcome {
+                Outcome::Applied => "applied".to_owned(),
+                Outcome::Unknown(fault) => format!("unknown {}", fault.code),
+                Outcome::Failed(fault) => format!("failed {}", fault.code),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn each_subscriber_is_judged_by_its_own_result() {
+        let ok = |place| result(place, true, None, None);
+        for (sentence, overall, results, expected) in [
+            (
+                "out of order, and one refused",
+                "Has Errors",
+                vec![result(1, false, Some("12001"), None), ok(0)],
+                ["applied", "failed 12001"],
+            ),
+            (
+                "passing trouble of one",
+                "Has Errors",
+                vec![ok(0), result(1, false, Some("2"), None)],
+                ["applied", "failed 2"],
+            ),
+            (
+                "a result too few",
+                "OK",
+                vec![ok(0)],
+                ["applied", "unknown result-count"],
+            ),
+            (
+                "two results for one",
+                "OK",
+                vec![ok(0), ok(0), ok(1)],
+                ["unknown result-count", "applied"],
+            ),
+            (
+                "one that nobody sent",
+                "OK",
+                vec![ok(0), ok(1), ok(2)],
+                ["applied", "applied"],
+            ),
+            (
+                "about somebody else",
+                "OK",
+                vec![
+                    result(0, true, None, Some("x")),
+                    result(1, true, None, Some("B ")),
+                ],
+                ["unknown result-count", "applied"],
+            ),
+            (
+                "the whole refused",
+                "Error: no",
+                vec![],
+                ["failed overall-status", "failed overall-status"],
+            ),
+            (
+                "refused, but one was done",
+                "Error",
+                vec![ok(0)],
+                ["applied", "unknown overall-status"],
+            ),
+            (
+                "a word that nobody told of",
+                "Perhaps",
+                vec![],
+                ["unknown shape", "unknown shape"],
+            ),
+        ] {
+            assert_eq!(told(overall, results), expected, "{sentence}");
+        }
+    }
+}
