@@ -143,6 +143,15 @@ impl Store for Breakable {
     async fn forget_sendouts(&self, _: At) -> Result<u64, StoreError> {
         self.ask(0)
     }
+    async fn gate_due(&self, _: usize) -> Result<Vec<(SubjectRef, i64, i64)>, StoreError> {
+        self.ask(Vec::new())
+    }
+    async fn gate_round(&self) -> Result<GateRound, StoreError> {
+        self.ask(GateRound::default())
+    }
+    async fn requests(&self, _: &RequestQuery, _: usize) -> Result<Vec<RequestView>, StoreError> {
+        self.ask(Vec::new())
+    }
     fn sequence(&self) -> i64 {
         0
     }
@@ -195,6 +204,8 @@ impl Surface {
             subjects: 150,
             with_findings: 6,
             ledger: 999,
+            requests: 3,
+            urgent_requests: 1,
         };
         let store = Arc::new(Breakable {
             broken: AtomicBool::new(false),

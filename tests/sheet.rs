@@ -3,9 +3,9 @@
 
 use calamine::{Data, Reader as _, Xlsx};
 use chrono_tz::America::Denver;
-use consentd::config::Schedule;
+use consentd::config::{Schedule, Sheet, SheetFormat};
 use consentd::consent::At;
-use consentd::sync::sheet::{self, COLUMNS, Evidence, Row, SheetFormat, SheetSettings};
+use consentd::sync::sheet::{self, COLUMNS, Evidence, Row};
 use std::io::Cursor;
 use std::os::unix::fs::PermissionsExt;
 use std::str::FromStr as _;
@@ -35,8 +35,8 @@ fn row(id: i64, address: &str) -> Row {
     }
 }
 
-fn settings(directory: &std::path::Path) -> SheetSettings {
-    SheetSettings {
+fn settings(directory: &std::path::Path) -> Sheet {
+    Sheet {
         directory: directory.to_owned(),
         schedule: Schedule::Cron {
             cron: Box::new(croner::Cron::from_str("0 6 * * 1").unwrap()),

@@ -35,7 +35,7 @@ pub async fn check(args: &Args) -> anyhow::Result<Exit> {
     for system in checked.systems.iter().filter(|system| system.enabled) {
         complete &= probe(system, &mut list).await;
     }
-    if let Some(gate) = checked.marketing_cloud.as_ref().filter(|gate| gate.enabled) {
+    if let Some(gate) = checked.gate() {
         complete &= probe_gate(gate, &mut list).await;
     }
     output::print(&list.render(args.output.format)?)?;

@@ -13,7 +13,7 @@ pub mod output;
 pub mod parity;
 pub mod pause;
 pub mod plan;
-//pub mod resubscribe;
+pub mod resubscribe;
 pub mod resume;
 pub mod resync;
 pub mod run;
@@ -98,7 +98,7 @@ pub enum Command {
     /// Read everything of a system anew.
     Resync(operate::Args),
     /// List, export and close the requests to set subscribers active again in Marketing Cloud.
-    //Resubscribe(resubscribe::Args),
+    Resubscribe(resubscribe::Args),
     /// Set up what is needed on the side of SuperOffice.
     Superoffice(superoffice::Args),
     /// Ask a running daemon whether it lives; for containers.
@@ -163,7 +163,7 @@ async fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Pause(args) => pause::pause(&args).await,
         Command::Resume(args) => resume::resume(&args).await,
         Command::Resync(args) => resync::resync(&args).await,
-        //Command::Resubscribe(args) => resubscribe::resubscribe(&args).await,
+        Command::Resubscribe(args) => resubscribe::resubscribe(&args).await,
         Command::Superoffice(args) => superoffice::run(&args).await,
         Command::Healthcheck(args) => healthcheck::healthcheck(&args).await,
         Command::Completions(args) => completions::completions(&args),

@@ -3,13 +3,14 @@
 use super::operate::Who;
 use super::output::{self, Cell, FormatArg, List};
 use super::{ConfigArg, Exit};
+use crate::config::{Sheet, SheetFormat};
 use crate::consent::At;
 use crate::runtime::clock::{Clock, System};
-use crate::store::{self, Access, RequestQuery, RequestView, Store};
+use crate::store::{self, Access, RequestQuery, RequestView};
 use crate::sync::engine::rules;
 use crate::sync::gate::REQUESTS_AT_ONCE;
 use crate::sync::gate::by_hand::{self, Act, Came};
-use crate::sync::sheet::{self, SheetFormat};
+use crate::sync::sheet;
 use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
 use std::collections::BTreeSet;
@@ -175,10 +176,9 @@ fn row(view: &RequestView) -> Vec<Cell> {
 
 async fn export(args: &ExportArgs) -> anyhow::Result<Exit> {
     let checked = args.config.load()?;
-    let gate = checked
-        .marketing_cloud
-        .as_ref()
-        .context("there is no table [marketing_cloud] in the configuration, so there is no sheet")?;
+    let gate = checked.marketing_cloud.as_ref().context(
+        "there is no table [marketing_cloud] in the configuration, so there is no sheet",
+    )?;
     let store = store::open(&checked.store, Access::Tool).await?;
     let rules = rules(&checked, &*store).await?;
     let rows = sheet::rows(&*store, &rules, gate.purpose).await?;
@@ -188,7 +188,7 @@ async fn export(args: &ExportArgs) -> anyhow::Result<Exit> {
         output::print(&text)?;
         return Ok(Exit::Done);
     };
-    let mut settings = sheet::SheetSettings {
+    let mut settings = Sheet {
         directory: directory.clone(),
         schedule: gate.schedule.clone(),
         formats: Vec::new(),

@@ -39,6 +39,11 @@ impl Checked {
     pub fn system(&self, name: &str) -> Option<&SystemSettings> {
         self.systems.iter().find(|system| system.name == name)
     }
+
+    /// The gate, unless there is none or it is switched off.
+    pub fn gate(&self) -> Option<&MarketingCloud> {
+        self.marketing_cloud.as_ref().filter(|gate| gate.enabled)
+    }
 }
 
 /// The daemon's own HTTP port.

@@ -242,6 +242,16 @@ impl Supervisor {
         for member in &engine.members {
             supervise(&crew, member);
         }
+        if let Some(keeper) = &engine.keeper {
+            let keeper = Arc::clone(keeper);
+            crew.spawn_supervised("gate", move |stop| {
+                let keeper = Arc::clone(&keeper);
+                async move {
+                    keeper.run(&stop).await;
+                    Ok(())
+                }
+            });
+        }
         let shared = Arc::clone(&engine.shared);
         crew.spawn_supervised("redecide", move |stop| {
             let shared = Arc::clone(&shared);

@@ -7,13 +7,14 @@
 
 use super::breaker::Breaker;
 use super::engine::{Identity, Listener, Member, Pace, Shared, SyncError};
+use super::gate::{GateHealth, Keeper, Terms};
 use super::identity::Pseudonyms;
 use super::refresh::Hints;
 use super::switches;
 use super::workbench::Link;
-use crate::config::{Checked, SystemSettings};
+use crate::config::{Checked, MarketingCloud, SystemSettings};
 use crate::connector::read_only::ReadOnly;
-use crate::connector::{Connector, Fault, registry};
+use crate::connector::{Connector, Fault, Gate, registry};
 use crate::consent::{At, PurposeId, Rules, SystemId, SystemRules};
 use crate::runtime::clock::Clock;
 use crate::store::{Store, StoreError};
@@ -58,9 +59,20 @@ struct Line {
     hints: Arc<Hints>,
 }
 
-/// The ways to all systems that are switched on.
+/// The way to the gate.
+#[derive(Clone)]
+struct GateLine {
+    settings: MarketingCloud,
+    gate: Arc<dyn Gate>,
+    health: Arc<GateHealth>,
+}
+
+/// The ways to all systems that are switched on, and to the gate if it is.
 #[derive(Clone, Default)]
-pub struct Lines(Vec<Line>);
+pub struct Lines {
+    systems: Vec<Line>,
+    gate: Option<GateLine>,
+}
 
 impl Lines {
     /// Builds the connectors of all systems that are switched on. Those whose settings are the same
@@ -74,7 +86,7 @@ impl Lines {
         connect: &Connect,
     ) -> Result<Self, NotConnected> {
         let build = |system: &SystemSettings| {
-            let same = before.0.iter().find(|line| {
+            let same = before.systems.iter().find(|line| {
                 line.settings.name == system.name && line.settings.connects_like(system)
             });
             if let Some(same) = same {
@@ -92,7 +104,30 @@ impl Lines {
             })
         };
         let enabled = checked.systems.iter().filter(|system| system.enabled);
-        enabled.map(build).collect::<Result<_, _>>().map(Self)
+        Ok(Self {
+            systems: enabled.map(build).collect::<Result<_, _>>()?,
+            gate: GateLine::build(checked, before.gate.as_ref())?,
+        })
+    }
+}
+
+impl GateLine {
+    fn build(checked: &Checked, before: Option<&Self>) -> Result<Option<Self>, NotConnected> {
+        let Some(settings) = checked.gate() else {
+            return Ok(None);
+        };
+        if let Some(same) = before.filter(|line| line.settings.is_like(settings)) {
+            return Ok(Some(same.clone()));
+        }
+        let gate = registry::gate(&settings.connector).map_err(|fault| NotConnected {
+            system: "marketing_cloud".to_owned(),
+            fault,
+        })?;
+        Ok(Some(Self {
+            settings: settings.clone(),
+            gate,
+            health: Arc::default(),
+        }))
     }
 }
 
@@ -110,6 +145,8 @@ pub struct Engine {
     pub shared: Arc<Shared>,
     /// One for each system that is switched on, in the order of the configuration.
     pub members: Vec<Arc<Member>>,
+    /// Keeps re-subscribe requests, if there is a gate (R47).
+    pub keeper: Option<Arc<Keeper>>,
 }
 
 impl Engine {
@@ -142,13 +179,14 @@ impl Engine {
     ) -> Result<Self, StoreError> {
         switches::follow(checked, &*parts.store, parts.clock.now()).await?;
         let rules = Arc::new(rules(checked, &*parts.store).await?);
-        let wake_emitters: Vec<Arc<Notify>> = lines.0.iter().map(|_| Arc::default()).collect();
+        let wake_emitters: Vec<Arc<Notify>> =
+            lines.systems.iter().map(|_| Arc::default()).collect();
         let shared = Arc::new(Shared {
             store: parts.store,
             rules: Arc::clone(&rules),
             links: links(checked, &rules),
             pseudonyms: Pseudonyms::new(checked.hash_key.expose_secret()),
-            gate: None,
+            gate: checked.gate().map(|gate| gate.purpose),
             grant_settle: micros(checked.policy.grant_settle),
             future_tolerance: micros(checked.policy.future_tolerance),
             clock: parts.clock,
@@ -163,7 +201,7 @@ impl Engine {
             wake_emitters: wake_emitters.clone(),
         });
         let mut members = Vec::new();
-        for (line, wake_emitter) in lines.0.iter().zip(wake_emitters) {
+        for (line, wake_emitter) in lines.systems.iter().zip(wake_emitters) {
             let found = checked.system(&line.settings.name);
             let Some((system, rules)) = found.zip(named(&rules, &line.settings.name)) else {
                 continue;
@@ -194,7 +232,22 @@ impl Engine {
                 wake_emitter,
             }));
         }
-        Ok(Self { shared, members })
+        let keeper = lines.gate.as_ref().filter(|_| !parts.read_only);
+        let keeper = keeper.and_then(|line| {
+            let terms = Terms::of(&line.settings, &rules)?;
+            Some(Arc::new(Keeper {
+                gate: Arc::clone(&line.gate),
+                shared: Arc::clone(&shared),
+                terms,
+                health: Arc::clone(&line.health),
+                breaker: Breaker::default(),
+            }))
+        });
+        Ok(Self {
+            shared,
+            members,
+            keeper,
+        })
     }
 }
 

@@ -15,12 +15,12 @@ use super::breaker::Breaker;
 use super::engine::{Shared, SyncError};
 use super::pack::{PackError, unpack_verdicts};
 use super::schedule::next_round;
-use super::sheet::{self, SheetSettings};
-use crate::config::Schedule;
+use super::sheet;
+use crate::config::{MarketingCloud, Schedule, Sheet, SubscriberKey};
 use crate::connector::gate::{Gate, Standing};
 use crate::connector::{Fault, FaultClass};
 use crate::consent::gate::{Closing, Open, Seen, Step, review};
-use crate::consent::{At, PurposeId, Status, SystemId};
+use crate::consent::{At, PurposeId, Rules, Status, SystemId};
 use crate::store::{
     Changes, GateRound, Known, LedgerDraft, RequestQuery, RequestRow, Scope, StoreError, SubjectRef,
 };
@@ -40,17 +40,6 @@ pub(crate) const REQUESTS_AT_ONCE: usize = 1_000;
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// While the systems have not all been read, nobody is asked about.
 const NOT_COMPLETE: Duration = Duration::from_secs(2);
-
-/// What a person is called in the gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SubscriberKey {
-    /// The id of each contact in one system.
-    ContactId,
-    /// The person id that the contacts of one system share with another (R58).
-    Link,
-    /// The address.
-    Address,
-}
 
 /// Whether the daemon sets subscribers active by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +66,27 @@ pub struct Terms {
     /// Whether requests are worked by the daemon.
     pub auto: Auto,
     /// Where the sheet is written, and when.
-    pub sheet: Option<SheetSettings>,
+    pub sheet: Option<Sheet>,
+}
+
+impl Terms {
+    /// How the configuration says; none when the system it names has no number.
+    pub fn of(settings: &MarketingCloud, rules: &Rules) -> Option<Self> {
+        let mut systems = rules.systems.iter();
+        let system = systems.find(|system| system.name == settings.system)?;
+        Some(Self {
+            purpose: settings.purpose,
+            system: system.id,
+            key: settings.subscriber_key,
+            schedule: settings.schedule.clone(),
+            auto: match (settings.auto_resubscribe, settings.auto_resubscribe_dry_run) {
+                (false, _) => Auto::Off,
+                (true, true) => Auto::DryRun,
+                (true, false) => Auto::On,
+            },
+            sheet: settings.sheet.clone(),
+        })
+    }
 }
 
 /// Why a request was opened.
@@ -166,7 +175,10 @@ impl Keeper {
     }
 
     /// Does what is due; the pause until something may be again. `is_known`: somebody has logged in.
-    async fn turn(
+    ///
+    /// # Errors
+    /// When the gate or the store fails; what was done before that stays done.
+    pub async fn turn(
         &self,
         is_known: &mut bool,
         stop: &CancellationToken,
@@ -246,7 +258,7 @@ impl Keeper {
     ///
     /// # Errors
     /// When the gate or the store fails; whoever was not asked about stays due.
-    pub async fn check_due(&self, stop: &CancellationToken) -> Result<Report, SyncError> {
+    async fn check_due(&self, stop: &CancellationToken) -> Result<Report, SyncError> {
         let mut report = Report::default();
         while !stop.is_cancelled() {
             let due = self.shared.store.gate_due(PEOPLE_AT_ONCE).await?;
@@ -265,7 +277,7 @@ impl Keeper {
     ///
     /// # Errors
     /// When the gate or the store fails; the next call goes on where this one stopped.
-    pub async fn round(&self, stop: &CancellationToken) -> Result<Option<Report>, SyncError> {
+    async fn round(&self, stop: &CancellationToken) -> Result<Option<Report>, SyncError> {
         let store = &self.shared.store;
         let mut round = store.gate_round().await?;
         let now = self.shared.clock.now();
@@ -300,8 +312,8 @@ impl Keeper {
             }
         }
         // Whoever has an open request and wants no mail any more was not among them.
-        let open = self.with_open_requests().await?;
-        for chunk in open.chunks(PEOPLE_AT_ONCE) {
+        let left = self.left_with_requests().await?;
+        for chunk in left.chunks(PEOPLE_AT_ONCE) {
             report.add(self.check(chunk, Cause::Round, Vec::new(), None).await?);
         }
         self.store_round(GateRound {
@@ -315,21 +327,17 @@ impl Keeper {
 
     /// Those of a page who want mail.
     fn wanted(&self, page: &Known) -> Result<Vec<SubjectRef>, PackError> {
-        let name = self.shared.rules.purposes.name(self.terms.purpose);
         let mut wanted = Vec::new();
         for row in &page.subjects {
-            let verdicts = unpack_verdicts(&row.verdicts)?;
-            let granted = |verdict: &super::pack::PackedVerdict<'_>| {
-                verdict.purpose == name && verdict.status() == Status::Granted
-            };
-            if verdicts.iter().any(granted) {
+            if is_granted(&row.verdicts, &self.shared.rules, self.terms.purpose)? {
                 wanted.push(row.subject);
             }
         }
         Ok(wanted)
     }
 
-    async fn with_open_requests(&self) -> Result<Vec<SubjectRef>, StoreError> {
+    /// Those with an open request who want no mail.
+    async fn left_with_requests(&self) -> Result<Vec<SubjectRef>, StoreError> {
         let mut subjects = BTreeSet::new();
         let mut query = RequestQuery::default();
         loop {
@@ -338,7 +346,13 @@ impl Keeper {
                 return Ok(subjects.into_iter().collect());
             };
             query.after = last.request.id;
-            subjects.extend(page.iter().map(|view| view.subject));
+            for view in &page {
+                let verdicts = &view.verdicts;
+                let granted = is_granted(verdicts, &self.shared.rules, self.terms.purpose);
+                if !granted.map_err(|error| unreadable(&error))? {
+                    subjects.insert(view.subject);
+                }
+            }
         }
     }
 
@@ -618,6 +632,18 @@ fn entry(
         at: now.micros(),
         body: body.to_string(),
     }
+}
+
+/// Whether packed verdicts grant that purpose.
+pub(super) fn is_granted(
+    verdicts: &str,
+    rules: &Rules,
+    purpose: PurposeId,
+) -> Result<bool, PackError> {
+    let name = rules.purposes.name(purpose);
+    let verdicts = unpack_verdicts(verdicts)?;
+    let mut verdicts = verdicts.iter();
+    Ok(verdicts.any(|verdict| verdict.purpose == name && verdict.status() == Status::Granted))
 }
 
 fn unreadable(error: &PackError) -> StoreError {

@@ -5,7 +5,7 @@
 
 use super::gate::REQUESTS_AT_ONCE;
 use super::pack::unpack_verdicts;
-use crate::config::Schedule;
+use crate::config::{Schedule, Sheet, SheetFormat};
 use crate::consent::{At, PurposeId, Rules, Status};
 use crate::spreadsheet::harmless;
 use crate::store::{RequestQuery, RequestView, Store, StoreError};
@@ -33,35 +33,6 @@ pub const COLUMNS: [&str; 15] = [
     "opted_in_by",
     "note",
 ];
-
-/// What a sheet is written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SheetFormat {
-    /// RFC 4180, with a header.
-    Csv,
-    /// A workbook for Excel and the like.
-    Xlsx,
-}
-
-impl SheetFormat {
-    const fn ending(self) -> &'static str {
-        match self {
-            Self::Csv => "csv",
-            Self::Xlsx => "xlsx",
-        }
-    }
-}
-
-/// Where and when sheets are written.
-#[derive(Debug, Clone)]
-pub struct SheetSettings {
-    /// The folder.
-    pub directory: PathBuf,
-    /// When.
-    pub schedule: Schedule,
-    /// As what.
-    pub formats: Vec<SheetFormat>,
-}
 
 /// Why no sheet could be made.
 #[derive(Debug, thiserror::Error)]
@@ -283,7 +254,7 @@ fn as_workbook(rows: &[Row]) -> Result<Vec<u8>, SheetFault> {
 ///
 /// # Errors
 /// When a file cannot be written; the ones before it are.
-pub fn write(settings: &SheetSettings, rows: &[Row], now: At) -> Result<Vec<PathBuf>, SheetFault> {
+pub fn write(settings: &Sheet, rows: &[Row], now: At) -> Result<Vec<PathBuf>, SheetFault> {
     let zone = match &settings.schedule {
         Schedule::Immediate => chrono_tz::UTC,
         Schedule::Cron { time_zone, .. } => *time_zone,
@@ -291,7 +262,7 @@ pub fn write(settings: &SheetSettings, rows: &[Row], now: At) -> Result<Vec<Path
     let day = now.to_datetime().with_timezone(&zone).format("%Y-%m-%d");
     let mut files = Vec::new();
     for format in &settings.formats {
-        let name = format!("resubscribe-{day}.{}", format.ending());
+        let name = format!("resubscribe-{day}.{}", format.word());
         let path = settings.directory.join(name);
         put(&path, &render(rows, *format)?)?;
         files.push(path);

@@ -304,6 +304,7 @@ pub(crate) async fn stage(fakes: &[(&str, Arc<Fake>)], carrying: usize) -> Stage
         }),
         links,
         pseudonyms: Pseudonyms::new(&[7; 32]),
+        gate: None,
         grant_settle: 0,
         future_tolerance: 300 * SECOND,
         clock: Arc::new(System),

@@ -1,7 +1,8 @@
 //! A person as the gate knows them: what they are called there, whether they want mail, and which
 //! requests are open.
 
-use super::{SubscriberKey, Terms};
+use super::Terms;
+use crate::config::SubscriberKey;
 use crate::consent::{At, Rules, Status};
 use crate::store::{ContactRow, Known, LIVE, RequestRow, SubjectRef, SubjectRow};
 use crate::sync::pack::{PackError, PackedVerdict, unpack_verdicts};
@@ -95,13 +96,11 @@ pub(super) fn people(
 
 /// What a contact's person is called in the gate.
 fn key(contact: &ContactRow, subject: &SubjectRow, by: SubscriberKey) -> Option<Key> {
-    let (asked, stored) = match by {
-        SubscriberKey::ContactId => (contact.external.clone(), contact.external.clone()),
-        SubscriberKey::Link => {
-            let link = contact.link.clone()?;
-            (link.clone(), link)
-        }
-        SubscriberKey::Address => (subject.address.clone(), String::new()),
+    let address = Some(subject.address.as_str());
+    let asked = by.of(&contact.external, contact.link.as_deref(), address)?;
+    let stored = match by {
+        SubscriberKey::ContactId | SubscriberKey::Link => asked.clone(),
+        SubscriberKey::Address => String::new(),
     };
     Some(Key { asked, stored })
 }
