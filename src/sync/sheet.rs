@@ -3,10 +3,9 @@
 //! It holds addresses, so its files are for the daemon's user alone, and it is written from the store
 //! at the moment it is asked for: whoever wants no mail by now is not on it.
 
-use super::gate::REQUESTS_AT_ONCE;
-use super::pack::unpack_verdicts;
+use super::gate::{REQUESTS_AT_ONCE, is_granted};
 use crate::config::{Schedule, Sheet, SheetFormat};
-use crate::consent::{At, PurposeId, Rules, Status};
+use crate::consent::{At, PurposeId, Rules};
 use crate::spreadsheet::harmless;
 use crate::store::{RequestQuery, RequestView, Store, StoreError};
 use rust_xlsxwriter::{ExcelDateTime, Format, Workbook, XlsxError};
@@ -168,7 +167,6 @@ pub async fn rows(
     rules: &Rules,
     purpose: PurposeId,
 ) -> Result<Vec<Row>, StoreError> {
-    let name = rules.purposes.name(purpose);
     let mut rows = Vec::new();
     let mut query = RequestQuery::default();
     loop {
@@ -178,16 +176,12 @@ pub async fn rows(
         };
         query.after = last.request.id;
         for view in page {
-            let verdicts =
-                unpack_verdicts(&view.verdicts).map_err(|error| StoreError::Corrupt {
-                    what: "packed column",
-                    detail: error.to_string(),
-                })?;
-            let is_granted = verdicts
-                .iter()
-                .any(|verdict| verdict.purpose == name && verdict.status() == Status::Granted);
-            drop(verdicts);
-            if is_granted {
+            let granted = is_granted(&view.verdicts, rules, purpose);
+            let granted = granted.map_err(|error| StoreError::Corrupt {
+                what: "packed column",
+                detail: error.to_string(),
+            })?;
+            if granted {
                 rows.push(Row::of(view));
             }
         }
