@@ -4,6 +4,8 @@
     reason = "a test that meets what it does not expect is to end there"
 )]
 
+#[path = "store_conformance/alarms.rs"]
+mod alarms;
 #[path = "store_conformance/bench.rs"]
 mod bench;
 #[path = "store_conformance/opening.rs"]
@@ -77,6 +79,10 @@ on_both_databases! {
         the_live_contacts_of_subjects_come_with_their_own_addresses,
         a_sendout_comes_back_as_it_was_put_also_after_a_restart,
         a_sendout_is_answered_once_and_forgotten_in_its_time;
+    alarms:
+        alarms_come_back_in_the_order_in_which_they_were_raised,
+        a_channel_steps_on_from_where_it_stands_and_only_once,
+        a_forgotten_alarm_takes_its_posts_along;
     opening:
         a_newer_or_broken_schema_is_refused,
         a_tool_works_beside_the_daemon,
