@@ -5,6 +5,7 @@
 //! a connector. Nothing in [`consent`] can fail for a technical reason, and nothing outside it
 //! decides about consent. `ARCHITECTURE.md` has the map.
 
+pub mod alarm;
 pub mod cli;
 pub mod config;
 pub mod connector;

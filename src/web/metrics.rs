@@ -6,6 +6,8 @@
 //! hold anything of a person.
 
 use super::router::App;
+use crate::alarm::notifier::Notifier;
+use crate::alarm::{SystemView, View, oldest_withdrawal};
 use crate::connector::Connector;
 use crate::consent::At;
 use crate::runtime::clock::Clock;
@@ -16,7 +18,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -101,6 +103,11 @@ fn describe() {
             "1 while a withdrawal has used up half of its time",
         ),
         (
+            "consentd_alarm",
+            Unit::Count,
+            "1 while an alarm stands, by kind and system; of kinds that are about no system how many",
+        ),
+        (
             "consentd_vendor_quota_used",
             Unit::Count,
             "Calls used of the vendor's daily allowance",
@@ -153,6 +160,10 @@ fn describe() {
             "consentd_hooks_total",
             "Calls of web hooks, by what became of them",
         ),
+        (
+            "consentd_alarm_deliveries_total",
+            "Attempts to deliver alarms and all-clears, by channel and result",
+        ),
         ("consentd_task_restarts_total", "Restarts of crashed tasks"),
         (
             "consentd_reloads_total",
@@ -204,8 +215,8 @@ pub struct Refresher {
     pub every: Duration,
     /// R34: a withdrawal has to be everywhere within this time; half of it is an alarm.
     pub withdrawal_deadline: Duration,
-    /// The systems whose alarm was raised, so that each is raised and taken back once.
-    pub alarmed: Arc<Mutex<BTreeSet<String>>>,
+    /// Raises alarms and gives the all-clear.
+    pub notifier: Arc<Notifier>,
     /// Vendor calls counted so far, by system and kind. A connector that replaces another one counts
     /// from nought; what is shown only grows.
     pub counted: Arc<Mutex<BTreeMap<(String, &'static str), u64>>>,
@@ -233,18 +244,26 @@ impl Refresher {
                 self.board.store_failed();
             }
         }
+        let halted = self.look_at_switches().await;
         match self.store.figures(now).await {
-            Ok(figures) => self.show_figures(&figures, now),
+            Ok(figures) => {
+                self.show_figures(&figures, now);
+                let view = self.view(&figures, &halted, now);
+                if let Err(fault) = self.notifier.look(&view).await {
+                    tracing::warn!(%fault, "alarms can be neither raised nor cleared: {fault}");
+                }
+            }
             Err(fault) => tracing::warn!(%fault, "the store's figures cannot be read: {fault}"),
         }
-        self.look_at_switches().await;
         self.show_vendors();
         self.show_readiness(now);
         self.metrics.run_upkeep();
     }
 
-    /// R50: another process may have paused or resumed a system, and the next poll may be far.
-    async fn look_at_switches(&self) {
+    /// R50: another process may have paused or resumed a system, and the next poll may be far. Why a
+    /// guard halted each feed that could be looked at.
+    async fn look_at_switches(&self) -> BTreeMap<i16, Option<String>> {
+        let mut halted = BTreeMap::new();
         for shown in self
             .systems
             .iter()
@@ -253,8 +272,10 @@ impl Refresher {
             if let Ok(feed) = self.store.feed(shown.number).await {
                 self.board.paused(&shown.name, feed.paused);
                 self.board.halted(&shown.name, feed.halted.is_some());
+                halted.insert(shown.number, feed.halted);
             }
         }
+        halted
     }
 
     fn show_figures(&self, figures: &Figures, now: At) {
@@ -262,34 +283,26 @@ impl Refresher {
         gauge!("consentd_subjects_with_findings").set(figures.with_findings as f64);
         gauge!("consentd_ledger_entries").set(figures.ledger as f64);
         for shown in &self.systems {
-            // A system that never ran has no figures: it shows as nought, not as absent.
-            let none = SystemFigures::default();
-            let found = figures
-                .systems
-                .iter()
-                .find(|figures| figures.system == shown.number);
-            let figures = found.unwrap_or(&none);
-            show_system(&shown.name, figures, now);
-            // Nobody expects anything of a system that is switched off.
-            if shown.connector.is_some() {
-                self.watch_deadline(&shown.name, figures, now);
-            }
+            show_system(&shown.name, &figures_of(figures, shown.number), now);
         }
     }
 
-    /// R34: raises an alarm when half of a withdrawal's time has passed, and takes it back.
-    fn watch_deadline(&self, system: &str, figures: &SystemFigures, now: At) {
-        let age = oldest_withdrawal(figures, now);
-        let late = age > self.withdrawal_deadline / 2;
-        let labels = [("system", system.to_owned())];
-        gauge!("consentd_withdrawal_late", &labels).set(f64::from(u8::from(late)));
-        // A set of names is right whatever a panicking holder left.
-        let mut alarmed = self.alarmed.lock().unwrap_or_else(PoisonError::into_inner);
-        let hours = age.as_secs() / 3_600;
-        if late && alarmed.insert(system.to_owned()) {
-            tracing::error!(%system, hours, "a withdrawal has not reached {system} for {hours} h; see `consentd plan`");
-        } else if !late && alarmed.remove(system) {
-            tracing::info!(%system, "all withdrawals have reached {system} again, or are within their time");
+    /// What the alarms are worked out from.
+    fn view(&self, figures: &Figures, halted: &BTreeMap<i16, Option<String>>, now: At) -> View {
+        let systems = self.systems.iter().map(|shown| SystemView {
+            name: shown.name.clone(),
+            enabled: shown.connector.is_some(),
+            figures: figures_of(figures, shown.number),
+            halted: halted.get(&shown.number).cloned(),
+            login: self.board.login(&shown.name),
+        });
+        View {
+            now,
+            withdrawal_deadline: self.withdrawal_deadline,
+            systems: systems.collect(),
+            overdue: Vec::new(),
+            urgent: Vec::new(),
+            tasks_down: self.board.tasks_down(),
         }
     }
 
@@ -358,12 +371,10 @@ fn show_system(name: &str, figures: &SystemFigures, now: At) {
     }
 }
 
-/// Age of the oldest withdrawal that the system does not show yet; nought when there is none.
-fn oldest_withdrawal(figures: &SystemFigures, now: At) -> Duration {
-    let micros = figures
-        .oldest_withdrawal
-        .map_or(0, |since| now.since(At::from_micros(since)));
-    Duration::from_micros(u64::try_from(micros).unwrap_or_default())
+/// The figures of one system. One that never ran has none: it shows as nought, not as absent.
+fn figures_of(figures: &Figures, system: i16) -> SystemFigures {
+    let found = figures.systems.iter().find(|found| found.system == system);
+    found.cloned().unwrap_or_default()
 }
 
 /// Share of live contacts that show their verdict; 1 when there is none.
