@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod connector;
 pub mod consent;
+pub mod list;
 pub mod runtime;
 pub mod store;
 pub mod sync;
