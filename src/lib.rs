@@ -5,12 +5,13 @@
 //! a connector. Nothing in [`consent`] can fail for a technical reason, and nothing outside it
 //! decides about consent. `ARCHITECTURE.md` has the map.
 
+pub mod alarm;
 pub mod cli;
 pub mod config;
 pub mod connector;
 pub mod consent;
+pub mod list;
 pub mod runtime;
-pub mod spreadsheet;
 pub mod store;
 pub mod sync;
 pub mod web;

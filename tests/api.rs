@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
 use async_trait::async_trait;
+use consentd::alarm::notifier::Notifier;
 use consentd::connector::FaultClass;
 use consentd::consent::At;
 use consentd::runtime::clock::{Clock, Manual};
@@ -140,6 +141,15 @@ impl Store for Breakable {
     async fn advance_sendout(&self, _: &SendoutStep) -> Result<bool, StoreError> {
         self.ask(true)
     }
+    async fn alarms(&self) -> Result<Vec<AlarmRow>, StoreError> {
+        self.ask(Vec::new())
+    }
+    async fn put_alarms(&self, _: &AlarmChanges) -> Result<(), StoreError> {
+        self.ask(())
+    }
+    async fn step_alarm_post(&self, _: &AlarmStep) -> Result<bool, StoreError> {
+        self.ask(true)
+    }
     async fn forget_sendouts(&self, _: At) -> Result<u64, StoreError> {
         self.ask(0)
     }
@@ -223,7 +233,8 @@ impl Surface {
             metrics: METRICS.clone(),
             every: Duration::from_millis(5),
             withdrawal_deadline: Duration::from_hours(48),
-            alarmed: std::sync::Arc::default(),
+            keeper: None,
+            notifier: Arc::new(Notifier::new(store.clone(), clock.clone(), Vec::new())),
             counted: std::sync::Arc::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

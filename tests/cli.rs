@@ -1,6 +1,7 @@
 //! The commands as a shell sees them: output, exit status, and that nothing is started on a fault.
 #![expect(clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
+use consentd::store::{Access, AlarmChanges, AlarmRow, SqliteStore, Store as _};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -152,6 +153,42 @@ fn status_shows_every_system_of_a_migrated_store() {
     let csv = text(&home.run(&["status", "--output", "csv"]).stdout);
     assert!(csv.starts_with("system,feed,lag_secs,"), "{csv}");
     assert!(text(&home.run(&["status"]).stdout).contains("0 people"));
+}
+
+#[tokio::test]
+async fn status_shows_the_alarms_that_stand() {
+    let home = Home::new();
+    assert_eq!(home.run(&["migrate"]).status.code(), Some(0));
+    let path = home.folder.path().join("state/consentd.db");
+    let store = SqliteStore::open(&path, Access::Tool).await.expect("open");
+    let alarm = |kind: &str, about: &str, cleared_at| AlarmRow {
+        kind: kind.to_owned(),
+        about: about.to_owned(),
+        since: 1_767_225_600_000_000,
+        raised_at: 1_767_225_600_000_000,
+        cleared_at,
+        text: format!("what to do about {kind}"),
+        posts: Vec::new(),
+    };
+    let changes = AlarmChanges {
+        put: vec![
+            alarm("hold", "ascend", None),
+            alarm("dead-letter", "ascend", None),
+            alarm("task-down", "http", None),
+            alarm("deadline", "ascend", Some(5)),
+        ],
+        forget: Vec::new(),
+    };
+    store.put_alarms(&changes).await.expect("stored");
+    store.close().await;
+    let table = text(&home.run(&["status"]).stdout);
+    for shown in ["what to do about hold", "what to do about task-down"] {
+        assert!(table.contains(shown), "{table}");
+    }
+    assert!(!table.contains("deadline"), "it is over: {table}");
+    let output = home.run(&["status", "--output", "json"]);
+    let list: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(list[0]["alarms"], "dead-letter, hold");
 }
 
 #[test]

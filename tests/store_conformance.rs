@@ -4,6 +4,8 @@
     reason = "a test that meets what it does not expect is to end there"
 )]
 
+#[path = "store_conformance/alarms.rs"]
+mod alarms;
 #[path = "store_conformance/bench.rs"]
 mod bench;
 #[path = "store_conformance/gate.rs"]
@@ -87,6 +89,10 @@ on_both_databases! {
         who_is_due_stays_so_until_asked_about,
         a_round_goes_on_where_it_was,
         a_refused_request_takes_its_whole_transaction_with_it;
+    alarms:
+        alarms_come_back_in_the_order_in_which_they_were_raised,
+        a_channel_steps_on_from_where_it_stands_and_only_once,
+        a_forgotten_alarm_takes_its_posts_along;
     opening:
         a_newer_or_broken_schema_is_refused,
         a_tool_works_beside_the_daemon,

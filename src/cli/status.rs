@@ -3,10 +3,11 @@
 
 use super::output::{self, Cell, Format, FormatArg, List};
 use super::{ConfigArg, Exit};
+use crate::alarm::Kind;
 use crate::config::SystemSettings;
 use crate::consent::At;
 use crate::runtime::clock::{Clock, System};
-use crate::store::{self, Access, FeedRow, Figures, SystemFigures};
+use crate::store::{self, Access, AlarmRow, FeedRow, Figures, SystemFigures};
 use crate::web::metrics::parity;
 
 /// Arguments.
@@ -46,8 +47,11 @@ pub async fn status(args: &Args) -> anyhow::Result<Exit> {
         "held",
         "dead_letters",
         "quarantined",
+        "alarms",
         "note",
     ]);
+    let mut alarms = store.alarms().await?;
+    alarms.retain(|alarm| alarm.cleared_at.is_none());
     let none = SystemFigures::default();
     for (system, number) in checked.systems.iter().zip(numbers) {
         let feed = store.feed(number).await?;
@@ -55,18 +59,28 @@ pub async fn status(args: &Args) -> anyhow::Result<Exit> {
             .systems
             .iter()
             .find(|figures| figures.system == number);
-        list.push(row(system, &feed, found.unwrap_or(&none), now));
+        list.push(row(system, &feed, found.unwrap_or(&none), &alarms, now));
     }
     store.close().await;
     let mut text = list.render(args.output.format)?;
     if args.output.format == Format::Table {
         text.push_str(&totals(&figures));
+        if !alarms.is_empty() {
+            text.push('\n');
+            text.push_str(&standing(&alarms).render(Format::Table)?);
+        }
     }
     output::print(&text)?;
     Ok(Exit::Done)
 }
 
-fn row(system: &SystemSettings, feed: &FeedRow, figures: &SystemFigures, now: At) -> Vec<Cell> {
+fn row(
+    system: &SystemSettings,
+    feed: &FeedRow,
+    figures: &SystemFigures,
+    alarms: &[AlarmRow],
+    now: At,
+) -> Vec<Cell> {
     let state = if !system.enabled {
         "disabled"
     } else if feed.halted.is_some() {
@@ -100,8 +114,32 @@ fn row(system: &SystemSettings, feed: &FeedRow, figures: &SystemFigures, now: At
         figures.held.into(),
         figures.dead.into(),
         figures.quarantined.into(),
+        alarms_of(&system.name, alarms).into(),
         note(system, feed).into(),
     ]
+}
+
+/// The kinds of the alarms that stand for a system.
+fn alarms_of(system: &str, alarms: &[AlarmRow]) -> Option<String> {
+    let mine = alarms.iter().filter(|alarm| {
+        alarm.about == system && Kind::from_word(&alarm.kind).is_some_and(Kind::is_of_system)
+    });
+    let kinds: Vec<&str> = mine.map(|alarm| alarm.kind.as_str()).collect();
+    (!kinds.is_empty()).then(|| kinds.join(", "))
+}
+
+/// All alarms that stand, whatever they are about.
+fn standing(alarms: &[AlarmRow]) -> List {
+    let mut list = List::new(&["alarm", "about", "since", "what"]);
+    for alarm in alarms {
+        list.push(vec![
+            alarm.kind.as_str().into(),
+            alarm.about.as_str().into(),
+            At::from_micros(alarm.since).to_string().into(),
+            alarm.text.as_str().into(),
+        ]);
+    }
+    list
 }
 
 /// What an operator should know besides the figures.

@@ -5,7 +5,7 @@ use super::checked::{Checked, Log, LogFormat, PolicySettings, SystemKind, System
 use super::keys;
 use super::raw::{Notes, Raw, Table};
 use super::secret::{self, SecretReader};
-use super::{ConfigFaults, marketing_cloud, server, system};
+use super::{ConfigFaults, alarms, marketing_cloud, server, system};
 use crate::connector::ascend::config::Mode;
 use crate::consent::purpose::PurposeDraft;
 use crate::consent::{
@@ -43,6 +43,7 @@ pub(super) fn checked(raw: &Raw, secrets: &dyn SecretReader) -> Result<Checked, 
     policy.rules.version = version(&policy, &purposes, &systems);
     let checked = Checked {
         server: server::build(&root, secrets),
+        alarms: alarms::build(&root, secrets),
         store: store(&root, secrets),
         hash_key,
         log: log(&root),

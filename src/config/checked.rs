@@ -5,13 +5,15 @@ use crate::consent::{Polarity, Policy, PurposeId, Purposes};
 use crate::store::StoreSettings;
 use chrono_tz::Tz;
 use croner::Cron;
-use secrecy::SecretSlice;
+use lettre::message::Mailbox;
+use secrecy::{SecretSlice, SecretString};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use url::Url;
 
 /// A whole configuration without faults.
 #[derive(Debug, Clone)]
@@ -24,6 +26,8 @@ pub struct Checked {
     pub hash_key: SecretSlice<u8>,
     /// What is logged, and how.
     pub log: Log,
+    /// Who is told when somebody has to look.
+    pub alarms: Alarms,
     /// What mail may be for.
     pub purposes: Purposes,
     /// Rules and their time limits.
@@ -99,6 +103,83 @@ pub struct Callback {
     pub key: SecretSlice<u8>,
     /// Host names, or suffixes that begin with a dot, that callbacks may name.
     pub hosts: Vec<String>,
+}
+
+/// Who is told of alarms besides the log and the metrics.
+#[derive(Debug, Clone)]
+pub struct Alarms {
+    /// Where they are posted; nowhere when not given.
+    pub webhook: Option<AlarmWebhook>,
+    /// Whom they are mailed to; nobody when not given.
+    pub mail: Option<AlarmMail>,
+    /// The secrets in it.
+    pub secrets: SecretsMark,
+}
+
+impl Alarms {
+    /// Whether the same are told in the same way.
+    pub fn tell_like(&self, other: &Self) -> bool {
+        self.secrets == other.secrets && format!("{self:?}") == format!("{other:?}")
+    }
+}
+
+/// Where alarms are posted.
+#[derive(Clone)]
+pub struct AlarmWebhook {
+    /// The address, which may hold a secret.
+    pub url: Url,
+    /// The key of the signatures, decoded; 24 to 64 bytes (Standard Webhooks).
+    pub key: SecretSlice<u8>,
+}
+
+/// Equal where the addresses are, and none is shown.
+impl fmt::Debug for AlarmWebhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digest = Sha256::digest(self.url.as_str().as_bytes());
+        f.debug_struct("AlarmWebhook")
+            .field("url", &format_args!("…{:02x?}", digest.split_at(8).0))
+            .finish_non_exhaustive()
+    }
+}
+
+/// How the way to the mail server is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MailSecurity {
+    /// TLS after a greeting in the clear; without it nothing is sent.
+    #[default]
+    StartTls,
+    /// TLS from the first byte.
+    Tls,
+    /// None; for a server on this machine only.
+    None,
+}
+
+impl MailSecurity {
+    /// The usual port.
+    pub const fn port(self) -> u32 {
+        match self {
+            Self::StartTls => 587,
+            Self::Tls => 465,
+            Self::None => 25,
+        }
+    }
+}
+
+/// Whom alarms are mailed to.
+#[derive(Debug, Clone)]
+pub struct AlarmMail {
+    /// The mail server's name.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the way there is protected.
+    pub security: MailSecurity,
+    /// User name and password, where it asks for them.
+    pub login: Option<(String, SecretString)>,
+    /// The sender.
+    pub from: Mailbox,
+    /// The recipients, each told on its own.
+    pub to: Vec<Mailbox>,
 }
 
 /// How log lines look.

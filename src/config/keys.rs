@@ -27,6 +27,7 @@ pub(super) const ROOT: Keys = keys(
         "store",
         "identity",
         "log",
+        "alarms",
         "policy",
         "purposes",
         "systems",
@@ -45,6 +46,25 @@ pub(super) const CALLBACK: Keys = Keys {
     table: "server.callback",
     known: &["secret_file", "hosts"],
     environment_only: &["secret"],
+};
+pub(super) const ALARMS: Keys = keys("alarms", &["webhook", "mail"]);
+pub(super) const ALARMS_WEBHOOK: Keys = Keys {
+    table: "alarms.webhook",
+    known: &["url", "secret_file"],
+    environment_only: &["secret"],
+};
+pub(super) const ALARMS_MAIL: Keys = Keys {
+    table: "alarms.mail",
+    known: &[
+        "host",
+        "port",
+        "security",
+        "username",
+        "password_file",
+        "from",
+        "to",
+    ],
+    environment_only: &["password"],
 };
 pub(super) const STORE: Keys = Keys {
     table: "store",
@@ -405,6 +425,9 @@ pub const TABLES: &[Keys] = &[
     STORE,
     IDENTITY,
     LOG,
+    ALARMS,
+    ALARMS_WEBHOOK,
+    ALARMS_MAIL,
     POLICY,
     DUPLICATES,
     PURPOSES,

@@ -4,6 +4,7 @@
 //! `build` judges and builds, and whatever is wrong is reported in one message, each fault with
 //! its key and what to do. No network is touched. What comes out cannot be wrong in itself.
 
+mod alarms;
 mod build;
 pub mod checked;
 mod emarketeer;
@@ -19,8 +20,9 @@ mod system;
 mod vendors;
 
 pub use checked::{
-    Callback, Checked, Link, Log, LogFormat, MarketingCloud, PolicySettings, Role, Schedule,
-    Server, Sheet, SheetFormat, SubscriberKey, SystemKind, SystemSettings, Token,
+    AlarmMail, AlarmWebhook, Alarms, Callback, Checked, Link, Log, LogFormat, MailSecurity,
+    MarketingCloud, PolicySettings, Role, Schedule, Server, Sheet, SheetFormat, SubscriberKey,
+    SystemKind, SystemSettings, Token,
 };
 pub use secret::{Disk, SecretFile, SecretReader};
 

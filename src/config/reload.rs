@@ -32,6 +32,9 @@ pub fn merge(running: &Checked, found: Checked) -> (Checked, Changed) {
     if policy != running.policy {
         taken.push("policy".to_owned());
     }
+    if !found.alarms.tell_like(&running.alarms) {
+        taken.push("alarms".to_owned());
+    }
     taken.extend(systems(&running.systems, &found.systems));
     taken.extend(gate(
         running.marketing_cloud.as_ref(),

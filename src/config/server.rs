@@ -170,13 +170,13 @@ fn callback(table: &Table<'_>, secrets: &dyn SecretReader) -> Option<Callback> {
         }
     }
     Some(Callback {
-        key: key(&callback, &secret),
+        key: signing_key(&callback, &secret),
         hosts,
     })
 }
 
-/// The key in a secret of Standard Webhooks.
-fn key(callback: &Table<'_>, secret: &SecretString) -> SecretSlice<u8> {
+/// The key in a secret of Standard Webhooks, which stands under `secret` or `secret_file`.
+pub(super) fn signing_key(table: &Table<'_>, secret: &SecretString) -> SecretSlice<u8> {
     // That it is missing is noted already.
     if secret.expose_secret().is_empty() {
         return SecretSlice::default();
@@ -187,7 +187,7 @@ fn key(callback: &Table<'_>, secret: &SecretString) -> SecretSlice<u8> {
         .and_then(|encoded| BASE64.decode(encoded).ok())
         .filter(|bytes| (24..=64).contains(&bytes.len()));
     if bytes.is_none() {
-        callback.fault(
+        table.fault(
             "secret_file",
             "must hold whsec_ and the Base64 of 24 to 64 random bytes; make one with: \
              printf 'whsec_%s' \"$(openssl rand -base64 32)\"",

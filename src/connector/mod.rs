@@ -16,6 +16,7 @@ pub mod registry;
 pub mod retry;
 pub mod rsa_key;
 pub mod salesforce;
+pub mod signed;
 pub mod superoffice;
 pub mod token_file;
 

@@ -50,6 +50,28 @@ impl Breaker {
     }
 }
 
+/// A login counts as refused until it has not been refused for this long and something was read since:
+/// longer than the longest pause between two attempts, so that reads which succeed beside writes that
+/// are refused do not hide these.
+pub const REFUSAL_LASTS: Duration = Duration::from_mins(16);
+
+/// What became of a system's login.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Login {
+    /// Nothing was heard of it since the start.
+    #[default]
+    Unknown,
+    /// Something was read, and nothing refused lately.
+    Accepted,
+    /// It was refused, or a permission is missing.
+    Refused {
+        /// Since when.
+        since: At,
+        /// The vendor's code of the last refusal.
+        code: String,
+    },
+}
+
 /// What is known of one system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct SystemHealth {
@@ -60,6 +82,8 @@ struct SystemHealth {
     breaker: Breaker,
     paused: bool,
     halted: bool,
+    login: Login,
+    refused_at: Option<At>,
 }
 
 #[derive(Debug, Default)]
@@ -175,6 +199,8 @@ impl Board {
                 breaker: Breaker::Closed,
                 paused: false,
                 halted: false,
+                login: Login::Unknown,
+                refused_at: None,
             });
             health.watched = watched.clone();
             state.systems.insert(watched.name, health);
@@ -199,7 +225,38 @@ impl Board {
             system.polled_ok = Some(at);
             system.drained = drained.max(system.drained);
             system.fault = None;
+            let lasts = i64::try_from(REFUSAL_LASTS.as_micros()).unwrap_or(i64::MAX);
+            let is_past = |refused: At| at.since(refused) >= lasts;
+            if system.refused_at.is_none_or(is_past) {
+                system.login = Login::Accepted;
+                system.refused_at = None;
+            }
         });
+    }
+
+    /// The login was refused, or a permission is missing. Only the code is kept.
+    pub fn login_refused(&self, name: &str, at: At, code: &str) {
+        let code = harmless(code);
+        self.system(name, |system| {
+            let since = match &system.login {
+                Login::Refused { since, .. } => *since,
+                Login::Unknown | Login::Accepted => at,
+            };
+            system.login = Login::Refused { since, code };
+            system.refused_at = Some(at);
+        });
+    }
+
+    /// What became of a system's login.
+    pub fn login(&self, name: &str) -> Login {
+        let state = self.state();
+        let system = state.systems.get(name);
+        system.map_or(Login::Unknown, |system| system.login.clone())
+    }
+
+    /// The supervised tasks that are down at present, by name.
+    pub fn tasks_down(&self) -> Vec<String> {
+        self.state().tasks_down.keys().cloned().collect()
     }
 
     /// What an earlier run left in the store, so that a restart does not begin at nothing. For a feed
@@ -214,12 +271,7 @@ impl Board {
 
     /// A call failed. Only class and code are kept.
     pub fn failed(&self, name: &str, class: FaultClass, code: &str) {
-        // A vendor chooses the code, so no more than a code is let through.
-        let code: String = code
-            .chars()
-            .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':'))
-            .take(MAX_CODE)
-            .collect();
+        let code = harmless(code);
         self.system(name, |system| system.fault = Some((class, code)));
     }
 
@@ -281,6 +333,14 @@ impl Board {
                 .collect(),
         }
     }
+}
+
+/// A vendor chooses the code, so no more than a code is let through.
+fn harmless(code: &str) -> String {
+    code.chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':'))
+        .take(MAX_CODE)
+        .collect()
 }
 
 impl SystemHealth {

@@ -2,6 +2,7 @@
 
 use super::clock::Clock;
 use super::health::{Board, Breaker};
+use crate::connector::FaultClass;
 use crate::sync::engine::{Event, Listener};
 use metrics::{counter, histogram};
 use std::sync::Arc;
@@ -58,6 +59,10 @@ impl Listener for Reporter {
             }
             Event::Fault(fault) => {
                 self.board.failed(system, fault.class, &fault.code);
+                if fault.class == FaultClass::Auth {
+                    let now = self.clock.now();
+                    self.board.login_refused(system, now, &fault.code);
+                }
                 let labels = [name(), ("class", fault.class.word().to_owned())];
                 counter!("consentd_faults_total", &labels).increment(1);
             }

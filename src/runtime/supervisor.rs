@@ -9,8 +9,11 @@ use super::clock::Clock;
 use super::health::{Board, Watched};
 use super::lifecycle::{Lifecycle, TaskResult};
 use super::reporter::Reporter;
+use crate::alarm::mail::Mail;
+use crate::alarm::notifier::{Channel, Notifier};
+use crate::alarm::webhook::Webhook;
 use crate::config::reload::{Changed, merge};
-use crate::config::{Checked, ConfigFaults};
+use crate::config::{Alarms, Checked, ConfigFaults};
 use crate::consent::At;
 use crate::store::{Store, StoreError};
 use crate::sync::assemble::{Connect, Engine, Lines, NotConnected, Parts};
@@ -21,7 +24,7 @@ use crate::web::hooks::{self, Hooks};
 use crate::web::metrics::{self, Refresher, Shown};
 use ::metrics::counter;
 use metrics_exporter_prometheus::PrometheusHandle;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -95,7 +98,6 @@ pub struct Supervisor {
     /// The engine at work, for whoever looks a system up.
     engine: Mutex<Arc<Engine>>,
     /// What the figures remember over a reload.
-    alarmed: Arc<Mutex<BTreeSet<String>>>,
     counted: Arc<Mutex<BTreeMap<(String, &'static str), u64>>>,
 }
 
@@ -106,6 +108,8 @@ type Request = oneshot::Sender<Result<Changed, ReloadError>>;
 struct State {
     checked: Checked,
     lines: Lines,
+    /// Who is told of alarms.
+    channels: Vec<Arc<dyn Channel>>,
     /// The tasks of the engine; none while there is no engine.
     crew: Option<Lifecycle>,
 }
@@ -121,6 +125,7 @@ impl Supervisor {
         lifecycle: &Lifecycle,
     ) -> Result<Arc<Self>, StartError> {
         let lines = Lines::build(&checked, &Lines::default(), &*ground.connect)?;
+        let channels = channels(&checked.alarms, &ground.clock)?;
         let engine = Arc::new(assemble(&checked, &ground, &lines).await?);
         let (requests, inbox) = mpsc::channel(MOST_WAITING);
         let this = Arc::new(Self {
@@ -132,9 +137,9 @@ impl Supervisor {
             state: tokio::sync::Mutex::new(State {
                 checked,
                 lines,
+                channels,
                 crew: None,
             }),
-            alarmed: Arc::default(),
             counted: Arc::default(),
         });
         {
@@ -207,6 +212,8 @@ impl Supervisor {
         // What can fail by its settings fails before anything is stopped.
         let lines = Lines::build(&next, &state.lines, &*self.ground.connect)
             .map_err(ReloadError::NotConnected)?;
+        let channels =
+            channels(&next.alarms, &self.ground.clock).map_err(ReloadError::NotConnected)?;
         if let Some(crew) = state.crew.take()
             && !crew.end(HANDOVER).await
         {
@@ -219,6 +226,7 @@ impl Supervisor {
             .map_err(ReloadError::Store)?;
         state.checked = next;
         state.lines = lines;
+        state.channels = channels;
         self.man(state, &Arc::new(engine));
         Ok(changed)
     }
@@ -227,7 +235,19 @@ impl Supervisor {
     fn man(&self, state: &mut State, engine: &Arc<Engine>) {
         *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(engine);
         let crew = self.lifecycle.group();
-        let refresher = self.refresher(&state.checked, engine);
+        let notifier = Arc::new(Notifier::new(
+            Arc::clone(&self.ground.store),
+            Arc::clone(&self.ground.clock),
+            state.channels.clone(),
+        ));
+        let refresher = self.refresher(&state.checked, engine, &notifier);
+        crew.spawn_supervised("alarms", move |stop| {
+            let notifier = Arc::clone(&notifier);
+            async move {
+                notifier.run(&stop).await;
+                Ok(())
+            }
+        });
         crew.spawn_supervised("figures", move |stop| {
             let refresher = refresher.clone();
             async move {
@@ -263,7 +283,7 @@ impl Supervisor {
         state.crew = Some(crew);
     }
 
-    fn refresher(&self, checked: &Checked, engine: &Engine) -> Refresher {
+    fn refresher(&self, checked: &Checked, engine: &Engine, notifier: &Arc<Notifier>) -> Refresher {
         let rules = &engine.shared.rules;
         let configured = rules
             .systems
@@ -284,10 +304,33 @@ impl Supervisor {
             metrics: self.ground.metrics.clone(),
             every: metrics::REFRESH,
             withdrawal_deadline: checked.policy.withdrawal_deadline,
-            alarmed: Arc::clone(&self.alarmed),
+            notifier: Arc::clone(notifier),
+            keeper: engine.keeper.clone(),
             counted: Arc::clone(&self.counted),
         }
     }
+}
+
+/// The channels that a configuration names. Connects to nothing.
+fn channels(
+    settings: &Alarms,
+    clock: &Arc<dyn Clock>,
+) -> Result<Vec<Arc<dyn Channel>>, NotConnected> {
+    let refused = |way: &str| {
+        let system = format!("alarms.{way}");
+        move |fault| NotConnected { system, fault }
+    };
+    let mut channels: Vec<Arc<dyn Channel>> = Vec::new();
+    if let Some(webhook) = &settings.webhook {
+        let webhook = Webhook::new(webhook, Arc::clone(clock)).map_err(refused("webhook"))?;
+        channels.push(Arc::new(webhook));
+    }
+    if let Some(mail) = &settings.mail {
+        for recipient in Mail::all(mail).map_err(refused("mail"))? {
+            channels.push(Arc::new(recipient));
+        }
+    }
+    Ok(channels)
 }
 
 /// Builds an engine and shows its systems on the board.

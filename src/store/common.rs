@@ -238,6 +238,14 @@ macro_rules! request_columns {
     };
 }
 
+/// The columns of an alarm and of one of its posts, in the order in which both databases read them.
+macro_rules! alarm_columns {
+    () => {
+        "a.kind, a.about, a.since, a.raised_at, a.cleared_at, a.text, p.channel, p.told, p.attempts, \
+         p.next_try, p.error"
+    };
+}
+
 /// Functions that read the rows of one driver that come one by one in both, by position.
 macro_rules! queue_readers {
     ($row:ty) => {
@@ -330,6 +338,33 @@ macro_rules! queue_readers {
                 address: row.try_get(17)?,
                 verdicts: row.try_get(18)?,
             })
+        }
+
+        /// An alarm, and one of its posts if it has any.
+        pub(in crate::store) fn alarm(
+            row: &$row,
+        ) -> Result<(AlarmRow, Option<AlarmPost>), sqlx::Error> {
+            let alarm = AlarmRow {
+                kind: row.try_get(0)?,
+                about: row.try_get(1)?,
+                since: row.try_get(2)?,
+                raised_at: row.try_get(3)?,
+                cleared_at: row.try_get(4)?,
+                text: row.try_get(5)?,
+                posts: Vec::new(),
+            };
+            let channel: Option<String> = row.try_get(6)?;
+            let Some(channel) = channel else {
+                return Ok((alarm, None));
+            };
+            let post = AlarmPost {
+                channel,
+                told: row.try_get(7)?,
+                attempts: row.try_get(8)?,
+                next_try: row.try_get(9)?,
+                error: row.try_get(10)?,
+            };
+            Ok((alarm, Some(post)))
         }
 
         pub(in crate::store) fn feed(row: &$row) -> Result<FeedRow, sqlx::Error> {
@@ -539,6 +574,18 @@ macro_rules! implement_store {
                 self.requests_asked_for(query, limit).await
             }
 
+            async fn alarms(&self) -> Result<Vec<AlarmRow>, StoreError> {
+                self.all_alarms().await
+            }
+
+            async fn put_alarms(&self, changes: &AlarmChanges) -> Result<(), StoreError> {
+                self.change_alarms(changes).await
+            }
+
+            async fn step_alarm_post(&self, step: &AlarmStep) -> Result<bool, StoreError> {
+                self.step_alarm(step).await
+            }
+
             fn sequence(&self) -> i64 {
                 self.sequence.load(Ordering::Acquire)
             }
@@ -555,8 +602,8 @@ macro_rules! implement_store {
 }
 
 pub(super) use {
-    contact_columns, feed_columns, implement_store, outbox_columns, queue_readers, request_columns,
-    sendout_columns,
+    alarm_columns, contact_columns, feed_columns, implement_store, outbox_columns, queue_readers,
+    request_columns, sendout_columns,
 };
 
 /// Bytes of a fixed length, as a digest or a keyed hash has.

@@ -5,8 +5,9 @@
 //! function that the caller hands in, between the reads and the writes of one transaction.
 //! All statements work on sets; their number does not depend on how many contacts they touch.
 
+mod alarms;
 mod common;
-pub mod gate;
+mod gate;
 pub mod ledger;
 pub mod postgres;
 mod report;
@@ -15,6 +16,7 @@ pub mod send;
 mod session;
 pub mod sqlite;
 
+pub use alarms::*;
 pub use gate::*;
 pub use postgres::PgStore;
 pub use rows::*;
@@ -283,6 +285,14 @@ pub trait Store: Send + Sync {
         query: &RequestQuery,
         limit: usize,
     ) -> Result<Vec<RequestView>, StoreError>;
+    /// The alarms with what each channel was told of them, in the order in which they were raised.
+    async fn alarms(&self) -> Result<Vec<AlarmRow>, StoreError>;
+
+    /// Changes the set of alarms, durably.
+    async fn put_alarms(&self, changes: &AlarmChanges) -> Result<(), StoreError>;
+
+    /// Takes a channel a step further with an alarm; whether it stood where the step begins.
+    async fn step_alarm_post(&self, step: &AlarmStep) -> Result<bool, StoreError>;
 
     /// The highest ledger sequence number committed. It only ever grows; it serves as the store's
     /// logical clock.

@@ -120,7 +120,7 @@ impl GateLine {
             return Ok(Some(same.clone()));
         }
         let gate = registry::gate(&settings.connector).map_err(|fault| NotConnected {
-            system: "marketing_cloud".to_owned(),
+            system: super::gate::NAME.to_owned(),
             fault,
         })?;
         Ok(Some(Self {

@@ -21,6 +21,7 @@ use crate::connector::gate::{Gate, Standing};
 use crate::connector::{Fault, FaultClass};
 use crate::consent::gate::{Closing, Open, Seen, Step, review};
 use crate::consent::{At, PurposeId, Rules, Status, SystemId};
+use crate::runtime::health::Login;
 use crate::store::{
     Changes, GateRound, Known, LedgerDraft, RequestQuery, RequestRow, Scope, StoreError, SubjectRef,
 };
@@ -30,6 +31,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+/// What the gate is called in logs, metrics and alarms.
+pub const NAME: &str = "marketing_cloud";
 /// People who are asked about in one transaction.
 const PEOPLE_AT_ONCE: usize = 500;
 /// Subjects of a nightly round that are read at once.
@@ -127,20 +130,33 @@ impl Report {
     }
 }
 
-/// How the gate was when it was last asked.
+/// What became of the last login at the gate.
 #[derive(Debug, Default)]
-pub struct GateHealth(Mutex<Option<Fault>>);
+pub struct GateHealth(Mutex<Login>);
 
 impl GateHealth {
-    /// What is wrong; none while all is well.
-    pub fn fault(&self) -> Option<Fault> {
-        // A fault is right whatever a panicking holder left.
-        let fault = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        fault.clone()
+    /// Whether the gate lets us in.
+    pub fn login(&self) -> Login {
+        // A login is right whatever a panicking holder left.
+        let login = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        login.clone()
     }
 
-    fn note(&self, fault: Option<Fault>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    fn note(&self, fault: Option<&Fault>, now: At) {
+        let mut login = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = match &*login {
+            Login::Refused { since, .. } => *since,
+            Login::Unknown | Login::Accepted => now,
+        };
+        match fault {
+            None => *login = Login::Accepted,
+            Some(fault) if fault.class == FaultClass::Auth => {
+                let code = fault.code.clone();
+                *login = Login::Refused { since, code };
+            }
+            // Whoever is away says nothing of the login.
+            Some(_) => {}
+        }
     }
 }
 
@@ -213,7 +229,7 @@ impl Keeper {
             );
         }
         self.write_sheet().await?;
-        self.health.note(None);
+        self.health.note(None, self.shared.clock.now());
         self.breaker.succeeded();
         Ok(LOOK_INTERVAL)
     }
@@ -240,9 +256,9 @@ impl Keeper {
                 let pause = self.breaker.failed(fault, now, rand::random::<f64>);
                 tracing::warn!(class = fault.class.word(), code = %fault.code,
                     "marketing_cloud: {fault}; next try in {:.1} s", pause as f64 / 1e6);
-                metrics::counter!("consentd_faults_total", "system" => "marketing_cloud", "class" => fault.class.word())
+                metrics::counter!("consentd_faults_total", "system" => NAME, "class" => fault.class.word())
                     .increment(1);
-                self.health.note(Some(fault.clone()));
+                self.health.note(Some(fault), now);
                 Duration::from_micros(pause.unsigned_abs())
             }
             SyncError::Store(error) => {

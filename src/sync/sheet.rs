@@ -6,7 +6,7 @@
 use super::gate::{REQUESTS_AT_ONCE, is_granted};
 use crate::config::{Schedule, Sheet, SheetFormat};
 use crate::consent::{At, PurposeId, Rules};
-use crate::spreadsheet::harmless;
+use crate::list::harmless;
 use crate::store::{RequestQuery, RequestView, Store, StoreError};
 use rust_xlsxwriter::{ExcelDateTime, Format, Workbook, XlsxError};
 use serde::Deserialize;

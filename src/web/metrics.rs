@@ -6,17 +6,20 @@
 //! hold anything of a person.
 
 use super::router::App;
+use crate::alarm::notifier::Notifier;
+use crate::alarm::{SystemView, Urgent, View, oldest_withdrawal};
 use crate::connector::Connector;
 use crate::consent::At;
 use crate::runtime::clock::Clock;
 use crate::runtime::health::{Board, SystemState};
-use crate::store::{Figures, Store, SystemFigures};
+use crate::store::{Figures, RequestQuery, Store, StoreError, SystemFigures};
+use crate::sync::gate::{self, Keeper, REQUESTS_AT_ONCE};
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -101,6 +104,11 @@ fn describe() {
             "1 while a withdrawal has used up half of its time",
         ),
         (
+            "consentd_alarm",
+            Unit::Count,
+            "1 while an alarm stands, by kind and system; of kinds that are about no system how many",
+        ),
+        (
             "consentd_vendor_quota_used",
             Unit::Count,
             "Calls used of the vendor's daily allowance",
@@ -158,6 +166,10 @@ fn describe() {
             "consentd_hooks_total",
             "Calls of web hooks, by what became of them",
         ),
+        (
+            "consentd_alarm_deliveries_total",
+            "Attempts to deliver alarms and all-clears, by channel and result",
+        ),
         ("consentd_task_restarts_total", "Restarts of crashed tasks"),
         (
             "consentd_reloads_total",
@@ -209,8 +221,10 @@ pub struct Refresher {
     pub every: Duration,
     /// R34: a withdrawal has to be everywhere within this time; half of it is an alarm.
     pub withdrawal_deadline: Duration,
-    /// The systems whose alarm was raised, so that each is raised and taken back once.
-    pub alarmed: Arc<Mutex<BTreeSet<String>>>,
+    /// Raises alarms and gives the all-clear.
+    pub notifier: Arc<Notifier>,
+    /// Who asks the gate, if there is one.
+    pub keeper: Option<Arc<Keeper>>,
     /// Vendor calls counted so far, by system and kind. A connector that replaces another one counts
     /// from nought; what is shown only grows.
     pub counted: Arc<Mutex<BTreeMap<(String, &'static str), u64>>>,
@@ -238,18 +252,29 @@ impl Refresher {
                 self.board.store_failed();
             }
         }
+        let halted = self.look_at_switches().await;
         match self.store.figures(now).await {
-            Ok(figures) => self.show_figures(&figures, now),
+            Ok(figures) => {
+                self.show_figures(&figures, now);
+                let told = match self.view(&figures, &halted, now).await {
+                    Ok(view) => self.notifier.look(&view).await,
+                    Err(fault) => Err(fault),
+                };
+                if let Err(fault) = told {
+                    tracing::warn!(%fault, "alarms can be neither raised nor cleared: {fault}");
+                }
+            }
             Err(fault) => tracing::warn!(%fault, "the store's figures cannot be read: {fault}"),
         }
-        self.look_at_switches().await;
         self.show_vendors();
         self.show_readiness(now);
         self.metrics.run_upkeep();
     }
 
-    /// R50: another process may have paused or resumed a system, and the next poll may be far.
-    async fn look_at_switches(&self) {
+    /// R50: another process may have paused or resumed a system, and the next poll may be far. Why a
+    /// guard halted each feed that could be looked at.
+    async fn look_at_switches(&self) -> BTreeMap<i16, Option<String>> {
+        let mut halted = BTreeMap::new();
         for shown in self
             .systems
             .iter()
@@ -258,8 +283,10 @@ impl Refresher {
             if let Ok(feed) = self.store.feed(shown.number).await {
                 self.board.paused(&shown.name, feed.paused);
                 self.board.halted(&shown.name, feed.halted.is_some());
+                halted.insert(shown.number, feed.halted);
             }
         }
+        halted
     }
 
     fn show_figures(&self, figures: &Figures, now: At) {
@@ -271,40 +298,71 @@ impl Refresher {
             gauge!("consentd_resubscribe_requests", "urgency" => urgency).set(count as f64);
         }
         for shown in &self.systems {
-            // A system that never ran has no figures: it shows as nought, not as absent.
-            let none = SystemFigures::default();
-            let found = figures
-                .systems
-                .iter()
-                .find(|figures| figures.system == shown.number);
-            let figures = found.unwrap_or(&none);
-            show_system(&shown.name, figures, now);
-            // Nobody expects anything of a system that is switched off.
-            if shown.connector.is_some() {
-                self.watch_deadline(&shown.name, figures, now);
-            }
+            show_system(&shown.name, &figures_of(figures, shown.number), now);
         }
     }
 
-    /// R34: raises an alarm when half of a withdrawal's time has passed, and takes it back.
-    fn watch_deadline(&self, system: &str, figures: &SystemFigures, now: At) {
-        let age = oldest_withdrawal(figures, now);
-        let late = age > self.withdrawal_deadline / 2;
-        let labels = [("system", system.to_owned())];
-        gauge!("consentd_withdrawal_late", &labels).set(f64::from(u8::from(late)));
-        // A set of names is right whatever a panicking holder left.
-        let mut alarmed = self.alarmed.lock().unwrap_or_else(PoisonError::into_inner);
-        let hours = age.as_secs() / 3_600;
-        if late && alarmed.insert(system.to_owned()) {
-            tracing::error!(%system, hours, "a withdrawal has not reached {system} for {hours} h; see `consentd plan`");
-        } else if !late && alarmed.remove(system) {
-            tracing::info!(%system, "all withdrawals have reached {system} again, or are within their time");
+    /// What the alarms are worked out from.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn view(
+        &self,
+        figures: &Figures,
+        halted: &BTreeMap<i16, Option<String>>,
+        now: At,
+    ) -> Result<View, StoreError> {
+        let gate = self.keeper.as_ref().map(|keeper| SystemView {
+            name: gate::NAME.to_owned(),
+            enabled: true,
+            figures: SystemFigures::default(),
+            halted: Some(None),
+            login: keeper.health.login(),
+        });
+        let systems = self.systems.iter().map(|shown| SystemView {
+            name: shown.name.clone(),
+            enabled: shown.connector.is_some(),
+            figures: figures_of(figures, shown.number),
+            halted: halted.get(&shown.number).cloned(),
+            login: self.board.login(&shown.name),
+        });
+        Ok(View {
+            now,
+            withdrawal_deadline: self.withdrawal_deadline,
+            systems: systems.chain(gate).collect(),
+            overdue: Vec::new(),
+            urgent: self.urgent(figures).await?,
+            tasks_down: self.board.tasks_down(),
+        })
+    }
+
+    /// The urgent re-subscribe requests (R47); of very many only the first.
+    async fn urgent(&self, figures: &Figures) -> Result<Vec<Urgent>, StoreError> {
+        if figures.urgent_requests == 0 {
+            return Ok(Vec::new());
         }
+        let query = RequestQuery {
+            urgent: true,
+            ..RequestQuery::default()
+        };
+        let found = self.store.requests(&query, REQUESTS_AT_ONCE).await?;
+        let urgent = found.into_iter().map(|view| Urgent {
+            request: view.request.id.to_string(),
+            subject: view.subject.short(),
+            units: vec![view.request.unit_name],
+            since: At::from_micros(view.request.opened_at),
+        });
+        Ok(urgent.collect())
     }
 
     fn show_vendors(&self) {
         // Counts are right whatever a panicking holder left.
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(keeper) = &self.keeper {
+            for (kind, calls) in keeper.gate.calls() {
+                count_calls(&mut counted, gate::NAME, kind, calls);
+            }
+        }
         for shown in &self.systems {
             let Some(connector) = &shown.connector else {
                 continue;
@@ -316,11 +374,7 @@ impl Refresher {
                 gauge!("consentd_vendor_quota_allowed", &labels).set(quota.allowed as f64);
             }
             for (kind, calls) in connector.calls() {
-                let labels = [system.clone(), ("kind", kind.to_owned())];
-                let before = counted.entry((shown.name.clone(), kind)).or_default();
-                let more = calls.checked_sub(*before).unwrap_or(calls);
-                *before = calls;
-                counter!("consentd_vendor_calls_total", &labels).increment(more);
+                count_calls(&mut counted, &shown.name, kind, calls);
             }
         }
     }
@@ -345,6 +399,20 @@ impl Refresher {
     }
 }
 
+/// Adds the calls made since the last look. A connector that replaces another one counts from nought.
+fn count_calls(
+    counted: &mut BTreeMap<(String, &'static str), u64>,
+    system: &str,
+    kind: &'static str,
+    calls: u64,
+) {
+    let before = counted.entry((system.to_owned(), kind)).or_default();
+    let more = calls.checked_sub(*before).unwrap_or(calls);
+    *before = calls;
+    let labels = [("system", system.to_owned()), ("kind", kind.to_owned())];
+    counter!("consentd_vendor_calls_total", &labels).increment(more);
+}
+
 fn show_system(name: &str, figures: &SystemFigures, now: At) {
     let set = |metric: &'static str, value: f64| {
         gauge!(metric, "system" => name.to_owned()).set(value);
@@ -367,12 +435,10 @@ fn show_system(name: &str, figures: &SystemFigures, now: At) {
     }
 }
 
-/// Age of the oldest withdrawal that the system does not show yet; nought when there is none.
-fn oldest_withdrawal(figures: &SystemFigures, now: At) -> Duration {
-    let micros = figures
-        .oldest_withdrawal
-        .map_or(0, |since| now.since(At::from_micros(since)));
-    Duration::from_micros(u64::try_from(micros).unwrap_or_default())
+/// The figures of one system. One that never ran has none: it shows as nought, not as absent.
+fn figures_of(figures: &Figures, system: i16) -> SystemFigures {
+    let found = figures.systems.iter().find(|found| found.system == system);
+    found.cloned().unwrap_or_default()
 }
 
 /// Share of live contacts that show their verdict; 1 when there is none.

@@ -1,10 +1,12 @@
-//! `/v1/systems` and `/v1/reload`: operators turn switches while the daemon runs (R49, R50).
+//! `/v1/systems` and `/v1/reload`: operators turn switches while the daemon runs (R49, R50); and
+//! `/v1/alarms`.
 
 use crate::api::{Answer, Surface, token};
 use crate::common::engine::Rig;
 use consentd::config::reload::Changed;
 use consentd::config::{ConfigFault, ConfigFaults, Role};
 use consentd::runtime::supervisor::ReloadError;
+use consentd::store::{AlarmChanges, AlarmPost, AlarmRow, AlarmStep};
 use consentd_sandbox::RECORDS;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -86,6 +88,54 @@ async fn a_resync_reads_everything_anew() {
     .await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     assert_eq!(feed().await.cursor, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_may_look_sees_the_alarms_that_stand() {
+    let surface = Surface::start().await;
+    let alarm = |kind: &str, cleared_at| AlarmRow {
+        kind: kind.to_owned(),
+        about: "ascend".to_owned(),
+        since: 1_767_225_600_000_000,
+        raised_at: 1_767_225_601_000_000,
+        cleared_at,
+        text: "4 writes to ascend are held".to_owned(),
+        posts: Vec::new(),
+    };
+    let changes = AlarmChanges {
+        put: vec![alarm("hold", None), alarm("deadline", Some(5))],
+        forget: Vec::new(),
+    };
+    surface.rig.store.put_alarms(&changes).await.unwrap();
+    let step = AlarmStep {
+        kind: "hold".to_owned(),
+        about: "ascend".to_owned(),
+        from_told: false,
+        from_attempts: 0,
+        post: AlarmPost {
+            channel: "webhook".to_owned(),
+            told: true,
+            attempts: 0,
+            next_try: 5,
+            error: None,
+        },
+    };
+    assert!(surface.rig.store.step_alarm_post(&step).await.unwrap());
+    let request = || surface.request(Method::GET, "/v1/alarms");
+    let nobody = surface.ask(request()).await;
+    assert_eq!(nobody.status, 401);
+    let viewer = request().bearer_auth(token(Role::Viewer));
+    let listed = surface.ask(viewer).await;
+    let expected = json!({ "alarms": [{
+        "kind": "hold",
+        "about": "ascend",
+        "severity": "warning",
+        "since": "2026-01-01T00:00:00Z",
+        "raised_at": "2026-01-01T00:00:01Z",
+        "text": "4 writes to ascend are held",
+        "deliveries": [{ "channel": "webhook", "delivered": true, "attempts": 0 }],
+    }] });
+    assert_eq!(listed.body, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@
 //! other; each statement after that sees all that went before. Claims take no such lock: they
 //! skip the rows that a transaction has locked. Sets go to a statement as arrays.
 
+mod alarms;
 mod check;
 mod gate;
 mod open;
@@ -15,9 +16,10 @@ mod session;
 use super::common::{again_after, failed, implement_store, read_all};
 use super::session::{Outcome, load, transact};
 use super::{
-    Access, Applied, Claim, Decide, Decided, Dossier, FeedRow, Figures, GateRound, Known,
-    OutboxRow, Postponed, QuarantineRow, RecipientRow, RequestQuery, RequestView, Scope,
-    SendoutHead, SendoutRow, SendoutStep, Store, StoreError, SubjectContact, SubjectRef, WriteKey,
+    Access, AlarmChanges, AlarmRow, AlarmStep, Applied, Claim, Decide, Decided, Dossier, FeedRow,
+    Figures, GateRound, Known, OutboxRow, Postponed, QuarantineRow, RecipientRow, RequestQuery,
+    RequestView, Scope, SendoutHead, SendoutRow, SendoutStep, Store, StoreError, SubjectContact,
+    SubjectRef, WriteKey,
 };
 use crate::consent::At;
 use async_trait::async_trait;

@@ -4,6 +4,7 @@
 //! as one JSON array. `json_each(?) j CROSS JOIN t` pins the order of the join: without `CROSS`
 //! the planner may walk through `t` once for every element.
 
+mod alarms;
 mod check;
 mod gate;
 mod open;
@@ -15,9 +16,10 @@ mod session;
 use super::common::{again_after, failed, implement_store, read_all};
 use super::session::{Outcome, load, transact};
 use super::{
-    Access, Applied, Claim, Decide, Decided, Dossier, FeedRow, Figures, GateRound, Known,
-    OutboxRow, Postponed, QuarantineRow, RecipientRow, RequestQuery, RequestView, Scope,
-    SendoutHead, SendoutRow, SendoutStep, Store, StoreError, SubjectContact, SubjectRef, WriteKey,
+    Access, AlarmChanges, AlarmRow, AlarmStep, Applied, Claim, Decide, Decided, Dossier, FeedRow,
+    Figures, GateRound, Known, OutboxRow, Postponed, QuarantineRow, RecipientRow, RequestQuery,
+    RequestView, Scope, SendoutHead, SendoutRow, SendoutStep, Store, StoreError, SubjectContact,
+    SubjectRef, WriteKey,
 };
 use crate::consent::At;
 use async_trait::async_trait;

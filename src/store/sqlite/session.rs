@@ -11,8 +11,9 @@ use crate::store::session::{
     ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes, json,
 };
 use crate::store::{
-    ContactRow, Decided, FeedChange, FeedRow, Flip, GateRound, LoadKey, OutboxRow, QuarantineRow,
-    RequestRow, RequestView, SendoutHead, SendoutRow, StoreError, SubjectRef, SubjectRow, WriteKey,
+    AlarmPost, AlarmRow, ContactRow, Decided, FeedChange, FeedRow, Flip, GateRound, LoadKey,
+    OutboxRow, QuarantineRow, RequestRow, RequestView, SendoutHead, SendoutRow, StoreError,
+    SubjectRef, SubjectRow, WriteKey,
 };
 use async_trait::async_trait;
 use futures::TryStreamExt as _;

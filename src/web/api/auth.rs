@@ -11,7 +11,7 @@ use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 /// What somebody wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Act {
-    /// See send-outs and systems.
+    /// See send-outs, systems and alarms.
     Look,
     /// Check a list, register or cancel a send-out.
     Send,

@@ -1,38 +1,22 @@
 //! Posts the last answers of send-outs, signed as Standard Webhooks has it.
 //!
-//! `webhook-id` is the same at every attempt, so a receiver knows what it has had; `webhook-signature`
-//! is `v1,` and the Base64 of HMAC-SHA-256 over `id.timestamp.body`. A callback names a host that the
-//! configuration allows, so nobody who may register send-outs can have the daemon call another.
+//! A callback names a host that the configuration allows, so nobody who may register send-outs can
+//! have the daemon call another.
 
 use super::bodies::Event;
 use crate::config::Callback;
-use crate::connector::http::{Body, Call, Http, Limits, Method, is_loopback};
+use crate::connector::signed::{Message, Signed, unsafe_way};
 use crate::connector::{Fault, FaultClass};
-use crate::consent::time::SECOND;
 use crate::runtime::clock::Clock;
 use crate::sync::sendout::{Courier, Sendout};
 use async_trait::async_trait;
-use aws_lc_rs::hmac;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use secrecy::ExposeSecret as _;
 use std::sync::Arc;
-use std::time::Duration;
 use url::{Host, Url};
-
-/// Time for one attempt.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// Time to connect.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// What a receiver answers is not looked at.
-const MAX_ANSWER_BYTES: usize = 64 * 1_024;
 
 /// The post.
 pub struct Post {
-    http: Http,
-    key: hmac::Key,
+    signed: Signed,
     hosts: Vec<String>,
-    clock: Arc<dyn Clock>,
 }
 
 impl Post {
@@ -41,30 +25,16 @@ impl Post {
     /// # Errors
     /// When the HTTP client cannot be built.
     pub fn new(settings: &Callback, clock: Arc<dyn Clock>) -> Result<Self, Fault> {
-        let http = Http::new(Limits {
-            system: "callbacks".to_owned(),
-            request_timeout: REQUEST_TIMEOUT,
-            connect_timeout: CONNECT_TIMEOUT,
-            max_body_bytes: MAX_ANSWER_BYTES,
-            max_concurrent: 4,
-            max_calls_per_sec: 10,
-        })?;
         Ok(Self {
-            http,
-            key: hmac::Key::new(hmac::HMAC_SHA256, settings.key.expose_secret()),
+            signed: Signed::new("callbacks", &settings.key, clock)?,
             hosts: settings.hosts.clone(),
-            clock,
         })
     }
 
     /// Why nothing is posted there; none where something may be.
     pub fn refusal(&self, url: &Url) -> Option<&'static str> {
-        let is_encrypted = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url));
-        if !is_encrypted {
-            return Some("it must begin with https://");
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Some("it must hold no user name or password");
+        if let Some(why) = unsafe_way(url) {
+            return Some(why);
         }
         let is_listed = url.host().is_some_and(|host| {
             let name = host.to_string();
@@ -77,14 +47,6 @@ impl Post {
             })
         });
         (!is_listed).then_some("its host is not listed in server.callback.hosts")
-    }
-
-    /// The header `webhook-signature`.
-    fn signature(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
-        let mut context = hmac::Context::with_key(&self.key);
-        context.update(format!("{id}.{timestamp}.").as_bytes());
-        context.update(body);
-        format!("v1,{}", BASE64.encode(context.sign()))
     }
 }
 
@@ -103,35 +65,14 @@ impl Courier for Post {
         let Ok(body) = serde_json::to_vec(&Event::checked(sendout)) else {
             return rejected("callback", "the answers cannot be written");
         };
-        let id = format!("msg_{}", sendout.head.id);
-        let timestamp = self.clock.now().micros().div_euclid(SECOND);
-        let headers = vec![
-            ("webhook-signature", self.signature(&id, timestamp, &body)),
-            ("webhook-timestamp", timestamp.to_string()),
-            ("webhook-id", id),
-        ];
-        let answer = self
-            .http
-            .send(Call {
+        self.signed
+            .post(Message {
                 kind: "callback",
-                method: Method::POST,
+                id: format!("msg_{}", sendout.head.id),
                 url,
-                headers,
-                bearer: None,
-                secrets: Vec::new(),
-                body: Body::Json(body),
+                body,
             })
-            .await?;
-        let class = match answer.status {
-            200..=299 => return Ok(()),
-            // The receiver wants no more of them.
-            410 => FaultClass::Rejected,
-            429 => FaultClass::RateLimited,
-            _ => FaultClass::Retryable,
-        };
-        let words = format!("callback: the receiver answered {}", answer.status);
-        let fault = Fault::new(class, format!("http-{}", answer.status), words);
-        Err(fault.after(answer.retry_after()))
+            .await
     }
 }
 
@@ -142,21 +83,12 @@ mod tests {
     use crate::runtime::clock::Manual;
 
     fn post(hosts: &[&str]) -> Post {
-        let key = BASE64.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let settings = Callback {
-            key: key.into(),
+            key: vec![7; 32].into(),
             hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
         };
         let clock = Manual::at(At::from_micros(0));
         Post::new(&settings, Arc::new(clock)).unwrap()
-    }
-
-    /// The example that the libraries of Standard Webhooks test themselves with.
-    #[test]
-    fn the_signature_is_that_of_standard_webhooks() {
-        let body = br#"{"test": 2432232314}"#;
-        let signature = post(&[]).signature("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body);
-        assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 
     #[test]

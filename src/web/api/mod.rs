@@ -5,6 +5,7 @@
 //! of RFC 9457. Requests hold addresses; answers repeat them only to whoever sent them, and nothing
 //! of either is logged.
 
+mod alarms;
 mod auth;
 mod bodies;
 mod checklists;
@@ -37,6 +38,7 @@ pub const PATHS: &[&str] = &[
     "/v1/resubscribe",
     "/v1/resubscribe/{id}/{act}",
     "/v1/reload",
+    "/v1/alarms",
 ];
 
 /// No answer takes longer: a check of a long list waits for vendors up to five minutes, and for the
@@ -71,6 +73,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/v1/resubscribe", get(requests::list))
         .route("/v1/resubscribe/{id}/{act}", post(requests::act))
         .route("/v1/reload", post(systems::reload))
+        .route("/v1/alarms", get(alarms::list))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(TimeoutLayer::with_status_code(
             axum::http::StatusCode::SERVICE_UNAVAILABLE,
