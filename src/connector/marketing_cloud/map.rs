@@ -13,7 +13,9 @@ use chrono::FixedOffset;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The properties that are asked for.
-pub const PROPERTIES: &[&str] = &["SubscriberKey", "Status", "UnsubscribedDate", "Client.ID"];
+pub const PROPERTIES: &[&str] = &["SubscriberKey", "Status", "Client.ID"];
+/// Asked for where it is shown: evidence only.
+pub const OPTIONAL: &[&str] = &["UnsubscribedDate"];
 
 /// Most characters of a subscriber key (object reference: Subscriber).
 const MOST_KEY: usize = 254;

@@ -43,7 +43,8 @@ pub(super) async fn run(account: &Account) -> Result<Probe, Fault> {
             Retrieve {
                 kind: KIND,
                 object: "BusinessUnit",
-                properties: &["ID", "Name", "MasterUnsubscribeBehavior"],
+                properties: &["ID", "Name"],
+                optional: &["MasterUnsubscribeBehavior"],
                 filter: None,
                 unit: None,
             },
