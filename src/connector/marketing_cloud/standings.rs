@@ -10,11 +10,11 @@ use futures::future;
 /// The kind under which these calls are counted.
 const KIND: &str = "subscribers";
 
-/// Where these subscribers stand, in all units or in one. Each key and unit once.
+/// Where these subscribers stand, in all units or in some. Each key and unit once.
 pub(super) async fn read(
     account: &Account,
     keys: &[String],
-    only: Option<&str>,
+    only: Option<&[&str]>,
 ) -> Result<Vec<Standing>, Fault> {
     let settings = account.settings();
     check_count(keys.len(), settings.keys_per_call)?;
@@ -29,14 +29,14 @@ pub(super) async fn read(
         Reach::PerUnit => {
             let asked = units
                 .iter()
-                .filter(|unit| only.is_none_or(|only| unit.id == only))
+                .filter(|unit| only.is_none_or(|only| only.contains(&unit.id.as_str())))
                 .map(|unit| ask(account, &keys, &wanted, &unit.id, Some(&unit.id)));
             // The client's own limit says how many of these are under way at once.
             future::try_join_all(asked).await?.concat()
         }
     };
     let mut found = map::once(found, units);
-    found.retain(|standing| only.is_none_or(|only| standing.unit == only));
+    found.retain(|standing| only.is_none_or(|only| only.contains(&standing.unit.as_str())));
     Ok(found)
 }
 

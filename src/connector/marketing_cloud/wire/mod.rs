@@ -121,12 +121,13 @@ impl Account {
         asked: Retrieve<'_>,
         each: impl Fn(&Node) -> Result<Vec<T>, Fault>,
     ) -> Result<Vec<T>, Fault> {
-        // Each attempt but the last finds that one more property is not shown.
-        for _ in 0..asked.optional.len() {
+        // Each attempt but the last finds that one more property is not shown, or that the rest is lost.
+        for _ in 0..=asked.optional.len() {
             match self.pages(by, &asked, &each).await {
-                Err(Stop::Hidden(property)) => {
+                Err(Stop::Hidden(property, _)) => {
                     self.hidden().insert((asked.object, property));
                 }
+                Err(Stop::Lost(_)) => {}
                 Err(Stop::Fault(fault)) => return Err(fault),
                 Ok(found) => return Ok(found),
             }
@@ -134,12 +135,7 @@ impl Account {
         self.pages(by, &asked, &each)
             .await
             .map_err(|stop| match stop {
-                Stop::Fault(fault) => fault,
-                Stop::Hidden(property) => Fault::new(
-                    FaultClass::Rejected,
-                    "overall-status",
-                    format!("{}: the property {property} is not shown", asked.kind),
-                ),
+                Stop::Hidden(_, fault) | Stop::Lost(fault) | Stop::Fault(fault) => fault,
             })
     }
 
@@ -278,7 +274,9 @@ impl Account {
 /// Why a retrieve did not come to its end.
 enum Stop {
     /// The account does not show that property.
-    Hidden(&'static str),
+    Hidden(&'static str, Fault),
+    /// The rest of the pages is not kept any more; the retrieve can begin anew.
+    Lost(Fault),
     /// Anything else.
     Fault(Fault),
 }
@@ -291,18 +289,19 @@ impl From<Fault> for Stop {
 
 /// What an overall status means that is no success.
 fn refused(asked: &Retrieve<'_>, properties: &[&str], continued: bool, overall: &str) -> Stop {
+    let mut fault = faults::of_overall(asked.kind, overall);
+    fault.maybe_sent = false;
     let hidden = asked
         .optional
         .iter()
         .find(|property| properties.contains(property) && overall.contains(**property));
     if let Some(property) = hidden {
-        return Stop::Hidden(property);
+        return Stop::Hidden(property, fault);
     }
-    let mut fault = faults::of_overall(asked.kind, overall);
-    fault.maybe_sent = false;
-    // The first page was taken, so the request is right: its rest is not kept any more.
+    // The first page was taken, so it is not the request that is wrong.
     if continued && fault.class == FaultClass::Rejected {
         fault.class = FaultClass::Retryable;
+        return Stop::Lost(fault);
     }
     Stop::Fault(fault)
 }
