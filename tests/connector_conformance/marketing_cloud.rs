@@ -949,7 +949,7 @@ async fn c120_a_probe_names_what_is_missing() {
     let writes = "auto_resubscribe = true\nauto_resubscribe_dry_run = false\n";
     let reads = ["accounts_read", "list_and_subscribers_read"];
     let mc = Mc::with(writes, |account| {
-        account.scopes = reads.map(str::to_owned).into()
+        account.scopes = reads.map(str::to_owned).into();
     })
     .await;
     let probe = mc.gate.probe().await.unwrap();

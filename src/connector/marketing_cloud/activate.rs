@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn each_subscriber_is_judged_by_its_own_result() {
+    fn c127_each_subscriber_is_judged_by_its_own_result() {
         let ok = |place| result(place, true, None, None);
         for (sentence, overall, results, expected) in [
             (

@@ -465,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_cannot_leave_its_element() {
+    fn c129_a_key_cannot_leave_its_element() {
         let keys = ["a</Value><Value>b", "\"&'"];
         let asked = Retrieve {
             kind: "subscribers",
@@ -499,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_has_its_class() {
+    fn c130_what_is_no_answer_has_its_class() {
         use FaultClass::{Auth, ContractBroken, RateLimited, Rejected, Retryable};
         let whole =
             wrapped("<RetrieveResponseMsg xmlns=\"http://exacttarget.com/wsdl/partnerAPI\"/>");
