@@ -20,6 +20,8 @@ mod emarketeer_odd;
 mod emarketeer_reads;
 #[path = "connector_conformance/emarketeer_writes.rs"]
 mod emarketeer_writes;
+#[path = "connector_conformance/marketing_cloud.rs"]
+mod marketing_cloud;
 #[path = "connector_conformance/reads.rs"]
 mod reads;
 #[path = "connector_conformance/superoffice/mod.rs"]

@@ -27,6 +27,7 @@
 //! | `GET /v1/systems` | addresses of the systems and the client credentials |
 //! | `/v1/superoffice/…` | the SuperOffice tenant, see [`crate::superoffice::control`] |
 //! | `/v1/emarketeer/…` | the eMarketeer account, see [`crate::emarketeer::control`] |
+//! | `/v1/marketing_cloud/…` | the Marketing Cloud account, see [`crate::marketing_cloud::control`] |
 
 use std::sync::Arc;
 
@@ -136,9 +137,26 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
         )
         .nest("/v1/superoffice", crate::superoffice::control::router())
         .nest("/v1/emarketeer", crate::emarketeer::control::router())
+        .nest(
+            "/v1/marketing_cloud",
+            crate::marketing_cloud::control::router(),
+        )
         .fallback(async || No(StatusCode::NOT_FOUND, "no such route".to_owned()))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(core)
+}
+
+/// Settings with some members replaced; members that there are not are refused.
+pub(crate) fn patched<T: serde::Serialize + serde::de::DeserializeOwned>(
+    settings: T,
+    input: Map<String, Value>,
+) -> Result<T, No> {
+    let bad = |error: serde_json::Error| No(StatusCode::BAD_REQUEST, error.to_string());
+    let mut merged = serde_json::to_value(settings).map_err(bad)?;
+    if let Value::Object(map) = &mut merged {
+        map.extend(input);
+    }
+    serde_json::from_value(merged).map_err(bad)
 }
 
 /// A value as an answer.
@@ -177,6 +195,12 @@ async fn systems(State(core): Shared) -> Answer {
             "username": core.credentials.superoffice.username,
             "password": core.credentials.superoffice.password,
         },
+        "marketing_cloud": {
+            "url": core.marketing_cloud.url(),
+            "client_id": core.credentials.marketing_cloud.client_id,
+            "client_secret": core.credentials.marketing_cloud.client_secret,
+            "units": core.marketing_cloud.units(),
+        },
     }))
 }
 
@@ -201,6 +225,7 @@ async fn clock(State(core): Shared) -> Answer {
         "ascend": core.ascend.now(),
         "emarketeer": core.emarketeer.now(),
         "superoffice": core.superoffice.now(),
+        "marketing_cloud": core.marketing_cloud.now(),
     }))
 }
 
@@ -475,12 +500,7 @@ async fn change_settings(
     Body(input): Body<Map<String, Value>>,
 ) -> Answer {
     let org = core.org(system);
-    let bad = |error: serde_json::Error| No(StatusCode::BAD_REQUEST, error.to_string());
-    let mut merged = serde_json::to_value(org.settings()).map_err(bad)?;
-    if let Value::Object(map) = &mut merged {
-        map.extend(input);
-    }
-    let new: Settings = serde_json::from_value(merged).map_err(bad)?;
+    let new: Settings = patched(org.settings(), input)?;
     org.change_settings(|settings| *settings = new);
     settings(State(core), Path(system)).await
 }

@@ -1,9 +1,10 @@
 //! Loopback simulators of the vendors that consentd talks to.
 //!
 //! [`Sandbox::start`] opens a control API and the vendors on 127.0.0.1: a Salesforce org, a CU Ascend org, which is a
-//! package on the same platform, an eMarketeer account, and a SuperOffice tenant. Each speaks its vendor's real HTTP; all
-//! hold their records in memory and forget them at the end. Everything that the control API can do is also a method of
-//! [`Org`], [`emarketeer::Account`], [`superoffice::Tenant`] or [`Sandbox`].
+//! package on the same platform, an eMarketeer account, a SuperOffice tenant, and a Marketing Cloud account. Each speaks
+//! its vendor's real HTTP; all hold their records in memory and forget them at the end. Everything that the control API
+//! can do is also a method of [`Org`], [`emarketeer::Account`], [`superoffice::Tenant`], [`marketing_cloud::Enterprise`]
+//! or [`Sandbox`].
 //!
 //! ```no_run
 //! use consentd_sandbox::{CallKind, Fault, Options, Rule, Sandbox};
@@ -21,7 +22,7 @@
 //! ```
 //!
 //! The simulators know nothing of the product. They follow the vendors' public documentation, as each module says, and
-//! leave out what the sync has no use for (Apex, metadata, events, most SOAP).
+//! leave out what the sync has no use for (Apex, metadata, events, most SOAP of the platform).
 
 mod bulk;
 mod clock;
@@ -30,6 +31,7 @@ mod credentials;
 pub mod emarketeer;
 mod faults;
 mod ids;
+pub mod marketing_cloud;
 mod org;
 mod parity;
 pub mod people;
@@ -52,7 +54,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use clock::Clock;
-pub use credentials::{Credentials, SuperOfficeCredentials};
+pub use credentials::{Credentials, MarketingCloudCredentials, SuperOfficeCredentials};
 pub use faults::{CallKind, Fault, MAX_RULES, Rule};
 pub use org::state::{AGENT, DATA_LOAD, INTEGRATION, RECORDS, SPECIALIST};
 pub use org::{
@@ -66,7 +68,7 @@ use org::state::State;
 use rest::auth::Auth;
 use server::{CutListener, Line, Site};
 
-/// Ports from the base: control, Salesforce, Ascend, one kept for a further vendor, eMarketeer, and SuperOffice.
+/// Ports from the base: control, Salesforce, Ascend, Marketing Cloud, eMarketeer, and SuperOffice.
 pub const PORTS: u16 = 6;
 
 /// A simulated org of the platform that Salesforce and Ascend share.
@@ -154,6 +156,7 @@ pub(crate) struct Core {
     pub(crate) ascend: Org,
     pub(crate) emarketeer: emarketeer::Account,
     pub(crate) superoffice: superoffice::Tenant,
+    pub(crate) marketing_cloud: marketing_cloud::Enterprise,
     credentials: Credentials,
 }
 
@@ -177,6 +180,7 @@ impl Sandbox {
         let control = listen(options.port_base, 0).await?;
         let salesforce = listen(options.port_base, 1).await?;
         let ascend = listen(options.port_base, 2).await?;
+        let marketing_cloud = listen(options.port_base, 3).await?;
         let emarketeer = listen(options.port_base, 4).await?;
         let superoffice = listen(options.port_base, 5).await?;
         let clock = Arc::new(Clock::default());
@@ -199,8 +203,16 @@ impl Sandbox {
             state.seed(&people);
             Org::new(state)
         };
+        let salesforce_org = org(System::Salesforce, &salesforce);
         let core = Arc::new(Core {
-            salesforce: org(System::Salesforce, &salesforce),
+            marketing_cloud: marketing_cloud::Enterprise::new(
+                url(&marketing_cloud),
+                &credentials.marketing_cloud,
+                population,
+                salesforce_org.clone(),
+                Arc::clone(&clock),
+            ),
+            salesforce: salesforce_org,
             ascend: org(System::Ascend, &ascend),
             emarketeer: emarketeer::Account::new(
                 url(&emarketeer),
@@ -223,6 +235,7 @@ impl Sandbox {
         let tasks = vec![
             spawn_site(salesforce, core.salesforce.shared(), &down),
             spawn_site(ascend, core.ascend.shared(), &down),
+            spawn_site(marketing_cloud, core.marketing_cloud.shared(), &down),
             spawn_site(emarketeer, core.emarketeer.shared(), &down),
             spawn_site(superoffice, core.superoffice.shared(), &down),
             tokio::spawn(core.superoffice.clone().deliver()),
@@ -259,6 +272,11 @@ impl Sandbox {
     /// The SuperOffice tenant.
     pub fn superoffice(&self) -> &superoffice::Tenant {
         &self.core.superoffice
+    }
+
+    /// The Marketing Cloud account.
+    pub fn marketing_cloud(&self) -> &marketing_cloud::Enterprise {
+        &self.core.marketing_cloud
     }
 
     /// One of the two orgs.

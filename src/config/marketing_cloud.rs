@@ -140,7 +140,7 @@ fn soap_url(table: &Table<'_>) -> Option<Url> {
             && url.password().is_none()
             && url.query().is_none()
             && url.fragment().is_none()
-            && !url.path().ends_with(".asmx")
+            && !url.path().to_ascii_lowercase().contains("service.asmx")
     });
     let Some(url) = url else {
         table.fault(

@@ -11,6 +11,7 @@ mod bulk;
 mod client;
 mod control;
 mod emarketeer;
+mod marketing_cloud;
 mod query;
 mod scale;
 mod superoffice;

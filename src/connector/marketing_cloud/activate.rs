@@ -7,10 +7,11 @@
 use super::config::Reach;
 use super::map;
 use super::standings;
+use super::units::{self, Behaviour};
 use super::wire::auth::unknown_unit;
 use super::wire::faults::{self, BAD_KEY, NO_EFFECT};
 use super::wire::{Account, ObjectResult, Updated};
-use crate::connector::gate::SubscriberStatus;
+use crate::connector::gate::{Standing, SubscriberStatus};
 use crate::connector::{Fault, FaultClass, Outcome};
 
 /// The kind under which these calls are counted.
@@ -76,7 +77,7 @@ async fn settle(account: &Account, unit: &str, sent: &[&str], updated: &Updated)
     if open.is_empty() {
         return told;
     }
-    let shown = match standings::read(account, &open, Some(unit)).await {
+    let shown = match Shown::look(account, unit, &open).await {
         Ok(shown) => shown,
         Err(fault) => {
             let fault = fault.maybe_sent();
@@ -91,32 +92,75 @@ async fn settle(account: &Account, unit: &str, sent: &[&str], updated: &Updated)
     };
     sent.iter()
         .zip(told)
-        .map(|(key, outcome)| {
-            let active = shown
-                .iter()
-                .find(|standing| standing.key == *key)
-                .map(|standing| standing.status);
-            match (outcome, active) {
-                (Outcome::Failed(fault), _) => Outcome::Failed(fault),
-                (Outcome::Applied | Outcome::Unknown(_), Some(SubscriberStatus::Active)) => {
-                    Outcome::Applied
-                }
-                (Outcome::Applied, shown) => Outcome::Failed(no_effect(unit, shown)),
-                (Outcome::Unknown(fault), _) => Outcome::Unknown(fault),
-            }
+        .map(|(key, outcome)| match (outcome, shown.obstacle(key)) {
+            (Outcome::Failed(fault), _) => Outcome::Failed(fault),
+            (Outcome::Applied | Outcome::Unknown(_), None) => Outcome::Applied,
+            (Outcome::Applied, Some(what)) => Outcome::Failed(no_effect(unit, &what)),
+            (Outcome::Unknown(fault), Some(_)) => Outcome::Unknown(fault),
         })
         .collect()
 }
 
-fn no_effect(unit: &str, shown: Option<SubscriberStatus>) -> Fault {
-    let shown = shown.map_or("not found", SubscriberStatus::word);
+/// What a look behind a write found.
+struct Shown<'a> {
+    unit: &'a str,
+    parent: &'a str,
+    standings: Vec<Standing>,
+    /// Who is unsubscribed in the parent gets no mail of the unit.
+    follows: bool,
+}
+
+impl<'a> Shown<'a> {
+    async fn look(account: &'a Account, unit: &'a str, keys: &[String]) -> Result<Self, Fault> {
+        let parent = account.settings().units.first();
+        let parent = parent.map_or(unit, |parent| parent.id.as_str());
+        let mut shown = Self {
+            unit,
+            parent,
+            standings: standings::read(account, keys, Some(&[unit, parent])).await?,
+            follows: false,
+        };
+        let red = |standing: &Standing| {
+            standing.unit == parent && standing.status == SubscriberStatus::Unsubscribed
+        };
+        // Only then it matters, and it is asked each time: an administrator may change it.
+        if unit != parent && shown.standings.iter().any(red) {
+            let described = units::read(account, parent).await?;
+            shown.follows = described
+                .iter()
+                .find(|described| described.id == unit)
+                .is_none_or(|described| described.behaviour != Behaviour::UnitOnly);
+        }
+        Ok(shown)
+    }
+
+    fn status(&self, key: &str, unit: &str) -> Option<SubscriberStatus> {
+        self.standings
+            .iter()
+            .find(|standing| standing.key == key && standing.unit == unit)
+            .map(|standing| standing.status)
+    }
+
+    /// Why mail to a subscriber would still not be sent; none when all is well.
+    fn obstacle(&self, key: &str) -> Option<String> {
+        match self.status(key, self.unit) {
+            Some(SubscriberStatus::Active) => {}
+            Some(other) => return Some(format!("is still {} there", other.word())),
+            None => return Some("is not found there".to_owned()),
+        }
+        let above = self.status(key, self.parent);
+        (self.follows && above == Some(SubscriberStatus::Unsubscribed)).then(|| {
+            "is unsubscribed in the parent, which counts there too; set the parent active first"
+                .to_owned()
+        })
+    }
+}
+
+fn no_effect(unit: &str, what: &str) -> Fault {
     Fault::new(
         FaultClass::Rejected,
         NO_EFFECT,
-        format!(
-            "activate: accepted, but the subscriber is still {shown} in business unit {unit}; while the \
-             parent is unsubscribed, units that unsubscribe for the whole enterprise stay as they are"
-        ),
+        format!("activate: business unit {unit} accepted it, but the subscriber {what}"),
     )
 }
 
@@ -209,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn each_subscriber_is_judged_by_its_own_result() {
+    fn c127_each_subscriber_is_judged_by_its_own_result() {
         let ok = |place| result(place, true, None, None);
         for (sentence, overall, results, expected) in [
             (

@@ -2,7 +2,7 @@
 //! each business unit (R47).
 //!
 //! `wire` speaks OAuth and SOAP, `map` knows what rows mean, `standings` reads where subscribers stand,
-//! `activate` sets them active, `probe` looks for what is missing. It has no voice: nothing that is read
+//! `activate` sets them active, `units` and `probe` look for what is missing. It has no voice: nothing that is read
 //! here says what a person wants, and nobody is ever unsubscribed. When subscribers are looked at and
 //! whether they may be set active is decided elsewhere.
 
@@ -11,6 +11,7 @@ pub mod config;
 pub mod map;
 mod probe;
 mod standings;
+mod units;
 pub mod wire;
 
 use super::gate::{Gate, Standing, Unit};

@@ -2,24 +2,16 @@
 
 use super::config::Reach;
 use super::standings;
-use super::wire::{Account, Retrieve};
-use crate::connector::salesforce::wire::faults::clean;
+use super::units::{self, Behaviour, Described};
+use super::wire::Account;
 use crate::connector::{Fault, FaultClass, Probe};
 
-const KIND: &str = "units";
 /// The permissions that are always needed.
 const READS: [&str; 2] = ["list_and_subscribers_read", "accounts_read"];
 /// The one that setting subscribers active needs.
 const WRITES: &str = "list_and_subscribers_write";
 /// A subscriber that there is not, to try whether subscribers can be read.
 const NOBODY: &str = "consentd-probe";
-
-/// A unit as the account describes it.
-struct Described {
-    id: String,
-    name: String,
-    behaviour: Option<String>,
-}
 
 /// Logs in to every unit that needs it, and looks for units and permissions.
 pub(super) async fn run(account: &Account) -> Result<Probe, Fault> {
@@ -37,27 +29,7 @@ pub(super) async fn run(account: &Account) -> Result<Probe, Fault> {
             ));
         }
     }
-    let units = account
-        .retrieve(
-            &parent.id,
-            Retrieve {
-                kind: KIND,
-                object: "BusinessUnit",
-                properties: &["ID", "Name", "MasterUnsubscribeBehavior"],
-                filter: None,
-                unit: None,
-            },
-            |row| {
-                let described = row.value("ID").map(|id| Described {
-                    id: id.to_owned(),
-                    name: clean(row.value("Name").unwrap_or_default()).into_owned(),
-                    behaviour: row.value("MasterUnsubscribeBehavior").map(str::to_owned),
-                });
-                Ok(described.into_iter().collect())
-            },
-        )
-        .await;
-    match units {
+    match units::read(account, &parent.id).await {
         Ok(units) => describe(&mut probe, account, &units),
         Err(fault) => missing(&mut probe, "the list of business units", fault)?,
     }
@@ -105,13 +77,13 @@ fn describe(probe: &mut Probe, account: &Account, units: &[Described]) {
             ));
             continue;
         };
-        let behaviour = match found.behaviour.as_deref() {
-            Some("ENTIRE_ENTERPRISE") => {
+        let behaviour = match &found.behaviour {
+            Behaviour::EntireEnterprise => {
                 "an opt-out there is one of the whole enterprise".to_owned()
             }
-            Some("BUSINESS_UNIT_ONLY") => "an opt-out there is one of that unit alone".to_owned(),
-            Some(other) => format!("its unsubscribe setting is {}", clean(other)),
-            None => "its unsubscribe setting is not shown".to_owned(),
+            Behaviour::UnitOnly => "an opt-out there is one of that unit alone".to_owned(),
+            Behaviour::Unknown(Some(word)) => format!("its unsubscribe setting is {word}"),
+            Behaviour::Unknown(None) => "its unsubscribe setting is not shown".to_owned(),
         };
         probe.notes.push(format!(
             "business unit {} ({}) is {:?}: {behaviour}",

@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn soap_goes_only_where_the_configuration_allows() {
+    fn c77_soap_goes_only_where_the_configuration_allows() {
         let outside = settings("https://sub.auth.marketingcloudapis.com");
         let near = settings("http://127.0.0.1:9000");
         for (sentence, settings, named, expected) in [
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_renewed_a_minute_early() {
+    fn c121_a_token_is_renewed_a_minute_early() {
         let of = |secs: i64| life(Some(&secs.into())).as_secs();
         assert_eq!(of(1_079), 1_019);
         assert_eq!(of(100), 50, "a short life is halved");

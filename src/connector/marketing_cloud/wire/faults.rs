@@ -75,6 +75,23 @@ const fn class_of_range(code: u32) -> FaultClass {
     }
 }
 
+/// The class of a code with its words. Those who are throttled, or lack a right, may get the code of an
+/// unexpected error, and only its words say so.
+fn class_of_code(code: u32, words: &str) -> FaultClass {
+    let spoken = class_of_words(words);
+    match listed(code) {
+        Some(Meaning {
+            class: FaultClass::Retryable,
+            ..
+        }) => match spoken {
+            Some(class @ (FaultClass::RateLimited | FaultClass::Auth)) => class,
+            _ => FaultClass::Retryable,
+        },
+        Some(meaning) => meaning.class,
+        None => spoken.unwrap_or(class_of_range(code)),
+    }
+}
+
 /// The class that words tell where no code is given.
 fn class_of_words(words: &str) -> Option<FaultClass> {
     let words = words.to_ascii_lowercase();
@@ -89,6 +106,7 @@ fn class_of_words(words: &str) -> Option<FaultClass> {
         "login failed",
         "access denied",
         "not have access",
+        "no access",
         "not enabled",
     ]) {
         return Some(FaultClass::Auth);
@@ -179,14 +197,7 @@ pub fn of_soap(kind: &str, node: &Node, answer: &Answer) -> Fault {
             Cow::Borrowed("soap-client"),
         ),
         "Server" | "Receiver" => match number {
-            // Throttled callers get an unexpected error that says so.
-            Some(code) => (
-                match class_of_words(said) {
-                    Some(FaultClass::RateLimited) => FaultClass::RateLimited,
-                    _ => listed(code).map_or(class_of_range(code), |meaning| meaning.class),
-                },
-                Cow::Owned(code.to_string()),
-            ),
+            Some(code) => (class_of_code(code, said), Cow::Owned(code.to_string())),
             None => (
                 class_of_words(said).unwrap_or(FaultClass::Retryable),
                 Cow::Borrowed("soap-server"),
@@ -229,13 +240,10 @@ pub fn of_object(kind: &str, code: Option<&str>, words: Option<&str>) -> Fault {
     let said = words.unwrap_or_default();
     let number = code.and_then(|code| code.parse::<u32>().ok());
     let (class, meaning) = match number {
-        Some(number) => match listed(number) {
-            Some(meaning) => (meaning.class, meaning.word),
-            None => (
-                class_of_words(said).unwrap_or(class_of_range(number)),
-                "an error that is not documented",
-            ),
-        },
+        Some(number) => (
+            class_of_code(number, said),
+            listed(number).map_or("an error that is not documented", |meaning| meaning.word),
+        ),
         None => (
             class_of_words(said).unwrap_or(FaultClass::Rejected),
             "an error without a code",
@@ -348,6 +356,12 @@ mod tests {
                 Retryable,
             ),
             ("no code", None, "You lack permission", Auth),
+            (
+                "a right, by the code of the unexpected",
+                Some("2"),
+                "No access to the Client",
+                Auth,
+            ),
             ("nothing at all", None, "", Rejected),
             ("no number", Some("x"), "strange", Rejected),
         ] {

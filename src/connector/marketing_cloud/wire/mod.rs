@@ -15,7 +15,8 @@ use crate::connector::{Fault, FaultClass};
 use auth::{Login, Session};
 use secrecy::ExposeSecret as _;
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use xml::{Node, Unreadable, put};
 
 /// Most pages of one retrieve; with the vendor's 2,500 rows a page more than any batch of keys has.
@@ -32,6 +33,8 @@ pub struct Retrieve<'a> {
     pub object: &'static str,
     /// Their properties.
     pub properties: &'static [&'static str],
+    /// Properties that are left out where the account does not show them.
+    pub optional: &'static [&'static str],
     /// A property and the values of which it has to have one.
     pub filter: Option<(&'static str, &'a [&'a str])>,
     /// The unit to look into; all units of the enterprise when not given.
@@ -68,6 +71,10 @@ pub struct Account {
     settings: Settings,
     http: Http,
     login: Login,
+    /// Whether an answer for all units has held rows of the parent.
+    parent_answered: AtomicBool,
+    /// Properties that the account refused to show, by object.
+    hidden: Mutex<BTreeSet<(&'static str, &'static str)>>,
 }
 
 impl Account {
@@ -77,6 +84,8 @@ impl Account {
             http: Http::new(settings.limits.clone())?,
             login: Login::new(&settings),
             settings,
+            parent_answered: AtomicBool::new(false),
+            hidden: Mutex::default(),
         })
     }
 
@@ -88,6 +97,16 @@ impl Account {
     /// Calls made, by kind.
     pub fn calls(&self) -> Vec<(&'static str, u64)> {
         self.http.calls()
+    }
+
+    /// Notes that an answer for all units held rows of the parent.
+    pub fn answers_for_parent(&self) {
+        self.parent_answered.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one ever did.
+    pub fn is_answered_for_parent(&self) -> bool {
+        self.parent_answered.load(Ordering::Relaxed)
     }
 
     /// The token of a unit, logging in if need be.
@@ -102,7 +121,46 @@ impl Account {
         asked: Retrieve<'_>,
         each: impl Fn(&Node) -> Result<Vec<T>, Fault>,
     ) -> Result<Vec<T>, Fault> {
+        // Each attempt but the last finds that one more property is not shown, or that the rest is lost.
+        for _ in 0..=asked.optional.len() {
+            match self.pages(by, &asked, &each).await {
+                Err(Stop::Hidden(property, _)) => {
+                    self.hidden().insert((asked.object, property));
+                }
+                Err(Stop::Lost(_)) => {}
+                Err(Stop::Fault(fault)) => return Err(fault),
+                Ok(found) => return Ok(found),
+            }
+        }
+        self.pages(by, &asked, &each)
+            .await
+            .map_err(|stop| match stop {
+                Stop::Hidden(_, fault) | Stop::Lost(fault) | Stop::Fault(fault) => fault,
+            })
+    }
+
+    fn hidden(&self) -> MutexGuard<'_, BTreeSet<(&'static str, &'static str)>> {
+        self.hidden.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The properties to ask for: what is hidden is left out.
+    fn shown(&self, asked: &Retrieve<'_>) -> Vec<&'static str> {
+        let hidden = self.hidden();
+        let optional = asked
+            .optional
+            .iter()
+            .filter(|property| !hidden.contains(&(asked.object, **property)));
+        asked.properties.iter().chain(optional).copied().collect()
+    }
+
+    async fn pages<T>(
+        &self,
+        by: &str,
+        asked: &Retrieve<'_>,
+        each: &impl Fn(&Node) -> Result<Vec<T>, Fault>,
+    ) -> Result<Vec<T>, Stop> {
         let kind = asked.kind;
+        let properties = self.shown(asked);
         let broken = |code: &str, what: &str| {
             Fault::new(FaultClass::ContractBroken, code, format!("{kind}: {what}"))
         };
@@ -111,7 +169,7 @@ impl Account {
         let mut next: Option<String> = None;
         let mut bare = 0;
         for _ in 0..MOST_PAGES {
-            let body = retrieve_body(&asked, next.as_deref());
+            let body = retrieve_body(asked, &properties, next.as_deref());
             let answer = self.soap(kind, "Retrieve", by, &body).await;
             // A retrieve changes nothing: a lost one may simply be repeated.
             let answer = answer.map_err(|mut fault| {
@@ -123,11 +181,7 @@ impl Account {
             let more = match overall.as_str() {
                 "OK" => false,
                 "MoreDataAvailable" => true,
-                other => {
-                    let mut fault = faults::of_overall(kind, other);
-                    fault.maybe_sent = false;
-                    return Err(fault);
-                }
+                other => return Err(refused(asked, &properties, next.is_some(), other)),
             };
             let id = node.value("RequestID").map(str::to_owned);
             let before = seen.len();
@@ -142,7 +196,7 @@ impl Account {
             // Only what the pages hold tells whether they lead on: their ids may stay the same.
             bare = if seen.len() == before { bare + 1 } else { 0 };
             if bare >= MOST_BARE_PAGES {
-                return Err(broken("loop", "further pages bring nothing new"));
+                return Err(broken("loop", "further pages bring nothing new").into());
             }
             next = Some(id.ok_or_else(|| {
                 broken(
@@ -151,7 +205,7 @@ impl Account {
                 )
             })?);
         }
-        Err(broken("too-many-pages", "the answer has too many pages"))
+        Err(broken("too-many-pages", "the answer has too many pages").into())
     }
 
     /// Sets subscribers active in a unit, by the token of `by`. One object per key, in their order.
@@ -217,6 +271,41 @@ impl Account {
     }
 }
 
+/// Why a retrieve did not come to its end.
+enum Stop {
+    /// The account does not show that property.
+    Hidden(&'static str, Fault),
+    /// The rest of the pages is not kept any more; the retrieve can begin anew.
+    Lost(Fault),
+    /// Anything else.
+    Fault(Fault),
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// What an overall status means that is no success.
+fn refused(asked: &Retrieve<'_>, properties: &[&str], continued: bool, overall: &str) -> Stop {
+    let mut fault = faults::of_overall(asked.kind, overall);
+    fault.maybe_sent = false;
+    let hidden = asked
+        .optional
+        .iter()
+        .find(|property| properties.contains(property) && overall.contains(**property));
+    if let Some(property) = hidden {
+        return Stop::Hidden(property, fault);
+    }
+    // The first page was taken, so it is not the request that is wrong.
+    if continued && fault.class == FaultClass::Rejected {
+        fault.class = FaultClass::Retryable;
+        return Stop::Lost(fault);
+    }
+    Stop::Fault(fault)
+}
+
 /// The envelope of a request.
 fn envelope(token: &str, body: &str) -> String {
     let mut text = format!(
@@ -233,7 +322,7 @@ fn envelope(token: &str, body: &str) -> String {
 }
 
 /// A retrieve. The order of the elements is that of the vendor's schema.
-fn retrieve_body(asked: &Retrieve<'_>, next: Option<&str>) -> String {
+fn retrieve_body(asked: &Retrieve<'_>, properties: &[&str], next: Option<&str>) -> String {
     let mut text = format!(
         "<RetrieveRequestMsg xmlns=\"{}\"><RetrieveRequest>",
         xml::PARTNER
@@ -244,7 +333,7 @@ fn retrieve_body(asked: &Retrieve<'_>, next: Option<&str>) -> String {
         text.push_str("</ClientIDs>");
     }
     put(&mut text, "ObjectType", asked.object);
-    for property in asked.properties {
+    for property in properties {
         put(&mut text, "Properties", property);
     }
     if let Some((property, values)) = asked.filter {
@@ -376,16 +465,20 @@ mod tests {
     }
 
     #[test]
-    fn a_key_cannot_leave_its_element() {
+    fn c129_a_key_cannot_leave_its_element() {
         let keys = ["a</Value><Value>b", "\"&'"];
         let asked = Retrieve {
             kind: "subscribers",
             object: "Subscriber",
             properties: &["SubscriberKey"],
+            optional: &[],
             filter: Some(("SubscriberKey", &keys)),
             unit: None,
         };
-        let text = envelope("to<ken", &retrieve_body(&asked, Some("<id>")));
+        let text = envelope(
+            "to<ken",
+            &retrieve_body(&asked, asked.properties, Some("<id>")),
+        );
         let root = xml::read(text.as_bytes()).unwrap();
         let request = root.envelope("Body").unwrap().first().unwrap();
         let request = request.one("RetrieveRequest").unwrap();
@@ -406,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_has_its_class() {
+    fn c130_what_is_no_answer_has_its_class() {
         use FaultClass::{Auth, ContractBroken, RateLimited, Rejected, Retryable};
         let whole =
             wrapped("<RetrieveResponseMsg xmlns=\"http://exacttarget.com/wsdl/partnerAPI\"/>");

@@ -210,6 +210,24 @@ mod tests {
             let passes = id(&value).is_ok();
             prop_assert_eq!(passes, value.len() >= 15 && value.len() <= 18 && value.chars().all(|c| c.is_ascii_alphanumeric()));
         }
+
+        #[test]
+        fn long_ids_tell_apart_what_differs_in_case_alone(short in "[a-zA-Z0-9]{15}", flips in any::<u16>()) {
+            let long = full_id(&short).unwrap();
+            prop_assert_eq!(long.len(), 18);
+            prop_assert!(long.starts_with(&short));
+            prop_assert_eq!(full_id(&long), Some(long.clone()), "it stays as it is");
+            let other: String = short
+                .char_indices()
+                .map(|(place, letter)| match (flips >> place & 1, letter.is_ascii_uppercase()) {
+                    (1, true) => letter.to_ascii_lowercase(),
+                    (1, false) => letter.to_ascii_uppercase(),
+                    _ => letter,
+                })
+                .collect();
+            let same = full_id(&other).unwrap().eq_ignore_ascii_case(&long);
+            prop_assert_eq!(same, other == short, "systems that ignore case still tell them apart");
+        }
     }
 
     #[test]
