@@ -4,6 +4,7 @@
 //! `build` judges and builds, and whatever is wrong is reported in one message, each fault with
 //! its key and what to do. No network is touched. What comes out cannot be wrong in itself.
 
+mod ascend_file;
 mod build;
 pub mod checked;
 mod emarketeer;
