@@ -381,6 +381,7 @@ impl Connector for Feed {
             next: Cursor(next),
             more,
             load,
+            scan: None,
             read_at: now,
             drained: (!more).then_some(now),
         })

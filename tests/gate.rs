@@ -10,8 +10,8 @@ mod fake;
 mod hub;
 
 use async_trait::async_trait;
-use consentd::connector::gate::{Gate, Standing, SubscriberStatus, Unit};
-use consentd::connector::{Fault, FaultClass, Outcome, Probe};
+use consentd::connector::gate::{Activation, Gate, Standing, SubscriberStatus, Unit};
+use consentd::connector::{Fault, FaultClass, Probe};
 use consentd::consent::{Answer, At, Shown};
 use consentd::runtime::clock::Clock as _;
 use consentd::store::{RequestQuery, RequestRow};
@@ -118,20 +118,20 @@ impl Gate for FakeGate {
         Ok(found)
     }
 
-    async fn activate(&self, unit: &str, keys: &[String]) -> Result<Vec<Outcome>, Fault> {
+    async fn activate(&self, unit: &str, keys: &[String]) -> Result<Vec<Activation>, Fault> {
         self.call()?;
         let mut state = self.state();
         let mut outcomes = Vec::new();
         for key in keys {
             if state.stubborn.contains(key) {
                 let fault = Fault::new(FaultClass::Rejected, "no-effect", "it stays as it is");
-                outcomes.push(Outcome::Failed(fault));
+                outcomes.push(Activation::Failed(fault));
                 continue;
             }
             let place = (key.clone(), unit.to_owned());
             state.standings.insert(place, (Active, None));
             state.activated.push((unit.to_owned(), key.clone()));
-            outcomes.push(Outcome::Applied);
+            outcomes.push(Activation::Active);
         }
         Ok(outcomes)
     }

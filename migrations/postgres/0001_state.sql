@@ -75,7 +75,7 @@ CREATE TABLE outbox (
     subject       BIGINT NOT NULL REFERENCES subjects (id),
     version       BIGINT NOT NULL,
     changes       TEXT NOT NULL,
-    state         SMALLINT NOT NULL CHECK (state IN (0, 1, 2, 3)),
+    state         SMALLINT NOT NULL CHECK (state IN (0, 1, 2, 3, 4)),
     in_flight     TEXT NOT NULL,
     decided_at    BIGINT NOT NULL,
     not_before    BIGINT NOT NULL,

@@ -69,7 +69,7 @@ CREATE TABLE outbox (
     subject       INTEGER NOT NULL REFERENCES subjects (id),
     version       INTEGER NOT NULL,
     changes       TEXT    NOT NULL,
-    state         INTEGER NOT NULL CHECK (state IN (0, 1, 2, 3)),
+    state         INTEGER NOT NULL CHECK (state IN (0, 1, 2, 3, 4)),
     in_flight     TEXT    NOT NULL,
     decided_at    INTEGER NOT NULL,
     not_before    INTEGER NOT NULL,

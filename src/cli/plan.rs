@@ -9,7 +9,8 @@ use crate::config::Checked;
 use crate::consent::At;
 use crate::runtime::clock::System;
 use crate::store::{
-    self, Access, CLAIMED, DEAD, HELD, LANE_WITHDRAWAL, OutboxRow, Store, StoreSettings,
+    self, Access, CLAIMED, DEAD, HELD, LANE_WITHDRAWAL, ONCE_READ, OutboxRow, SENT, Store,
+    StoreSettings,
 };
 use crate::sync::engine::{Event, Listener, Parts, assemble, rules};
 use crate::sync::pack::Packer;
@@ -168,6 +169,11 @@ fn state(row: &OutboxRow, parked: Option<&&str>) -> String {
         (HELD, _) => "held for a person".to_owned(),
         (_, Some(why)) => format!("parked: {why}"),
         (CLAIMED, None) => "being written".to_owned(),
+        (SENT, None) => format!(
+            "handed over in batch {}",
+            row.last_error.as_deref().unwrap_or("(unnamed)")
+        ),
+        (_, None) if row.not_before == ONCE_READ => "once the contact was read again".to_owned(),
         (_, None) => format!("due {}", At::from_micros(row.not_before)),
     }
 }

@@ -70,7 +70,10 @@ fn choose<'a>(
         .iter()
         .filter_map(|system| match &system.kind {
             SystemKind::SuperOffice(settings) => Some((system.name.as_str(), &**settings)),
-            SystemKind::Salesforce(_) | SystemKind::Ascend(_) | SystemKind::Emarketeer(_) => None,
+            SystemKind::Salesforce(_)
+            | SystemKind::Ascend(_)
+            | SystemKind::AscendFile(_)
+            | SystemKind::Emarketeer(_) => None,
         })
         .collect();
     let names = || {

@@ -372,6 +372,7 @@ fn check_links(root: &Table<'_>, systems: &mut [SystemSettings]) {
                     )),
                 },
                 kind @ (SystemKind::Ascend(_)
+                | SystemKind::AscendFile(_)
                 | SystemKind::Emarketeer(_)
                 | SystemKind::SuperOffice(_)) => {
                     note(format!(

@@ -234,8 +234,10 @@ pub enum Schedule {
 pub enum SystemKind {
     /// Salesforce.
     Salesforce(Box<salesforce::config::Settings>),
-    /// CU Ascend.
+    /// CU Ascend, by the interface of its platform.
     Ascend(Box<ascend::config::Settings>),
+    /// CU Ascend, by files.
+    AscendFile(Box<ascend::file::config::Settings>),
     /// eMarketeer.
     Emarketeer(Box<emarketeer::config::Settings>),
     /// SuperOffice, online or onsite.
@@ -247,7 +249,7 @@ impl SystemKind {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Salesforce(_) => "salesforce",
-            Self::Ascend(_) => "ascend",
+            Self::Ascend(_) | Self::AscendFile(_) => "ascend",
             Self::Emarketeer(_) => "emarketeer",
             Self::SuperOffice(_) => "superoffice",
         }
@@ -259,7 +261,7 @@ impl SystemKind {
             Self::Salesforce(settings) => settings.platform.quota_reserve_percent,
             Self::Ascend(settings) => settings.platform.quota_reserve_percent,
             // These vendors tell of no allowance.
-            Self::Emarketeer(_) | Self::SuperOffice(_) => 100,
+            Self::AscendFile(_) | Self::Emarketeer(_) | Self::SuperOffice(_) => 100,
         }
     }
 
@@ -279,6 +281,7 @@ impl SystemKind {
                 "{} {} {} {:?}",
                 settings.object, settings.id_field, settings.address_field, settings.mode
             ),
+            Self::AscendFile(settings) => format!("file {:?}", settings.meaning),
             Self::Emarketeer(settings) => {
                 let names: Vec<_> = settings
                     .purposes

@@ -138,7 +138,14 @@ macro_rules! platform_keys {
 pub(super) const SALESFORCE: Keys = keys("systems.salesforce", platform_keys!("fields"));
 pub(super) const ASCEND: Keys = keys(
     "systems.ascend",
-    platform_keys!("transport", "object", "address_field", "opt_out", "link"),
+    platform_keys!(
+        "transport",
+        "object",
+        "address_field",
+        "opt_out",
+        "link",
+        "file"
+    ),
 );
 pub(super) const SUPEROFFICE: Keys = keys(
     "systems.superoffice",
@@ -169,6 +176,7 @@ pub(super) const ANY_SYSTEM: Keys = keys(
         "address_field",
         "opt_out",
         "link",
+        "file",
         "feed",
         "sweep_interval_secs",
         "full_interval_secs",
@@ -414,6 +422,33 @@ pub(super) const SERVICE_INDICATOR: Keys = keys(
         "comment_field",
     ],
 );
+pub(super) const FILE: Keys = keys(
+    "systems.ascend.file",
+    &[
+        "directory",
+        "as_of",
+        "ack_timeout_hours",
+        "batch_rows",
+        "max_file_mib",
+        "integration_actors",
+        "lock_owner",
+        "lock_stale_hours",
+        "sftp",
+    ],
+);
+pub(super) const SFTP: Keys = Keys {
+    table: "systems.ascend.file.sftp",
+    known: &[
+        "host",
+        "port",
+        "directory",
+        "user",
+        "host_key",
+        "private_key_file",
+        "password_file",
+    ],
+    environment_only: &["private_key", "password"],
+};
 pub(super) const LINK: Keys = keys("systems.ascend.link", &["field", "system", "system_field"]);
 
 /// All tables, as they stand in the example.
@@ -438,6 +473,8 @@ pub const TABLES: &[Keys] = &[
     OPT_OUT,
     SERVICE_INDICATOR,
     LINK,
+    FILE,
+    SFTP,
     EMARKETEER,
     EMARKETEER_AUTH,
     EMARKETEER_BASES,

@@ -5,6 +5,7 @@
 //! its key and what to do. No network is touched. What comes out cannot be wrong in itself.
 
 mod alarms;
+mod ascend_file;
 mod build;
 pub mod checked;
 mod emarketeer;

@@ -3,7 +3,7 @@
 use super::checked::{Link, Schedule, SystemKind, SystemSettings};
 use super::raw::{Item, Table};
 use super::secret::SecretReader;
-use super::{emarketeer, keys, superoffice, vendors};
+use super::{ascend_file, emarketeer, keys, superoffice, vendors};
 use crate::connector::http::Limits;
 use crate::consent::{Basis, Polarity, PurposeId, Purposes};
 use chrono_tz::Tz;
@@ -16,6 +16,10 @@ use std::time::Duration;
 
 /// The lag bound unless polls are rare.
 const LEAST_DEFAULT_MAX_LAG: Duration = Duration::from_mins(15);
+/// The lag bound of a system that delivers a file every night: a day, and time for the file to be made.
+const LEAST_DEFAULT_MAX_LAG_OF_FILES: Duration = Duration::from_hours(26);
+/// The longest lag bound, in seconds: a file a week, and one that is a week late.
+const MOST_MAX_LAG: u32 = 14 * 24 * 3_600;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -56,15 +60,21 @@ pub(super) fn build(
         ],
     )?;
     let time_zone = time_zone(&table);
-    let schedule = schedule(&table, time_zone);
+    let by_files = matches!(kind, Kind::Ascend) && ascend_file::is_meant(&table);
+    // Ascend has always been fed at night; a weekly file is an expression away.
+    let default = if by_files { "0 1 * * *" } else { "immediate" };
+    let schedule = schedule(&table, time_zone, default);
     let poll_interval = seconds(&table, "poll_interval_secs", 60, 1..=86_400);
     let vendor = match kind {
         Kind::Salesforce => vendors::salesforce(&table, name, purposes, secrets),
+        Kind::Ascend if by_files => {
+            ascend_file::settings(&table, name, purposes, time_zone, secrets)
+        }
         Kind::Ascend => vendors::ascend(&table, name, purposes, time_zone, secrets),
         Kind::Emarketeer => emarketeer::settings(&table, name, purposes, secrets, hash_key),
         Kind::SuperOffice => superoffice::superoffice(&table, name, purposes, secrets),
     };
-    let max_lag = max_lag(&table, poll_interval, vendor.lag);
+    let max_lag = max_lag(&table, poll_interval, vendor.lag, by_files);
     Some(SystemSettings {
         name: name.to_owned(),
         enabled: table.flag_or("enabled", true),
@@ -168,8 +178,8 @@ pub(super) fn cron(text: &str) -> Result<Cron, CronError> {
         .parse(text)
 }
 
-fn schedule(table: &Table<'_>, time_zone: Option<Tz>) -> Schedule {
-    let text = table.text_or("schedule", "immediate");
+fn schedule(table: &Table<'_>, time_zone: Option<Tz>, default: &str) -> Schedule {
+    let text = table.text_or("schedule", default);
     if text == "immediate" {
         return Schedule::Immediate;
     }
@@ -201,13 +211,23 @@ fn schedule(table: &Table<'_>, time_zone: Option<Tz>) -> Schedule {
 
 /// What is read trails the present by up to the lag and one poll; a bound below that could never be
 /// met.
-fn max_lag(table: &Table<'_>, poll_interval: Duration, lag: Duration) -> Duration {
+fn max_lag(table: &Table<'_>, poll_interval: Duration, lag: Duration, by_files: bool) -> Duration {
     let floor = lag + poll_interval;
-    let default = LEAST_DEFAULT_MAX_LAG.max(floor + 4 * poll_interval);
+    let least = if by_files {
+        LEAST_DEFAULT_MAX_LAG_OF_FILES
+    } else {
+        LEAST_DEFAULT_MAX_LAG
+    };
+    let default = least.max(floor + 4 * poll_interval);
     if table.item("max_lag_secs").is_none() {
         return default;
     }
-    let given = seconds(table, "max_lag_secs", default.as_secs() as u32, 1..=604_800);
+    let given = seconds(
+        table,
+        "max_lag_secs",
+        default.as_secs() as u32,
+        1..=MOST_MAX_LAG,
+    );
     if given <= floor {
         table.fault(
             "max_lag_secs",

@@ -138,8 +138,14 @@ fn ascend_settings(
     purposes: &Purposes,
     time_zone: Option<Tz>,
 ) -> (ascend_config::Settings, Option<Link>) {
-    // The only transport so far; the word is asked for so that a file of today keeps its meaning.
-    table.word_required("transport", &[("platform", ())]);
+    // The other transport is checked elsewhere.
+    table.word_required("transport", &[("platform", ()), ("file", ())]);
+    if table.item("file").is_some() {
+        table.fault(
+            "file",
+            "has no meaning with transport \"platform\"; remove the table, or set transport = \"file\"",
+        );
+    }
     if table.item("time_zone").is_none() {
         table.fault(
             "time_zone",

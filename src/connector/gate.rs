@@ -1,7 +1,7 @@
 //! What the engine asks of a gate: a system that says whether mail to a person would be sent at all,
 //! and has no voice in what the person wants (R47).
 
-use super::{Fault, Outcome, Probe};
+use super::{Fault, Probe};
 use crate::consent::At;
 pub use crate::consent::gate::SubscriberStatus;
 use async_trait::async_trait;
@@ -28,6 +28,17 @@ pub struct Standing {
     pub unsubscribed_at: Option<At>,
 }
 
+/// What became of setting one subscriber active.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Activation {
+    /// The unit sends mail to the subscriber, as a read-back shows.
+    Active,
+    /// It may or may not have happened; the next reading shows.
+    Unknown(Fault),
+    /// It did not happen.
+    Failed(Fault),
+}
+
 /// A gate.
 ///
 /// All calls are bounded in time and size, like those of a [`super::Connector`].
@@ -48,7 +59,7 @@ pub trait Gate: Send + Sync {
 
     /// Sets these subscribers active in one unit, at most [`Gate::keys_at_once`] of them. The answer has one
     /// outcome per key, in the same order. An `Err` means that nothing was sent.
-    async fn activate(&self, unit: &str, keys: &[String]) -> Result<Vec<Outcome>, Fault>;
+    async fn activate(&self, unit: &str, keys: &[String]) -> Result<Vec<Activation>, Fault>;
 
     /// Subscriber keys in one call.
     fn keys_at_once(&self) -> usize;

@@ -77,6 +77,9 @@ pub struct Page {
     pub more: bool,
     /// The page belongs to a load of everything (the first one or a sweep), not to changes.
     pub load: bool,
+    /// The page begins a complete scan of so many contacts, which is judged before anything of it is
+    /// stored (R27): a file tells how much is in it, and can be put back.
+    pub scan: Option<u64>,
     /// The system's time when the page was asked for.
     pub read_at: At,
     /// Every change up to this system time has been read once this page is stored; set on the last
@@ -139,6 +142,21 @@ pub struct WriteRequest {
     pub said_at: At,
     /// The configured name of the system where it was said.
     pub said_in: String,
+    /// What else is known of it.
+    pub background: Background,
+}
+
+/// What is known of a write besides its values, for systems that want to be told.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Background {
+    /// External id of the contact that this one is linked to (R58).
+    pub linked: Option<String>,
+    /// Who said it, as the system where it was said names its users.
+    pub said_by: Option<String>,
+    /// The rule that decided, and where it was said. Holds no address.
+    pub reason: String,
+    /// Everything that the system itself said up to then was heard before this was decided.
+    pub heard_until: Option<At>,
 }
 
 /// What became of one write (R33, R35).
@@ -150,6 +168,58 @@ pub enum Outcome {
     Unknown(Fault),
     /// It did not happen.
     Failed(Fault),
+    /// The system took it and says later what became of it, as a [`Receipt`].
+    HandedOver {
+        /// The batch it went in.
+        batch: String,
+        /// The word must have come by then; otherwise it is handed over again.
+        until: At,
+    },
+}
+
+/// What the system says later of a write that was handed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// External id.
+    pub contact: String,
+    /// The values that were handed over.
+    pub changes: Vec<(PurposeId, Shown)>,
+    /// The batch they went in.
+    pub batch: String,
+    /// What became of them.
+    pub answer: Answer,
+}
+
+/// What became of a write that was handed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The contact shows the values.
+    Applied,
+    /// It did not happen, because the system holds a newer word. That is to be heard before the same
+    /// is tried again.
+    Overtaken(Fault),
+    /// It did not happen.
+    Failed(Fault),
+}
+
+/// A batch of which the word is late.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overdue {
+    /// The batch.
+    pub batch: String,
+    /// When it was handed over.
+    pub since: At,
+    /// Writes in it without a word.
+    pub missing: usize,
+}
+
+/// Something that the system delivered and that cannot be understood, until somebody clears it away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// What it is called there. Holds no address.
+    pub name: String,
+    /// What is wrong with it.
+    pub reason: String,
 }
 
 /// What a connector found when it logged in.
@@ -198,6 +268,12 @@ pub trait Connector: Send + Sync {
     /// the same cursor twice is allowed at any time, also after a restart.
     async fn read(&self, cursor: Option<&Cursor>) -> Result<Page, Fault>;
 
+    /// Everything up to this cursor is stored, durably: what was delivered before it can be cleared
+    /// away. Not called in a dry run.
+    async fn read_stored(&self, _cursor: &Cursor) -> Result<(), Fault> {
+        Ok(())
+    }
+
     /// What these contacts show now, in the same order.
     async fn current(&self, contacts: &[Target]) -> Result<Vec<Current>, Fault>;
 
@@ -208,6 +284,28 @@ pub trait Connector: Send + Sync {
     /// Sets consent fields, at most [`Batching::rows`] (or `bulk_rows`) contacts. The answer has
     /// one outcome per request, in the same order. An `Err` means that nothing was sent.
     async fn write(&self, writes: &[WriteRequest]) -> Result<Vec<Outcome>, Fault>;
+
+    /// What the system has said of writes that were handed over, a bounded number at once; none when
+    /// there is nothing new. The same again until [`Connector::receipts_stored`] was called.
+    async fn receipts(&self) -> Result<Vec<Receipt>, Fault> {
+        Ok(Vec::new())
+    }
+
+    /// The receipts given last are settled, durably: they need not be given again. After a crash in
+    /// between they are.
+    async fn receipts_stored(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    /// Batches of which the word is later than allowed, as far as the last look at them showed.
+    fn overdue(&self) -> Vec<Overdue> {
+        Vec::new()
+    }
+
+    /// What was delivered and cannot be understood, as far as the last look showed.
+    fn unreadable(&self) -> Vec<Unreadable> {
+        Vec::new()
+    }
 
     /// How much to hand over at once.
     fn batching(&self) -> Batching;

@@ -1,8 +1,8 @@
 //! A connector that reads but refuses to write: dry runs wrap every system in it.
 
 use super::{
-    Batching, Connector, Current, Cursor, Fault, FaultClass, Found, Outcome, Page, Probe, Quota,
-    Target, Wanted, WriteRequest,
+    Batching, Connector, Current, Cursor, Fault, FaultClass, Found, Outcome, Overdue, Page, Probe,
+    Quota, Target, Unreadable, Wanted, WriteRequest,
 };
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -48,6 +48,14 @@ impl Connector for ReadOnly {
             "read-only",
             "this is a dry run: nothing is written",
         ))
+    }
+
+    fn overdue(&self) -> Vec<Overdue> {
+        self.0.overdue()
+    }
+
+    fn unreadable(&self) -> Vec<Unreadable> {
+        self.0.unreadable()
     }
 
     fn batching(&self) -> Batching {

@@ -210,6 +210,9 @@ pub struct Record {
     holdings: Vec<(PurposeId, Holding)>,
     /// A stamp of it lay in the future and was capped (R16).
     pub future_stamped: bool,
+    /// By when the last of our writes had taken effect, as far as only a later word told that. What was
+    /// true before says nothing of these values, however late it is read.
+    pub written_at: Option<At>,
 }
 
 impl Record {

@@ -51,6 +51,9 @@ pub struct Reading {
     pub values: Vec<(PurposeId, Shown)>,
     /// What the system dates itself.
     pub told: Vec<Told>,
+    /// The instant of which all this is true, where it is read long after: an extract that was made in
+    /// the night and read in the morning.
+    pub as_of: Option<At>,
 }
 
 /// From where and when a reading was taken.
@@ -96,6 +99,16 @@ pub fn observe(before: Option<&Contact>, reading: &Reading, view: &Viewpoint<'_>
     }
     for (purpose, shown) in &reading.values {
         see(&mut after, before, reading, *purpose, shown, view);
+    }
+    // What was handed over shows: that is its acknowledgement, whatever becomes of the other one.
+    let arrived = |(purpose, shown): &(PurposeId, Shown)| {
+        let known = before.and_then(|contact| contact.record.shown(*purpose));
+        known != Some(shown) && under_way(view, *purpose, shown)
+    };
+    if let Some(as_of) = reading.as_of
+        && reading.values.iter().any(arrived)
+    {
+        after.record.written_at = after.record.written_at.max(Some(as_of));
     }
     // Consent is recorded apart from the contact: as long as nothing is known of it, there is none.
     let apart = reading.values.is_empty();
@@ -178,6 +191,13 @@ fn hear(
     }
     // R15: what our own user did is an echo. It confirms, it does not speak.
     if own {
+        return;
+    }
+    // Nobody signs for what is handed over, and the system dates it by its own clock.
+    let confirmed = before.is_some_and(|contact| {
+        contact.record.written_at.is_some_and(|at| told.at <= at) && known == Some(&told.shown)
+    });
+    if reading.as_of.is_some() && (confirmed || under_way(view, told.purpose, &told.shown)) {
         return;
     }
     // Where nobody signed, a value under way is an echo, and so is the time that the system stored

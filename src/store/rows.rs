@@ -116,6 +116,12 @@ pub const CLAIMED: i16 = 1;
 pub const DEAD: i16 = 2;
 /// Waits for a person.
 pub const HELD: i16 = 3;
+/// Handed over to a system that says later what became of it.
+pub const SENT: i16 = 4;
+
+/// A write with this `not_before` waits until its contact has been read again: the system holds a newer
+/// word, which has to be heard first. `claimed_until` is then the time from which a reading counts.
+pub const ONCE_READ: i64 = i64::MAX / 2;
 
 /// A write that is not acknowledged yet (R32).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,10 +134,10 @@ pub struct OutboxRow {
     pub version: i64,
     /// Packed changes, with reason and origin.
     pub changes: String,
-    /// [`PENDING`], [`CLAIMED`], [`DEAD`] or [`HELD`].
+    /// [`PENDING`], [`CLAIMED`], [`DEAD`], [`HELD`] or [`SENT`].
     pub state: i16,
     /// Packed changes as they were claimed, while an attempt may be under way; they may take effect
-    /// even if `changes` has moved on. Empty when there is none.
+    /// even if `changes` has moved on. One a line, the newest first; empty when there is none.
     pub in_flight: String,
     /// When the decision was first made; the deadline counts from here (R34).
     pub decided_at: i64,
@@ -139,9 +145,9 @@ pub struct OutboxRow {
     pub not_before: i64,
     /// Failed attempts so far.
     pub attempts: i32,
-    /// While claimed: until when.
+    /// While claimed: until when. While sent: when an acknowledgement must have come.
     pub claimed_until: i64,
-    /// The vendor's words at the last failure.
+    /// The vendor's words at the last failure. While sent: the batch it was handed over in.
     pub last_error: Option<String>,
 }
 
@@ -433,8 +439,9 @@ pub struct Postponed {
     pub attempts: i32,
     /// The vendor's words.
     pub error: String,
-    /// The attempt certainly did not take effect, so that `in_flight` can be cleared.
-    pub not_sent: bool,
+    /// What may still take effect, where it is known better than when the write was claimed; see
+    /// [`OutboxRow::in_flight`].
+    pub in_flight: Option<String>,
 }
 
 /// Figures of one system.
@@ -448,9 +455,9 @@ pub struct SystemFigures {
     pub unmatched: i64,
     /// Live contacts with a write under way, so not at parity.
     pub differing: i64,
-    /// Pending or claimed withdrawals.
+    /// Pending, claimed or sent withdrawals.
     pub pending_withdrawals: i64,
-    /// Pending or claimed grants.
+    /// Pending, claimed or sent grants.
     pub pending_grants: i64,
     /// Dead letters.
     pub dead: i64,

@@ -257,6 +257,8 @@ impl Engine {
 /// # Errors
 /// When the store fails, or a connector cannot be built from its settings.
 pub async fn assemble(checked: &Checked, parts: Parts) -> Result<Vec<Arc<Member>>, SyncError> {
+    let clock = Arc::clone(&parts.clock);
+    let connect = move |system: &SystemSettings| registry::connect_by(&system.kind, &clock);
     let lines = Lines::build(checked, &Lines::default(), &connect)
         .map_err(|not_connected| not_connected.fault)?;
     Ok(Engine::assemble(checked, parts, &lines).await?.members)

@@ -4,15 +4,18 @@
 use super::engine::{Event, Member, SyncError};
 use super::pack::{Packer, Write};
 use super::schedule::next_round;
-use super::workbench::{Workbench, transact};
-use crate::connector::{Current, Fault, FaultClass, Outcome, Target, WriteRequest, retry};
+use super::workbench::{Handed, Workbench, transact};
+use crate::connector::{
+    Answer, Background, Current, Fault, FaultClass, Outcome, Target, WriteRequest, retry,
+};
 use crate::consent::plan::agrees;
 use crate::consent::time::{HOUR, MINUTE, SECOND};
-use crate::consent::{At, PurposeId, Shown};
+use crate::consent::{At, PurposeId, Shown, SystemId};
 use crate::store::{
-    CLAIMED, Changes, Claim, DEAD, Known, LANE_WITHDRAWAL, OutboxRow, PENDING, Postponed, Scope,
-    StoreError, WriteKey,
+    CLAIMED, Changes, Claim, ContactRow, DEAD, Known, LANE_WITHDRAWAL, LIVE, OutboxRow, PENDING,
+    Postponed, Scope, StoreError, SubjectRow, WriteKey,
 };
+use crate::sync::pack::unpack_verdicts;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +28,8 @@ const CLAIM: i64 = 2 * HOUR;
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 /// A write that waits for the feed to tell what changed meanwhile is looked at again after this.
 const FEED_PAUSE: i64 = 2 * SECOND;
+/// Receipts are taken so many times in one round at most; the next round goes on.
+const MAX_RECEIPTS: usize = 1_000;
 /// A withdrawal waits no longer than this for the feed; then it is written over what changed.
 const FEED_PATIENCE: i64 = 10 * MINUTE;
 
@@ -59,6 +64,16 @@ async fn round(
     // A system that was never read whole, or not since it was switched off, is not written to.
     if !member.shared.store.feed(member.id.0).await?.loaded {
         return Ok(LOOK_INTERVAL);
+    }
+    // What a system says later of its writes is taken whatever the schedule, so that what it refused
+    // can go with the next batch.
+    if member.is_askable().await?
+        && member
+            .breaker
+            .open_until(member.shared.clock.now())
+            .is_none()
+    {
+        take_receipts(member).await?;
     }
     match next_round(&member.pace.schedule, *last_round, now) {
         Some(next) if next <= now => {}
@@ -105,6 +120,69 @@ enum Look {
     Gone,
 }
 
+/// Takes in what the system has said of writes that were handed over. How many words it said.
+///
+/// # Errors
+/// When the system cannot be asked, or the store fails; what was taken until then is settled.
+pub async fn take_receipts(member: &Member) -> Result<usize, SyncError> {
+    let shared = &member.shared;
+    let packer = Packer::new(&shared.rules);
+    let mut taken = 0;
+    for _ in 0..MAX_RECEIPTS {
+        let receipts = member.connector.receipts().await?;
+        if receipts.is_empty() {
+            break;
+        }
+        let system = SystemId(member.id.0);
+        let scope = Scope {
+            contacts: receipts
+                .iter()
+                .map(|receipt| (system.0, receipt.contact.clone()))
+                .collect(),
+            ..Scope::default()
+        };
+        let mut heard: Vec<bool> = Vec::new();
+        let act = |bench: &mut Workbench<'_>| {
+            heard.clear();
+            for receipt in &receipts {
+                heard.push(bench.receive(system, receipt)?);
+            }
+            Ok(())
+        };
+        transact(
+            &*shared.store,
+            scope,
+            shared.frame(false),
+            &packer,
+            act,
+            |_| {},
+        )
+        .await?;
+        member.connector.receipts_stored().await?;
+        taken += receipts.len();
+        let (mut applied, mut refused) = (0, 0);
+        for (receipt, _) in receipts.iter().zip(&heard).filter(|(_, heard)| **heard) {
+            match &receipt.answer {
+                Answer::Applied => applied += 1,
+                Answer::Overtaken(fault) | Answer::Failed(fault) => {
+                    tracing::warn!(system = %member.name, contact = %receipt.contact, batch = %receipt.batch, code = %fault.code,
+                        "{}: a write to {} in batch {} was refused: {fault}", member.name, receipt.contact, receipt.batch);
+                    member.tell(Event::Fault(fault.clone()));
+                    refused += 1;
+                }
+            }
+        }
+        member.tell(Event::Emitted {
+            applied,
+            confirmed: 0,
+            postponed: refused,
+        });
+        // What was decided meanwhile may be due, and what was settled may be waited for.
+        shared.wake_all_emitters();
+    }
+    Ok(taken)
+}
+
 /// Claims, checks, sends and settles one batch. How many writes were claimed.
 ///
 /// # Errors
@@ -140,11 +218,20 @@ pub async fn emit_batch(member: &Member) -> Result<usize, SyncError> {
     let mut settled: Vec<(usize, &'static str)> = Vec::new();
     let mut postponed: Vec<Postponed> = Vec::new();
     let mut sent: Vec<usize> = Vec::new();
-    for (index, (claimed, look)) in claimed.iter().zip(&looks).enumerate() {
+    // Only a look tells what earlier attempts have done.
+    let seen: Vec<bool> = current
+        .iter()
+        .map(|current| *current != Current::Unknown)
+        .collect();
+    let seen = |index: usize| seen.get(index).copied().unwrap_or(false);
+    for (index, (claimed, (look, _))) in claimed.iter().zip(&looks).enumerate() {
         match look {
             Look::Send => sent.push(index),
             Look::Confirmed => settled.push((index, "confirmed")),
-            Look::Superseded => postponed.push(unclaim(&claimed.row, claimed.row.not_before, None)),
+            Look::Superseded => {
+                let back = unclaim(&claimed.row, claimed.row.not_before, None);
+                postponed.push(unless_seen(back, seen(index)));
+            }
             Look::Wait => {
                 member.wake_poller.notify_one();
                 let later = shared.clock.now().plus(FEED_PAUSE).micros();
@@ -166,10 +253,19 @@ pub async fn emit_batch(member: &Member) -> Result<usize, SyncError> {
         }
     }
     let mut whole = None;
+    let mut handed: Vec<(usize, String, At)> = Vec::new();
     if !sent.is_empty() {
+        let heard_until = shared.store.feed(member.id.0).await?.drained;
         let requests: Vec<WriteRequest> = sent
             .iter()
-            .filter_map(|index| Some(request(claimed.get(*index)?, targets.get(*index)?)))
+            .filter_map(|index| {
+                let background = Background {
+                    heard_until: heard_until.map(At::from_micros),
+                    ..looks.get(*index)?.1.clone()
+                };
+                let (claimed, target) = (claimed.get(*index)?, targets.get(*index)?);
+                Some(request(claimed, target, background))
+            })
             .collect();
         match member.connector.write(&requests).await {
             Ok(outcomes) if outcomes.len() == requests.len() => {
@@ -179,6 +275,7 @@ pub async fn emit_batch(member: &Member) -> Result<usize, SyncError> {
                     };
                     match outcome {
                         Outcome::Applied => settled.push((*index, "applied")),
+                        Outcome::HandedOver { batch, until } => handed.push((*index, batch, until)),
                         Outcome::Unknown(fault) => {
                             member.tell(Event::Fault(fault.clone()));
                             postponed.push(failed(member, &claimed.row, &fault, false));
@@ -187,7 +284,8 @@ pub async fn emit_batch(member: &Member) -> Result<usize, SyncError> {
                             tracing::warn!(system = %member.name, contact = %claimed.row.key.external, code = %fault.code,
                                 "{}: a write to {} was refused: {fault}", member.name, claimed.row.key.external);
                             member.tell(Event::Fault(fault.clone()));
-                            postponed.push(failed(member, &claimed.row, &fault, true));
+                            let back = failed(member, &claimed.row, &fault, true);
+                            postponed.push(unless_seen(back, seen(*index)));
                         }
                     }
                 }
@@ -209,8 +307,8 @@ pub async fn emit_batch(member: &Member) -> Result<usize, SyncError> {
             Err(fault) => {
                 postponed.extend(
                     sent.iter()
-                        .filter_map(|i| claimed.get(*i))
-                        .map(|c| postpone_whole(member, &c.row, &fault)),
+                        .filter_map(|i| Some((*i, claimed.get(*i)?)))
+                        .map(|(i, c)| unless_seen(postpone_whole(member, &c.row, &fault), seen(i))),
                 );
                 whole = Some(fault);
             }
@@ -218,6 +316,7 @@ pub async fn emit_batch(member: &Member) -> Result<usize, SyncError> {
     }
     let applied = settled.iter().filter(|(_, how)| *how == "applied").count();
     settle(member, &packer, &claimed, &settled).await?;
+    note_handed(member, &packer, &claimed, &handed).await?;
     if !postponed.is_empty() {
         shared.store.postpone(&postponed).await?;
     }
@@ -302,7 +401,7 @@ async fn look(
     packer: &Packer<'_>,
     claimed: &[Claimed],
     current: &[Current],
-) -> Result<Vec<Look>, SyncError> {
+) -> Result<Vec<(Look, Background)>, SyncError> {
     let scope = Scope {
         contacts: claimed
             .iter()
@@ -336,54 +435,172 @@ async fn look(
         records.insert(row.external.as_str(), record);
     }
     let now = member.shared.clock.now();
-    let looks = claimed.iter().zip(current).map(|(claimed, current)| {
-        let is_current = outbox
-            .get(&claimed.row.key)
-            .is_some_and(|row| row.version == claimed.row.version && row.state == CLAIMED);
-        if !is_current {
-            return Look::Superseded;
-        }
-        let values = match current {
-            Current::Gone => return Look::Gone,
-            Current::Unknown => return Look::Send,
-            Current::Live(values) => values,
-        };
-        let value = |purpose: PurposeId| {
-            values
-                .iter()
-                .find(|(id, _)| *id == purpose)
-                .map(|(_, shown)| shown)
-        };
-        let done = claimed
-            .write
-            .changes
-            .iter()
-            .all(|change| value(change.purpose).is_some_and(|shown| agrees(shown, &change.to)));
-        if done {
-            return Look::Confirmed;
-        }
-        // A value that is neither what we last read nor what we are about to write was set by
-        // somebody we have not heard of yet. Ours may be the older word.
-        let unheard = values.iter().any(|(purpose, shown)| {
-            let last_read = records
-                .get(claimed.row.key.external.as_str())
-                .and_then(|record| record.shown(*purpose));
-            let ours = claimed
-                .write
-                .changes
-                .iter()
-                .any(|change| change.purpose == *purpose && agrees(shown, &change.to));
-            !ours && last_read.is_some_and(|last: &Shown| last != shown)
+    let looks = claimed
+        .iter()
+        .zip(current)
+        .map(|(claimed, current)| -> Look {
+            let is_current = outbox
+                .get(&claimed.row.key)
+                .is_some_and(|row| row.version == claimed.row.version && row.state == CLAIMED);
+            if !is_current {
+                return Look::Superseded;
+            }
+            let values = match current {
+                Current::Gone => return Look::Gone,
+                Current::Unknown => return Look::Send,
+                Current::Live(values) => values,
+            };
+            let value = |purpose: PurposeId| {
+                values
+                    .iter()
+                    .find(|(id, _)| *id == purpose)
+                    .map(|(_, shown)| shown)
+            };
+            let done =
+                claimed.write.changes.iter().all(|change| {
+                    value(change.purpose).is_some_and(|shown| agrees(shown, &change.to))
+                });
+            if done {
+                return Look::Confirmed;
+            }
+            // A value that is neither what we last read nor what we are about to write was set by
+            // somebody we have not heard of yet. Ours may be the older word.
+            let unheard = values.iter().any(|(purpose, shown)| {
+                let last_read = records
+                    .get(claimed.row.key.external.as_str())
+                    .and_then(|record| record.shown(*purpose));
+                let ours = claimed
+                    .write
+                    .changes
+                    .iter()
+                    .any(|change| change.purpose == *purpose && agrees(shown, &change.to));
+                !ours && last_read.is_some_and(|last: &Shown| last != shown)
+            });
+            let patient = claimed.row.key.lane != LANE_WITHDRAWAL
+                || now.micros() < claimed.row.decided_at.saturating_add(FEED_PATIENCE);
+            if unheard && patient {
+                Look::Wait
+            } else {
+                Look::Send
+            }
         });
-        let patient = claimed.row.key.lane != LANE_WITHDRAWAL
-            || now.micros() < claimed.row.decided_at.saturating_add(FEED_PATIENCE);
-        if unheard && patient {
-            Look::Wait
-        } else {
-            Look::Send
-        }
+    let files = Files::of(&known);
+    let with_background = claimed.iter().zip(looks).map(|(claimed, look)| {
+        let background = match look {
+            Look::Send => files.background(member, claimed)?,
+            _ => Background::default(),
+        };
+        Ok((look, background))
     });
-    Ok(looks.collect())
+    with_background.collect()
+}
+
+/// Who belongs together among what was loaded for a look.
+struct Files<'a> {
+    subjects: BTreeMap<i64, &'a SubjectRow>,
+    contacts: BTreeMap<(i16, &'a str), &'a ContactRow>,
+    by_subject: BTreeMap<i64, Vec<&'a ContactRow>>,
+}
+
+impl<'a> Files<'a> {
+    fn of(known: &'a Known) -> Self {
+        let mut by_subject: BTreeMap<i64, Vec<&ContactRow>> = BTreeMap::new();
+        for row in &known.contacts {
+            if let Some(subject) = row.subject {
+                by_subject.entry(subject).or_default().push(row);
+            }
+        }
+        Self {
+            subjects: known.subjects.iter().map(|row| (row.id, row)).collect(),
+            contacts: known
+                .contacts
+                .iter()
+                .map(|row| ((row.system, row.external.as_str()), row))
+                .collect(),
+            by_subject,
+        }
+    }
+
+    /// What is known of a write besides its values.
+    fn background(&self, member: &Member, claimed: &Claimed) -> Result<Background, SyncError> {
+        let key = &claimed.row.key;
+        let rules = &member.shared.rules;
+        let subject = self.subjects.get(&claimed.row.subject);
+        let verdicts = subject.map_or("", |subject| subject.verdicts.as_str());
+        let verdicts = unpack_verdicts(verdicts).map_err(|error| StoreError::Corrupt {
+            what: "verdicts",
+            detail: error.to_string(),
+        })?;
+        let purpose = claimed.write.changes.first().map(|change| change.purpose);
+        let verdict = purpose.and_then(|purpose| {
+            let name = rules.purposes.name(purpose);
+            verdicts.iter().find(|verdict| verdict.purpose == name)
+        });
+        Ok(Background {
+            linked: self.linked(member, key, claimed.row.subject),
+            said_by: verdict
+                .and_then(|verdict| verdict.actor())
+                .map(str::to_owned),
+            reason: format!("{}: said in {}", claimed.write.rule, claimed.write.said_in),
+            heard_until: None,
+        })
+    }
+
+    /// R58: the oldest live contact of the system that leads this one: the one with the same person id,
+    /// or else any of the same subject.
+    fn linked(&self, member: &Member, key: &WriteKey, subject: i64) -> Option<String> {
+        let mut links = member.shared.links.iter();
+        let anchor = links.find(|link| link.follower == member.id)?.anchor;
+        let own = self.contacts.get(&(key.system, key.external.as_str()));
+        let id = own.and_then(|row| row.link.as_deref());
+        let residents = self.by_subject.get(&subject)?;
+        let leads = |row: &&&ContactRow| row.system == anchor.0 && row.life == LIVE;
+        let best = residents.iter().filter(leads).min_by_key(|row| {
+            let is_other = id.is_none() || row.link.as_deref() != id;
+            (is_other, row.created.unwrap_or(i64::MAX), &row.external)
+        })?;
+        Some(best.external.clone())
+    }
+}
+
+/// Stores what was handed over: it waits for the system's word.
+///
+/// A crash before this leaves the claims, whose outcome is then unknown: the rows go with another
+/// batch, and the word on either of them settles them.
+async fn note_handed(
+    member: &Member,
+    packer: &Packer<'_>,
+    claimed: &[Claimed],
+    handed: &[(usize, String, At)],
+) -> Result<(), SyncError> {
+    if handed.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<(&OutboxRow, &str, At)> = handed
+        .iter()
+        .filter_map(|(index, batch, until)| Some((&claimed.get(*index)?.row, &**batch, *until)))
+        .collect();
+    let scope = Scope {
+        contacts: rows
+            .iter()
+            .map(|(row, ..)| (row.key.system, row.key.external.clone()))
+            .collect(),
+        ..Scope::default()
+    };
+    let act = |bench: &mut Workbench<'_>| {
+        rows.iter().try_for_each(|(row, batch, until)| {
+            bench.hand_over(Handed {
+                key: &row.key,
+                version: row.version,
+                sent: &row.changes,
+                batch,
+                until: *until,
+            })
+        })
+    };
+    let frame = member.shared.frame(false);
+    transact(&*member.shared.store, scope, frame, packer, act, |_| {}).await?;
+    Ok(())
 }
 
 /// Stores what took effect: the contacts show it, the writes are done (R31).
@@ -418,7 +635,7 @@ async fn settle(
     Ok(())
 }
 
-fn request(claimed: &Claimed, target: &Target) -> WriteRequest {
+fn request(claimed: &Claimed, target: &Target, background: Background) -> WriteRequest {
     WriteRequest {
         target: target.clone(),
         changes: claimed
@@ -429,6 +646,15 @@ fn request(claimed: &Claimed, target: &Target) -> WriteRequest {
             .collect(),
         said_at: claimed.write.said_at,
         said_in: claimed.write.said_in.clone(),
+        background,
+    }
+}
+
+/// Where no look showed what earlier attempts have done, that stays as it was noted.
+fn unless_seen(back: Postponed, seen: bool) -> Postponed {
+    Postponed {
+        in_flight: back.in_flight.filter(|_| seen),
+        ..back
     }
 }
 
@@ -438,7 +664,7 @@ async fn give_back(member: &Member, claimed: &[Claimed], fault: Fault) -> Result
     let back: Vec<Postponed> = claimed
         .iter()
         .map(|claimed| Postponed {
-            not_sent: claimed.row.attempts == 0,
+            in_flight: (claimed.row.attempts == 0).then(|| earlier(&claimed.row).to_owned()),
             ..postpone_whole(member, &claimed.row, &fault)
         })
         .collect();
@@ -455,8 +681,14 @@ fn unclaim(row: &OutboxRow, not_before: i64, error: Option<&str>) -> Postponed {
         state: PENDING,
         attempts: row.attempts,
         error: error.map_or_else(|| row.last_error.clone().unwrap_or_default(), str::to_owned),
-        not_sent: true,
+        in_flight: Some(String::new()),
     }
+}
+
+/// What was under way before a write was claimed, as long as nothing was sent since.
+fn earlier(row: &OutboxRow) -> &str {
+    let rest = row.in_flight.strip_prefix(row.changes.as_str());
+    rest.map_or("", |rest| rest.trim_start_matches('\n'))
 }
 
 /// The whole call failed and nothing was sent; the breaker decides when there is another. No row is
@@ -487,6 +719,6 @@ fn failed(member: &Member, row: &OutboxRow, fault: &Fault, not_sent: bool) -> Po
         state: if final_word { DEAD } else { PENDING },
         attempts,
         error: format!("{}: {fault}", fault.code),
-        not_sent,
+        in_flight: not_sent.then(String::new),
     }
 }

@@ -58,6 +58,7 @@ impl Arrivals {
             next: Cursor(String::new()),
             more: false,
             load: false,
+            scan: None,
             read_at: found.read_at,
             drained: None,
         };
@@ -70,6 +71,7 @@ impl Arrivals {
         self.homes.extend(next.homes);
         self.page.readings.extend(next.page.readings);
         self.page.poison.extend(next.page.poison);
+        self.page.scan = self.page.scan.or(next.page.scan);
         self.page.next = next.page.next;
         self.page.more = next.page.more;
         self.page.drained = next.page.drained.or(self.page.drained);
@@ -156,8 +158,17 @@ fn take_in(
     let system = origin.system;
     // R16: the vendor's clock or ours, whichever is earlier.
     let ceiling = page.read_at.min(frame.now).plus(origin.future_tolerance);
+    // A file tells of the instant at which it was made. What was written by then may be in it or not.
+    let is_older = |bench: &Workbench<'_>, reading: &Reading| {
+        let known = bench.contact(system.id, &reading.contact);
+        let written_at = known.and_then(|contact| contact.record.written_at);
+        reading
+            .as_of
+            .is_some_and(|as_of| written_at.is_some_and(|at| as_of <= at))
+    };
     let is_stale = |bench: &Workbench<'_>, reading: &Reading| {
         bench.written_seq(system.id, &reading.contact) > origin.asked_at_sequence
+            || is_older(bench, reading)
     };
     let fresh = page.readings.iter().zip(homes);
     let fresh = fresh.filter(|(reading, _)| !is_stale(bench, reading));
@@ -179,6 +190,10 @@ fn take_in(
         };
         let after = observe(bench.contact(system.id, &reading.contact), reading, &view);
         let slot = bench.set_contact(after);
+        if reading.whole && !stale {
+            let as_of = reading.as_of.unwrap_or(page.read_at);
+            bench.heard_again(system.id, &reading.contact, as_of);
+        }
         let own = home.as_ref().map(|(subject, key)| (*subject, key));
         if reading.whole && !stale {
             bench.set_home(slot, own, reading.link.as_deref());
@@ -250,7 +265,8 @@ fn load_keys(system: &SystemRules, page: &Page) -> Vec<LoadKey> {
         }
         // In a load of everything, what is seen for the first time is weak anyway (R24).
         if !page.load {
-            add(reading.modified_by.as_ref(), reading.modified);
+            let at = reading.modified.unwrap_or(page.read_at);
+            add(reading.modified_by.as_ref(), Some(at));
         }
     }
     keys.into_iter().collect()

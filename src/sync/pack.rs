@@ -131,6 +131,9 @@ struct PackedRecord<'a> {
     /// A stamp lay in the future.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     f: bool,
+    /// By when the last write had taken effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    w: Option<i64>,
 }
 
 /// Value, earliest and latest of its stamp, acknowledged.
@@ -241,6 +244,7 @@ impl<'r> Packer<'r> {
             .all(|(purpose, _)| record.shown(*purpose).is_some());
         let mut packed = PackedRecord {
             f: record.future_stamped,
+            w: record.written_at.map(At::micros),
             ..PackedRecord::default()
         };
         if read_whole {
@@ -315,6 +319,7 @@ impl<'r> Packer<'r> {
             }
         }
         record.future_stamped = packed.f;
+        record.written_at = packed.w.map(At::from_micros);
         Ok(record)
     }
 

@@ -6,8 +6,8 @@ use super::pack::{PackError, Packer, unpack_findings, unpack_verdicts};
 use crate::consent::plan::{agrees, desired_value, understood};
 use crate::consent::{PurposeId, Rules, Shown, Status, SystemId};
 use crate::store::{
-    CLAIMED, ContactRow, DEAD, HELD, Known, LANE_GRANT, LANE_WITHDRAWAL, LIVE, OutboxRow, Store,
-    StoreError, SubjectRow, WriteKey,
+    CLAIMED, ContactRow, DEAD, HELD, Known, LANE_GRANT, LANE_WITHDRAWAL, LIVE, ONCE_READ,
+    OutboxRow, SENT, Store, StoreError, SubjectRow, WriteKey,
 };
 use std::collections::BTreeMap;
 
@@ -177,6 +177,14 @@ fn reason(
             ),
             HELD => "held for a person".to_owned(),
             CLAIMED => "being written".to_owned(),
+            SENT => format!(
+                "handed over in batch {}, waiting for the acknowledgement",
+                write.last_error.as_deref().unwrap_or("(unnamed)")
+            ),
+            _ if write.not_before == ONCE_READ => format!(
+                "waiting until the contact has been read again: {}",
+                write.last_error.as_deref().unwrap_or("no reason kept")
+            ),
             _ => match &write.last_error {
                 Some(error) => format!("waiting after attempt {}: {error}", write.attempts),
                 None => "waiting to be written".to_owned(),

@@ -124,6 +124,10 @@ pub async fn poll(
         let Some(batch) = next? else {
             return Ok(());
         };
+        if let Some(reason) = too_short(member, &batch.arrivals.page).await? {
+            halt(member, &reason).await?;
+            return Ok(());
+        }
         match store_batch(member, rules, &packer, &feed, &batch).await? {
             Some(after) => feed = after,
             // Somebody else stored a page of this feed, or an operator paused it or wants it read
@@ -139,6 +143,9 @@ pub async fn poll(
         if more && stop.is_cancelled() {
             return Ok(());
         }
+    }
+    if let Some(cursor) = feed.cursor.clone().map(Cursor) {
+        member.connector.read_stored(&cursor).await?;
     }
     member.breaker.succeeded();
     member.tell(Event::Breaker(None));
@@ -266,6 +273,29 @@ async fn store_batch(
     Ok(Some(after))
 }
 
+/// R27: the reason to halt before anything of a scan is stored that says itself that it is too short.
+async fn too_short(member: &Member, page: &Page) -> Result<Option<String>, SyncError> {
+    let Some(seen) = page.scan else {
+        return Ok(None);
+    };
+    let known = known_contacts(member).await?;
+    Ok(guard::is_suddenly_empty(seen, known).then(|| {
+        format!(
+            "a full scan would find {seen} of {known} known contacts; nothing of it was stored; clear it \
+             away, or deliver a whole one, and resume the feed"
+        )
+    }))
+}
+
+/// The live contacts that the store knows.
+async fn known_contacts(member: &Member) -> Result<u64, SyncError> {
+    let shared = &member.shared;
+    let figures = shared.store.figures(shared.clock.now()).await?;
+    let mut systems = figures.systems.iter();
+    let system = systems.find(|system| system.system == member.id.0);
+    Ok(system.map_or(0, |system| system.live.unsigned_abs()))
+}
+
 /// R27: counts what a sweep over everything finds. A sweep that was begun before a restart is not
 /// judged, since its first part was not counted.
 #[derive(Default)]
@@ -292,16 +322,7 @@ impl Sweep {
         }
         if self.from_the_start {
             if self.known.is_none() {
-                let figures = member
-                    .shared
-                    .store
-                    .figures(member.shared.clock.now())
-                    .await?;
-                let system = figures
-                    .systems
-                    .iter()
-                    .find(|system| system.system == member.id.0);
-                self.known = Some(system.map_or(0, |system| system.live.unsigned_abs()));
+                self.known = Some(known_contacts(member).await?);
             }
             self.seen += page.readings.iter().filter(|reading| reading.whole).count() as u64;
         }

@@ -6,8 +6,11 @@
 
 mod decide;
 mod entry;
+mod handover;
 mod loads;
 mod places;
+
+pub use self::handover::Handed;
 
 use self::entry::written;
 use self::loads::ByLoad;
@@ -607,6 +610,7 @@ impl<'a> Workbench<'a> {
         if let Some(subject) = subject {
             self.places.touch(subject);
         }
+        self.forget_in_other_lane(key, &write.changes)?;
         if let Some(row) = self.outbox.get_mut(key) {
             row.in_flight = String::new();
             let row = row.clone();
@@ -702,8 +706,8 @@ fn unsettled(
     outbox
         .range(from..=to)
         .map(|(_, row)| row)
-        .filter(|row| !row.in_flight.is_empty())
-        .filter_map(|row| packer.unpack_changes(&row.in_flight).ok())
+        .flat_map(|row| row.in_flight.lines())
+        .filter_map(|line| packer.unpack_changes(line).ok())
         .flat_map(|write| write.changes)
         .map(|change| (change.purpose, change.to))
         .collect()

@@ -159,6 +159,7 @@ impl Connector for Fake {
             next: Cursor("end".to_owned()),
             more: false,
             load: false,
+            scan: None,
             read_at: System.now(),
             drained: Some(System.now()),
         })

@@ -251,6 +251,7 @@ impl Connector for Fake {
             next: Cursor(next),
             more,
             load,
+            scan: None,
             read_at: now,
             drained: (!more).then_some(now),
         };

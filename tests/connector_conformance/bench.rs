@@ -4,7 +4,9 @@ use consentd::config::SystemKind;
 use consentd::connector::http::Limits;
 use consentd::connector::registry::connect;
 use consentd::connector::salesforce::config::{Field, Grant, PlatformSettings, Settings};
-use consentd::connector::{Connector, Cursor, Fault, Outcome, Page, Target, WriteRequest};
+use consentd::connector::{
+    Background, Connector, Cursor, Fault, Outcome, Page, Target, WriteRequest,
+};
 use consentd::consent::{At, Polarity, PurposeId, Reading, Shown};
 use consentd_sandbox::{Options, Org, Sandbox};
 use serde_json::{Map, Value};
@@ -166,6 +168,7 @@ pub(crate) fn set(contact: &str, purpose: PurposeId, value: Shown) -> WriteReque
         changes: vec![(purpose, value)],
         said_at: At::from_micros(1_777_629_600_000_000),
         said_in: "ascend".to_owned(),
+        background: Background::default(),
     }
 }
 
@@ -174,6 +177,7 @@ pub(crate) fn code(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Applied => "applied".to_owned(),
         Outcome::Unknown(fault) => format!("unknown:{}", fault.code),
+        Outcome::HandedOver { batch, .. } => format!("handed-over:{batch}"),
         Outcome::Failed(fault) => fault.code.clone(),
     }
 }

@@ -140,7 +140,7 @@ async fn c54_a_job_that_failed_halfway_tells_which_rows_were_saved() {
             Outcome::Failed(fault) => {
                 assert!(!saved && fault.class == FaultClass::Retryable, "{fault:?}");
             }
-            Outcome::Unknown(_) => {}
+            Outcome::Unknown(_) | Outcome::HandedOver { .. } => {}
         }
     }
     assert!(outcomes.contains(&Outcome::Applied));

@@ -3,7 +3,9 @@
 use crate::bench::{Drained, drain};
 use consentd::config::{self, Checked, Disk, SystemKind};
 use consentd::connector::registry::connect;
-use consentd::connector::{Connector, Cursor, Fault, Page, Target, Wanted, WriteRequest};
+use consentd::connector::{
+    Background, Connector, Cursor, Fault, Page, Target, Wanted, WriteRequest,
+};
 use consentd::consent::{
     At, Basis, Contact, Life, PurposeId, Shown, Status, SubjectKey, SystemId, SystemRules,
     Viewpoint, observe,
@@ -150,6 +152,7 @@ impl Em {
             changes: vec![(purpose, value)],
             said_at: At::from_micros(1_777_629_600_000_000),
             said_in: "salesforce".to_owned(),
+            background: Background::default(),
         }
     }
 

@@ -1,8 +1,9 @@
 //! Marketing Cloud: where subscribers stand, and setting them active (R47).
 
 use consentd::config::{self, Checked, Disk};
+use consentd::connector::gate::Activation;
 use consentd::connector::gate::{Gate, Standing, SubscriberStatus};
-use consentd::connector::{FaultClass, Outcome, registry};
+use consentd::connector::{FaultClass, registry};
 use consentd_sandbox::marketing_cloud::{
     BOULDER, DENVER, ENTERPRISE, Enterprise, Mid, SYSTEM, Settings, Status, UnsubscribeBehavior,
 };
@@ -84,11 +85,11 @@ impl Mc {
     }
 }
 
-fn word(outcome: &Outcome) -> String {
+fn word(outcome: &Activation) -> String {
     match outcome {
-        Outcome::Applied => "applied".to_owned(),
-        Outcome::Unknown(fault) => format!("unknown {}", fault.code),
-        Outcome::Failed(fault) => format!("failed {} {}", fault.class.word(), fault.code),
+        Activation::Active => "applied".to_owned(),
+        Activation::Unknown(fault) => format!("unknown {}", fault.code),
+        Activation::Failed(fault) => format!("failed {} {}", fault.class.word(), fault.code),
     }
 }
 

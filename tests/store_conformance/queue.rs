@@ -18,7 +18,7 @@ fn postponed(row: &OutboxRow) -> Postponed {
         state: PENDING,
         attempts: row.attempts + 1,
         error: "UNABLE_TO_LOCK_ROW".to_owned(),
-        not_sent: false,
+        in_flight: None,
     }
 }
 
@@ -157,7 +157,7 @@ pub(crate) async fn a_postponed_write_waits_for_its_time(bench: Bench) {
     let claimed = bench.claim(50, 9).await;
     let sent = postponed(&claimed[0]);
     let unsent = Postponed {
-        not_sent: true,
+        in_flight: Some(String::new()),
         error: "a\0b".to_owned(),
         ..postponed(&claimed[1])
     };

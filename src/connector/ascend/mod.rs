@@ -6,6 +6,7 @@
 //! word, so every write is read back.
 
 pub mod config;
+pub mod file;
 pub mod indicator;
 
 use super::salesforce::config::Field;

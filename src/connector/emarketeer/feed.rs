@@ -199,6 +199,7 @@ impl State {
             next,
             more,
             load,
+            scan: None,
             read_at: batch.read_at.unwrap_or(At::from_micros(self.swept)),
             drained: None,
         })

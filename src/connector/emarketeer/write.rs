@@ -82,7 +82,7 @@ fn of_the_whole_system(outcome: &Outcome) -> Option<Fault> {
             FaultClass::Retryable if !fault.maybe_sent => Some(fault.clone()),
             FaultClass::Retryable | FaultClass::Rejected | FaultClass::ContractBroken => None,
         },
-        Outcome::Applied | Outcome::Unknown(_) => None,
+        Outcome::Applied | Outcome::Unknown(_) | Outcome::HandedOver { .. } => None,
     }
 }
 

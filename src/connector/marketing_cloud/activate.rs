@@ -11,8 +11,9 @@ use super::units::{self, Behaviour};
 use super::wire::auth::unknown_unit;
 use super::wire::faults::{self, BAD_KEY, NO_EFFECT};
 use super::wire::{Account, ObjectResult, Updated};
+use crate::connector::gate::Activation;
 use crate::connector::gate::{Standing, SubscriberStatus};
-use crate::connector::{Fault, FaultClass, Outcome};
+use crate::connector::{Fault, FaultClass};
 
 /// The kind under which these calls are counted.
 const KIND: &str = "activate";
@@ -22,7 +23,7 @@ pub(super) async fn run(
     account: &Account,
     unit: &str,
     keys: &[String],
-) -> Result<Vec<Outcome>, Fault> {
+) -> Result<Vec<Activation>, Fault> {
     let settings = account.settings();
     standings::check_count(keys.len(), settings.keys_per_call)?;
     let Some(parent) = settings.units.first() else {
@@ -46,17 +47,16 @@ pub(super) async fn run(
         Vec::new()
     } else {
         match account.activate(KIND, by, unit, &sent).await {
-            Err(fault) if fault.maybe_sent => vec![Outcome::Unknown(fault); sent.len()],
+            Err(fault) if fault.maybe_sent => vec![Activation::Unknown(fault); sent.len()],
             Err(fault) => return Err(fault),
             Ok(updated) => settle(account, unit, &sent, &updated).await,
         }
     };
     let outcome = |key: &String| match sent.iter().position(|sent| sent == key) {
-        Some(place) => outcomes
-            .get(place)
-            .cloned()
-            .unwrap_or_else(|| Outcome::Unknown(odd("a subscriber has no outcome").maybe_sent())),
-        None => Outcome::Failed(Fault::new(
+        Some(place) => outcomes.get(place).cloned().unwrap_or_else(|| {
+            Activation::Unknown(odd("a subscriber has no outcome").maybe_sent())
+        }),
+        None => Activation::Failed(Fault::new(
             FaultClass::Rejected,
             BAD_KEY,
             "activate: no subscriber can have that key",
@@ -66,12 +66,17 @@ pub(super) async fn run(
 }
 
 /// What the answer says, and what a look at the subscribers says of those that it calls done.
-async fn settle(account: &Account, unit: &str, sent: &[&str], updated: &Updated) -> Vec<Outcome> {
+async fn settle(
+    account: &Account,
+    unit: &str,
+    sent: &[&str],
+    updated: &Updated,
+) -> Vec<Activation> {
     let told = outcomes(sent, updated);
     let open: Vec<String> = sent
         .iter()
         .zip(&told)
-        .filter(|(_, outcome)| !matches!(outcome, Outcome::Failed(_)))
+        .filter(|(_, outcome)| !matches!(outcome, Activation::Failed(_)))
         .map(|(key, _)| (*key).to_owned())
         .collect();
     if open.is_empty() {
@@ -84,8 +89,10 @@ async fn settle(account: &Account, unit: &str, sent: &[&str], updated: &Updated)
             return told
                 .into_iter()
                 .map(|outcome| match outcome {
-                    Outcome::Failed(_) => outcome,
-                    Outcome::Applied | Outcome::Unknown(_) => Outcome::Unknown(fault.clone()),
+                    Activation::Failed(_) => outcome,
+                    Activation::Active | Activation::Unknown(_) => {
+                        Activation::Unknown(fault.clone())
+                    }
                 })
                 .collect();
         }
@@ -93,10 +100,10 @@ async fn settle(account: &Account, unit: &str, sent: &[&str], updated: &Updated)
     sent.iter()
         .zip(told)
         .map(|(key, outcome)| match (outcome, shown.obstacle(key)) {
-            (Outcome::Failed(fault), _) => Outcome::Failed(fault),
-            (Outcome::Applied | Outcome::Unknown(_), None) => Outcome::Applied,
-            (Outcome::Applied, Some(what)) => Outcome::Failed(no_effect(unit, &what)),
-            (Outcome::Unknown(fault), Some(_)) => Outcome::Unknown(fault),
+            (Activation::Failed(fault), _) => Activation::Failed(fault),
+            (Activation::Active | Activation::Unknown(_), None) => Activation::Active,
+            (Activation::Active, Some(what)) => Activation::Failed(no_effect(unit, &what)),
+            (Activation::Unknown(fault), Some(_)) => Activation::Unknown(fault),
         })
         .collect()
 }
@@ -165,7 +172,7 @@ fn no_effect(unit: &str, what: &str) -> Fault {
 }
 
 /// What the answer alone says of each key.
-fn outcomes(sent: &[&str], updated: &Updated) -> Vec<Outcome> {
+fn outcomes(sent: &[&str], updated: &Updated) -> Vec<Activation> {
     // A word that nobody has told of leaves open what was done.
     let overall = match updated.overall.as_str() {
         "OK" | "Has Errors" => None,
@@ -181,34 +188,34 @@ fn outcomes(sent: &[&str], updated: &Updated) -> Vec<Outcome> {
             match (about.next(), about.next()) {
                 (Some(one), None) => of_result(key, one),
                 (Some(_), Some(_)) => {
-                    Outcome::Unknown(odd("a subscriber has two results").maybe_sent())
+                    Activation::Unknown(odd("a subscriber has two results").maybe_sent())
                 }
                 (None, _) => match &overall {
                     // The whole was refused, and nothing says otherwise of this one.
                     Some(fault) if !fault.maybe_sent && updated.results.is_empty() => {
-                        Outcome::Failed(fault.clone())
+                        Activation::Failed(fault.clone())
                     }
-                    Some(fault) => Outcome::Unknown(fault.clone().maybe_sent()),
-                    None => Outcome::Unknown(odd("a subscriber has no result").maybe_sent()),
+                    Some(fault) => Activation::Unknown(fault.clone().maybe_sent()),
+                    None => Activation::Unknown(odd("a subscriber has no result").maybe_sent()),
                 },
             }
         })
         .collect()
 }
 
-fn of_result(key: &str, result: &ObjectResult) -> Outcome {
+fn of_result(key: &str, result: &ObjectResult) -> Activation {
     // The same key may come back in another case.
     let other = result
         .key
         .as_ref()
         .is_some_and(|told| !told.trim().eq_ignore_ascii_case(key.trim()));
     if other {
-        return Outcome::Unknown(odd("a result is about another subscriber").maybe_sent());
+        return Activation::Unknown(odd("a result is about another subscriber").maybe_sent());
     }
     if result.ok {
-        return Outcome::Applied;
+        return Activation::Active;
     }
-    Outcome::Failed(faults::of_object(
+    Activation::Failed(faults::of_object(
         KIND,
         result.code.as_deref(),
         result.words.as_deref(),
@@ -245,9 +252,9 @@ mod tests {
         outcomes(&["a", "b"], &updated)
             .into_iter()
             .map(|outcome| match outcome {
-                Outcome::Applied => "applied".to_owned(),
-                Outcome::Unknown(fault) => format!("unknown {}", fault.code),
-                Outcome::Failed(fault) => format!("failed {}", fault.code),
+                Activation::Active => "applied".to_owned(),
+                Activation::Unknown(fault) => format!("unknown {}", fault.code),
+                Activation::Failed(fault) => format!("failed {}", fault.code),
             })
             .collect()
     }

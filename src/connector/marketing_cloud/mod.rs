@@ -14,8 +14,8 @@ mod standings;
 mod units;
 pub mod wire;
 
-use super::gate::{Gate, Standing, Unit};
-use super::{Fault, Outcome, Probe};
+use super::gate::{Activation, Gate, Standing, Unit};
+use super::{Fault, Probe};
 use async_trait::async_trait;
 use config::Settings;
 use wire::Account;
@@ -49,7 +49,7 @@ impl Gate for MarketingCloud {
         standings::read(&self.account, keys, None).await
     }
 
-    async fn activate(&self, unit: &str, keys: &[String]) -> Result<Vec<Outcome>, Fault> {
+    async fn activate(&self, unit: &str, keys: &[String]) -> Result<Vec<Activation>, Fault> {
         activate::run(&self.account, unit, keys).await
     }
 

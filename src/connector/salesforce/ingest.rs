@@ -192,6 +192,7 @@ mod tests {
                 Outcome::Applied => "applied".to_owned(),
                 Outcome::Failed(fault) => format!("{:?} {}", fault.class, fault.code),
                 Outcome::Unknown(fault) => format!("unknown {}", fault.code),
+                Outcome::HandedOver { batch, .. } => format!("handed over {batch}"),
             })
             .collect();
         assert_eq!(

@@ -180,6 +180,7 @@ impl Shape {
                 life,
                 values,
                 told,
+                as_of: None,
             },
             stamp: when(STAMP)?,
             created_by,

@@ -74,6 +74,7 @@ impl State {
             next: Cursor::of(&self)?,
             more: true,
             load,
+            scan: None,
             read_at,
             drained: None,
         })

@@ -438,6 +438,7 @@ fn judge(now: Now, wanted: &[(PurposeId, Shown)], own_actor: Option<&str>) -> Ou
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connector::Background;
     use crate::consent::{At, Basis};
 
     const MARKETING: PurposeId = PurposeId(0);
@@ -464,6 +465,7 @@ mod tests {
             Outcome::Applied => "applied".to_owned(),
             Outcome::Failed(fault) => format!("{:?} {}", fault.class, fault.code),
             Outcome::Unknown(fault) => format!("unknown {}", fault.code),
+            Outcome::HandedOver { batch, .. } => format!("handed over {batch}"),
         };
         for (sentence, now, wanted, expected) in [
             (
@@ -524,6 +526,7 @@ mod tests {
             changes: Vec::new(),
             said_at: At::from_micros(1_768_820_527_999_999),
             said_in: system.to_owned(),
+            background: Background::default(),
         };
         let template = "consentd: said in {system} at {time}";
         assert_eq!(

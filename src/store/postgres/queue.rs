@@ -89,14 +89,18 @@ impl PgStore {
                ORDER BY lane, decided_at, external LIMIT $6 FOR UPDATE SKIP LOCKED), \
              lapsed AS MATERIALIZED ( \
                SELECT external, lane, decided_at FROM outbox \
-               WHERE system = $2 AND state = 1 AND lane BETWEEN $3 AND $4 \
+               WHERE system = $2 AND state IN (1, 4) AND lane BETWEEN $3 AND $4 \
                  AND claimed_until <= $5 AND not_before <= $5 \
                ORDER BY lane, decided_at, external LIMIT $6 FOR UPDATE SKIP LOCKED), \
              due AS MATERIALIZED ( \
                SELECT external AS of_contact, lane AS of_lane FROM \
                  (SELECT * FROM pending UNION ALL SELECT * FROM lapsed) d \
                ORDER BY lane, decided_at, external LIMIT $6) \
-             UPDATE outbox SET state = 1, claimed_until = $1, in_flight = changes FROM due \
+             UPDATE outbox SET state = 1, claimed_until = $1, in_flight = CASE \
+               WHEN in_flight = '' THEN changes \
+               WHEN strpos(chr(10) || in_flight || chr(10), chr(10) || changes || chr(10)) > 0 \
+                 THEN in_flight \
+               ELSE changes || chr(10) || in_flight END FROM due \
              WHERE system = $2 AND external = of_contact AND lane = of_lane \
              RETURNING ",
             outbox_columns!()
@@ -176,8 +180,8 @@ impl PgStore {
         let sql = "WITH p AS MATERIALIZED ( \
                      SELECT p.* FROM UNNEST($1::SMALLINT[], $2::TEXT[], $3::SMALLINT[], \
                        $4::BIGINT[], $5::BIGINT[], $6::SMALLINT[], $7::INTEGER[], $8::TEXT[], \
-                       $9::BOOLEAN[]) AS p (system, external, lane, version, not_before, state, \
-                       attempts, error, not_sent) JOIN outbox o \
+                       $9::TEXT[]) AS p (system, external, lane, version, not_before, state, \
+                       attempts, error, in_flight) JOIN outbox o \
                      ON o.system = p.system AND o.external = p.external AND o.lane = p.lane \
                      ORDER BY o.system, o.external, o.lane FOR UPDATE OF o) \
                    UPDATE outbox AS o SET claimed_until = 0, \
@@ -188,7 +192,7 @@ impl PgStore {
                        ELSE o.attempts END, \
                      last_error = CASE WHEN p.version = o.version THEN p.error \
                        ELSE o.last_error END, \
-                     in_flight = CASE WHEN p.not_sent THEN '' ELSE o.in_flight END \
+                     in_flight = coalesce(p.in_flight, o.in_flight) \
                    FROM p \
                    WHERE o.system = p.system AND o.external = p.external AND o.lane = p.lane \
                      AND (o.state = 1 OR (o.state = 0 AND o.version = p.version))";
@@ -201,7 +205,7 @@ impl PgStore {
             .bind(column(postponed, |row| row.state))
             .bind(column(postponed, |row| row.attempts))
             .bind(column(postponed, |row| storable_error(&row.error)))
-            .bind(column(postponed, |row| row.not_sent));
+            .bind(column(postponed, |row| row.in_flight.as_deref()));
         self.write("postponed writes", query).await?;
         Ok(())
     }
@@ -221,7 +225,7 @@ impl PgStore {
         let sql = "SELECT least( \
                      (SELECT min(not_before) FROM outbox WHERE system = $1 AND state = 0), \
                      (SELECT min(greatest(not_before, claimed_until)) FROM outbox \
-                      WHERE system = $1 AND state = 1))";
+                      WHERE system = $1 AND state IN (1, 4)))";
         let due: Option<i64> = sqlx::query_scalar(sql)
             .bind(system)
             .fetch_one(&self.pool)

@@ -76,7 +76,11 @@ impl SqliteStore {
 
     pub(super) async fn claim(&self, claim: &Claim) -> Result<Vec<OutboxRow>, StoreError> {
         let sql = concat!(
-            "UPDATE outbox AS o SET state = 1, claimed_until = ?1, in_flight = changes \
+            "UPDATE outbox AS o SET state = 1, claimed_until = ?1, in_flight = CASE \
+               WHEN in_flight = '' THEN changes \
+               WHEN instr(char(10) || in_flight || char(10), char(10) || changes || char(10)) > 0 \
+                 THEN in_flight \
+               ELSE changes || char(10) || in_flight END \
              WHERE (o.system, o.external, o.lane) IN ( \
                SELECT ?2, d.external, d.lane FROM ( \
                  SELECT external, lane, decided_at FROM ( \
@@ -86,7 +90,7 @@ impl SqliteStore {
                    ORDER BY lane, decided_at, external LIMIT ?6) \
                  UNION ALL \
                  SELECT external, lane, decided_at FROM outbox INDEXED BY outbox_queue \
-                 WHERE system = ?2 AND state = 1 AND lane BETWEEN ?3 AND ?4 \
+                 WHERE system = ?2 AND state IN (1, 4) AND lane BETWEEN ?3 AND ?4 \
                    AND claimed_until <= ?5 AND not_before <= ?5) d \
                ORDER BY d.lane, d.decided_at, d.external LIMIT ?6) \
              RETURNING ",
@@ -173,12 +177,12 @@ impl SqliteStore {
                        ELSE o.attempts END, \
                      last_error = CASE WHEN p.version = o.version THEN p.error \
                        ELSE o.last_error END, \
-                     in_flight = CASE WHEN p.not_sent THEN '' ELSE o.in_flight END \
+                     in_flight = coalesce(p.in_flight, o.in_flight) \
                    FROM (SELECT j.value ->> 0 AS system, j.value ->> 1 AS external, \
                        j.value ->> 2 AS lane, j.value ->> 3 AS version, \
                        j.value ->> 4 AS not_before, j.value ->> 5 AS state, \
                        j.value ->> 6 AS attempts, j.value ->> 7 AS error, \
-                       j.value ->> 8 AS not_sent FROM jsonb_each(?) j) p \
+                       j.value ->> 8 AS in_flight FROM jsonb_each(?) j) p \
                    WHERE o.system = p.system AND o.external = p.external AND o.lane = p.lane \
                      AND (o.state = 1 OR (o.state = 0 AND o.version = p.version))";
         let rows: Vec<_> = postponed
@@ -194,7 +198,7 @@ impl SqliteStore {
                     row.state,
                     row.attempts,
                     error,
-                    row.not_sent,
+                    &row.in_flight,
                 )
             })
             .collect();
@@ -220,7 +224,7 @@ impl SqliteStore {
                      WHERE system = ?1 AND state = 0 \
                      UNION ALL \
                      SELECT min(max(not_before, claimed_until)) FROM outbox \
-                     INDEXED BY outbox_queue WHERE system = ?1 AND state = 1)";
+                     INDEXED BY outbox_queue WHERE system = ?1 AND state IN (1, 4))";
         let due: Option<i64> = sqlx::query_scalar(sql)
             .bind(system)
             .fetch_one(&self.readers)

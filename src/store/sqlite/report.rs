@@ -139,6 +139,6 @@ const TALLIES: &str = "\
       FROM outbox INDEXED BY outbox_queue GROUP BY system, state, lane \
     UNION ALL \
     SELECT system, 'oldest', min(decided_at) FROM outbox INDEXED BY outbox_queue \
-      WHERE lane = 0 AND state IN (0, 1, 2) GROUP BY system \
+      WHERE lane = 0 AND state IN (0, 1, 2, 4) GROUP BY system \
     UNION ALL \
     SELECT system, 'quarantined', count(*) FROM quarantine GROUP BY system";

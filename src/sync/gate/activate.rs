@@ -6,7 +6,7 @@
 
 use super::person::people;
 use super::{Auto, Keeper, REQUESTS_AT_ONCE, close, entry, unreadable};
-use crate::connector::Outcome;
+use crate::connector::gate::Activation;
 use crate::consent::At;
 use crate::consent::gate::{Closing, SubscriberStatus, may_activate};
 use crate::store::{Changes, Known, RequestQuery, RequestRow, RequestView, Scope, SubjectRef};
@@ -109,12 +109,12 @@ impl Keeper {
             let outcomes = self.gate.activate(unit, &keys).await?;
             for (task, outcome) in tasks.iter().zip(outcomes) {
                 let what = match outcome {
-                    Outcome::Applied => Came::Active,
-                    Outcome::Unknown(fault) => Came::Noted(format!(
+                    Activation::Active => Came::Active,
+                    Activation::Unknown(fault) => Came::Noted(format!(
                         "{}: {fault}; the next reading shows what it did",
                         fault.code
                     )),
-                    Outcome::Failed(fault) => Came::Noted(format!("{}: {fault}", fault.code)),
+                    Activation::Failed(fault) => Came::Noted(format!("{}: {fault}", fault.code)),
                 };
                 came.insert(task.request.id, what);
             }

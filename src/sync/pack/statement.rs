@@ -48,6 +48,10 @@ impl<'a> From<&'a Statement> for PackedStatement<'a> {
 }
 
 impl PackedStatement<'_> {
+    pub(super) fn actor(&self) -> Option<&str> {
+        self.actor.as_ref().map(|actor| &*actor.0)
+    }
+
     pub(super) fn stamp(&self) -> Stamp {
         let latest = self.earliest.wrapping_add(self.lasts);
         Stamp::between(At::from_micros(self.earliest), At::from_micros(latest))

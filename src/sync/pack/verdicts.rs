@@ -187,6 +187,11 @@ impl PackedVerdict<'_> {
         self.statement.status
     }
 
+    /// Who said it, as the system names its users.
+    pub fn actor(&self) -> Option<&str> {
+        self.statement.actor()
+    }
+
     /// Legal basis (R21).
     pub fn basis(&self) -> Option<Basis> {
         self.basis.as_deref().map(unpack_basis)

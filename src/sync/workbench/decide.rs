@@ -12,10 +12,19 @@ use crate::consent::{
 };
 use crate::store::{
     CLAIMED, DEAD, Flip, HELD, LANE_GRANT, LANE_WITHDRAWAL, LIVE, OutboxChange, OutboxRow, PENDING,
-    WriteKey,
+    SENT, WriteKey,
 };
 use crate::sync::pack::{self, PackError};
 use std::collections::BTreeMap;
+
+/// What else decides about a write besides its values.
+#[derive(Clone, Copy)]
+struct Fate<'a> {
+    /// What may still take effect of the contact's write in the other lane, which falls away.
+    moved: &'a str,
+    /// R28.
+    flapping: bool,
+}
 
 impl Workbench<'_> {
     pub(super) fn store_contacts(&mut self) {
@@ -283,6 +292,7 @@ impl Workbench<'_> {
                 .is_some_and(|system| system.writable)
         };
         for contact in contacts {
+            let moved = self.moved_in_flight(contact, &wanted);
             for lane in [LANE_WITHDRAWAL, LANE_GRANT] {
                 let key = WriteKey {
                     system: contact.system.0,
@@ -300,7 +310,11 @@ impl Workbench<'_> {
                         self.changes.outbox.push(OutboxChange::Drop(key));
                     }
                     (Some(changes), present) => {
-                        self.put_write(subject, key, changes, present.as_ref(), flapping)?;
+                        let fate = Fate {
+                            moved: &moved,
+                            flapping,
+                        };
+                        self.put_write(subject, key, changes, present.as_ref(), fate)?;
                     }
                 }
             }
@@ -314,18 +328,18 @@ impl Workbench<'_> {
         key: WriteKey,
         changes: String,
         present: Option<&OutboxRow>,
-        flapping: bool,
+        fate: Fate<'_>,
     ) -> Result<(), PackError> {
-        let held = flapping && key.lane == LANE_GRANT;
+        let held = fate.flapping && key.lane == LANE_GRANT;
         if let Some(row) = present {
             let same = self.packer.unpack_changes(&row.changes)?.changes
                 == self.packer.unpack_changes(&changes)?.changes;
             let keeps_state = match row.state {
-                PENDING | CLAIMED | DEAD => !held,
+                PENDING | CLAIMED | DEAD | SENT => !held,
                 HELD => held,
                 _ => false,
             };
-            if same && keeps_state && row.subject == subject {
+            if same && keeps_state && row.subject == subject && fate.moved.is_empty() {
                 return Ok(());
             }
         }
@@ -341,7 +355,7 @@ impl Workbench<'_> {
             version: self.next_sequence + self.changes.ledger.len() as i64,
             changes,
             state: if held { HELD } else { PENDING },
-            in_flight: present.map_or_else(String::new, |row| row.in_flight.clone()),
+            in_flight: self.may_still_happen(present, fate.moved)?,
             decided_at: present.map_or(now, |row| row.decided_at),
             not_before,
             attempts: 0,

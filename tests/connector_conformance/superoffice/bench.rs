@@ -7,7 +7,7 @@ use consentd::connector::registry::connect;
 use consentd::connector::superoffice::config::{
     Base, ConsentFeed, Deployment, Online, OnlineGrant, Onsite, OnsiteGrant, Retired, Settings,
 };
-use consentd::connector::{Connector, Cursor, WriteRequest};
+use consentd::connector::{Background, Connector, Cursor, WriteRequest};
 use consentd::consent::{At, Basis, PurposeId, Reading, Shown, Status};
 use consentd_sandbox::superoffice::{self as crm, NewConsent, NewPerson, Tenant};
 use consentd_sandbox::{Options, Sandbox};
@@ -227,6 +227,7 @@ pub(super) fn said(reading: &Reading, purpose: PurposeId) -> Option<(&Shown, At,
 pub(super) fn set(id: i64, purpose: PurposeId, value: Shown) -> WriteRequest {
     WriteRequest {
         said_in: "emarketeer".to_owned(),
+        background: Background::default(),
         ..crate::bench::set(&id.to_string(), purpose, value)
     }
 }
