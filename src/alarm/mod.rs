@@ -37,6 +37,8 @@ pub enum Kind {
     LoginRefused,
     /// A batch was not acknowledged in time (R46).
     MissingAcknowledgement,
+    /// A file was delivered that cannot be understood (R46).
+    UnreadableFile,
     /// A person has to be re-subscribed by hand, at once (R47).
     UrgentResubscribe,
     /// Writes to a system were given up (R35).
@@ -66,12 +68,13 @@ impl Severity {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Hold,
         Self::Deadline,
         Self::FeedHalted,
         Self::LoginRefused,
         Self::MissingAcknowledgement,
+        Self::UnreadableFile,
         Self::UrgentResubscribe,
         Self::DeadLetter,
         Self::TaskDown,
@@ -85,6 +88,7 @@ impl Kind {
             Self::FeedHalted => "feed-halted",
             Self::LoginRefused => "login-refused",
             Self::MissingAcknowledgement => "missing-acknowledgement",
+            Self::UnreadableFile => "unreadable-file",
             Self::UrgentResubscribe => "urgent-resubscribe",
             Self::DeadLetter => "dead-letter",
             Self::TaskDown => "task-down",
@@ -104,6 +108,7 @@ impl Kind {
             | Self::FeedHalted
             | Self::LoginRefused
             | Self::MissingAcknowledgement
+            | Self::UnreadableFile
             | Self::DeadLetter => true,
             Self::UrgentResubscribe | Self::TaskDown => false,
         }
@@ -115,7 +120,8 @@ impl Kind {
             Self::Deadline
             | Self::FeedHalted
             | Self::LoginRefused
-            | Self::MissingAcknowledgement => Severity::Critical,
+            | Self::MissingAcknowledgement
+            | Self::UnreadableFile => Severity::Critical,
             Self::Hold | Self::UrgentResubscribe | Self::DeadLetter | Self::TaskDown => {
                 Severity::Warning
             }
@@ -147,6 +153,17 @@ pub struct Overdue {
     pub since: At,
     /// How many rows it holds.
     pub rows: u64,
+}
+
+/// A file that was delivered and cannot be understood (R46).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableFile {
+    /// Configured name of the system.
+    pub system: String,
+    /// Name of the file.
+    pub file: String,
+    /// What is wrong with it.
+    pub reason: String,
 }
 
 /// A request to re-subscribe somebody at once (R47).
@@ -188,6 +205,8 @@ pub struct View {
     pub systems: Vec<SystemView>,
     /// Batches that were not acknowledged in time.
     pub overdue: Vec<Overdue>,
+    /// Files that cannot be understood.
+    pub unreadable: Vec<UnreadableFile>,
     /// Requests to re-subscribe at once.
     pub urgent: Vec<Urgent>,
     /// Tasks that are down.
@@ -236,6 +255,13 @@ pub fn levels(view: &View) -> Levels {
     }
     for (system, batches) in overdue {
         levels.standing.extend(unacknowledged(system, &batches));
+    }
+    let mut files: BTreeMap<&str, Vec<&UnreadableFile>> = BTreeMap::new();
+    for file in view.unreadable.iter().filter(|file| enabled(&file.system)) {
+        files.entry(&file.system).or_default().push(file);
+    }
+    for (system, files) in files {
+        levels.standing.extend(not_understood(system, &files));
     }
     urgent(&mut levels, &view.urgent);
     for task in &view.tasks_down {
@@ -331,6 +357,25 @@ fn unacknowledged(system: &str, batches: &[&Overdue]) -> Option<Alarm> {
         text: format!(
             "{system} has not acknowledged batch {batch} of {rows} rows{more}; look whether it was \
              loaded there. The rows go into the next batch"
+        ),
+    })
+}
+
+/// One alarm for all files of a system: the first stands in it.
+fn not_understood(system: &str, files: &[&UnreadableFile]) -> Option<Alarm> {
+    let first = files.iter().min_by(|a, b| a.file.cmp(&b.file))?;
+    let (file, reason) = (&first.file, &first.reason);
+    let more = match files.len() - 1 {
+        0 => String::new(),
+        more => format!("; so cannot {more} others"),
+    };
+    Some(Alarm {
+        kind: Kind::UnreadableFile,
+        about: system.to_owned(),
+        since: None,
+        text: format!(
+            "{system} delivered {file}, which cannot be understood: {reason}{more}. Have it delivered \
+             anew, and remove it from the folder of rejected files"
         ),
     })
 }

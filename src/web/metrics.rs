@@ -7,7 +7,7 @@
 
 use super::router::App;
 use crate::alarm::notifier::Notifier;
-use crate::alarm::{SystemView, Urgent, View, oldest_withdrawal};
+use crate::alarm::{Overdue, SystemView, UnreadableFile, Urgent, View, oldest_withdrawal};
 use crate::connector::Connector;
 use crate::consent::At;
 use crate::runtime::clock::Clock;
@@ -330,10 +330,49 @@ impl Refresher {
             now,
             withdrawal_deadline: self.withdrawal_deadline,
             systems: systems.chain(gate).collect(),
-            overdue: Vec::new(),
+            overdue: self.overdue(),
+            unreadable: self.unreadable(),
             urgent: self.urgent(figures).await?,
             tasks_down: self.board.tasks_down(),
         })
+    }
+
+    /// Batches of which the word is late.
+    fn overdue(&self) -> Vec<Overdue> {
+        let mut overdue = Vec::new();
+        for (name, connector) in self.at_work() {
+            overdue.extend(connector.overdue().into_iter().map(|late| Overdue {
+                system: name.to_owned(),
+                batch: late.batch,
+                since: late.since,
+                rows: late.missing as u64,
+            }));
+        }
+        overdue
+    }
+
+    /// Files that were delivered and cannot be understood.
+    fn unreadable(&self) -> Vec<UnreadableFile> {
+        let mut files = Vec::new();
+        for (name, connector) in self.at_work() {
+            files.extend(
+                connector
+                    .unreadable()
+                    .into_iter()
+                    .map(|file| UnreadableFile {
+                        system: name.to_owned(),
+                        file: file.name,
+                        reason: file.reason,
+                    }),
+            );
+        }
+        files
+    }
+
+    /// The systems that are switched on, with their connectors.
+    fn at_work(&self) -> impl Iterator<Item = (&str, &Arc<dyn Connector>)> {
+        let systems = self.systems.iter();
+        systems.filter_map(|shown| Some((shown.name.as_str(), shown.connector.as_ref()?)))
     }
 
     /// The urgent re-subscribe requests (R47); of very many only the first.

@@ -1,7 +1,7 @@
 //! The pure part: what stands, and what follows from it.
 
 use consentd::alarm::{
-    Kind, Levels, MOST_URGENT, Overdue, SystemView, Urgent, View, compare, levels,
+    Kind, Levels, MOST_URGENT, Overdue, SystemView, UnreadableFile, Urgent, View, compare, levels,
 };
 use consentd::consent::At;
 use consentd::runtime::health::{Board, Login, REFUSAL_LASTS, Watched};
@@ -28,6 +28,7 @@ pub(crate) fn view(systems: Vec<SystemView>) -> View {
         withdrawal_deadline: Duration::from_hours(48),
         systems,
         overdue: Vec::new(),
+        unreadable: Vec::new(),
         urgent: Vec::new(),
         tasks_down: Vec::new(),
     }
@@ -113,6 +114,30 @@ fn what_stands_follows_from_what_is_seen() {
             }
         }
     }
+}
+
+#[test]
+fn r46_all_files_of_a_system_that_are_not_understood_share_one_alarm() {
+    let file = |system: &str, name: &str| UnreadableFile {
+        system: system.to_owned(),
+        file: name.to_owned(),
+        reason: "no column row_no".to_owned(),
+    };
+    let mut seen = view(vec![calm("ascend"), calm("crm")]);
+    seen.unreadable = vec![
+        file("ascend", "b.ack.csv"),
+        file("ascend", "a.ack.csv"),
+        file("switched-off", "c.ack.csv"),
+    ];
+    let found = levels(&seen);
+    assert_eq!(words(&found), [("unreadable-file", "ascend")]);
+    let text = &found.standing[0].text;
+    assert!(
+        text.contains("a.ack.csv")
+            && text.contains("no column row_no")
+            && text.contains("1 others"),
+        "{text}"
+    );
 }
 
 #[test]
