@@ -341,8 +341,10 @@ async fn c124_a_rest_that_is_lost_is_asked_for_anew_once() {
     mc.fault(Rule::from(Fault::CursorExpiry).times(1));
     assert_eq!(mc.standings(&[ANN, BEN]).await.len(), 6);
     mc.fault(Fault::CursorExpiry);
+    mc.cloud().reset_calls();
     let fault = mc.gate.standings(&keys(&[ANN, BEN])).await.unwrap_err();
     assert_eq!(fault.class, FaultClass::Retryable, "{fault}");
+    assert_eq!(mc.calls(CallKind::SoapRetrieve), 4, "two pages, twice");
     assert!(!fault.maybe_sent, "a read changes nothing");
 }
 
