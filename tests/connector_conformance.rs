@@ -22,6 +22,8 @@ mod emarketeer_reads;
 mod emarketeer_writes;
 #[path = "connector_conformance/marketing_cloud.rs"]
 mod marketing_cloud;
+#[path = "connector_conformance/marketing_cloud_odd.rs"]
+mod marketing_cloud_odd;
 #[path = "connector_conformance/reads.rs"]
 mod reads;
 #[path = "connector_conformance/superoffice/mod.rs"]

@@ -578,6 +578,16 @@ mod tests {
     }
 
     #[test]
+    fn secrets_in_a_body_do_not_show() {
+        for body in [
+            Body::SecretJson("{\"client_secret\":\"hush\"}".to_owned().into()),
+            Body::Xml("<fueloauth>hush</fueloauth>".to_owned().into()),
+        ] {
+            assert!(!format!("{body:?}").contains("hush"));
+        }
+    }
+
+    #[test]
     fn names_that_lead_to_the_own_network_link_are_refused() {
         for (ip, outside) in [
             ("169.254.169.254", false),

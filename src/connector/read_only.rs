@@ -1,5 +1,6 @@
-//! A connector that reads but refuses to write: dry runs wrap every system in it.
+//! A connector, and a gate, that reads but refuses to write: dry runs wrap every system in it.
 
+use super::gate::{Activation, Gate, Standing, Unit};
 use super::{
     Batching, Connector, Current, Cursor, Fault, FaultClass, Found, Outcome, Overdue, Page, Probe,
     Quota, Target, Unreadable, Wanted, WriteRequest,
@@ -16,6 +17,14 @@ impl ReadOnly {
     pub fn new(inner: Arc<dyn Connector>) -> Self {
         Self(inner)
     }
+}
+
+fn refused() -> Fault {
+    Fault::new(
+        FaultClass::Rejected,
+        "read-only",
+        "this is a dry run: nothing is written",
+    )
 }
 
 impl std::fmt::Debug for ReadOnly {
@@ -43,11 +52,7 @@ impl Connector for ReadOnly {
     }
 
     async fn write(&self, _writes: &[WriteRequest]) -> Result<Vec<Outcome>, Fault> {
-        Err(Fault::new(
-            FaultClass::Rejected,
-            "read-only",
-            "this is a dry run: nothing is written",
-        ))
+        Err(refused())
     }
 
     fn overdue(&self) -> Vec<Overdue> {
@@ -76,5 +81,48 @@ impl Connector for ReadOnly {
 
     fn least_poll_interval(&self) -> Duration {
         self.0.least_poll_interval()
+    }
+}
+
+/// The same of a gate.
+pub struct ReadOnlyGate(Arc<dyn Gate>);
+
+impl ReadOnlyGate {
+    /// Wraps a gate.
+    pub fn new(inner: Arc<dyn Gate>) -> Self {
+        Self(inner)
+    }
+}
+
+impl std::fmt::Debug for ReadOnlyGate {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("ReadOnlyGate")
+    }
+}
+
+#[async_trait]
+impl Gate for ReadOnlyGate {
+    async fn probe(&self) -> Result<Probe, Fault> {
+        self.0.probe().await
+    }
+
+    fn units(&self) -> &[Unit] {
+        self.0.units()
+    }
+
+    async fn standings(&self, keys: &[String]) -> Result<Vec<Standing>, Fault> {
+        self.0.standings(keys).await
+    }
+
+    async fn activate(&self, _unit: &str, _keys: &[String]) -> Result<Vec<Activation>, Fault> {
+        Err(refused())
+    }
+
+    fn keys_at_once(&self) -> usize {
+        self.0.keys_at_once()
+    }
+
+    fn calls(&self) -> Vec<(&'static str, u64)> {
+        self.0.calls()
     }
 }

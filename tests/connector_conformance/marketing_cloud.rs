@@ -3,6 +3,7 @@
 use consentd::config::{self, Checked, Disk};
 use consentd::connector::gate::Activation;
 use consentd::connector::gate::{Gate, Standing, SubscriberStatus};
+use consentd::connector::read_only::ReadOnlyGate;
 use consentd::connector::{FaultClass, registry};
 use consentd_sandbox::marketing_cloud::{
     BOULDER, DENVER, ENTERPRISE, Enterprise, Mid, SYSTEM, Settings, Status, UnsubscribeBehavior,
@@ -341,8 +342,10 @@ async fn c124_a_rest_that_is_lost_is_asked_for_anew_once() {
     mc.fault(Rule::from(Fault::CursorExpiry).times(1));
     assert_eq!(mc.standings(&[ANN, BEN]).await.len(), 6);
     mc.fault(Fault::CursorExpiry);
+    mc.cloud().reset_calls();
     let fault = mc.gate.standings(&keys(&[ANN, BEN])).await.unwrap_err();
     assert_eq!(fault.class, FaultClass::Retryable, "{fault}");
+    assert_eq!(mc.calls(CallKind::SoapRetrieve), 4, "two pages, twice");
     assert!(!fault.maybe_sent, "a read changes nothing");
 }
 
@@ -719,6 +722,22 @@ async fn c127_what_may_have_been_sent_is_told_from_what_was_not() {
             (found, _) => panic!("{sentence}: {found:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn c80_a_dry_run_reads_and_activates_nobody() {
+    let mc = Mc::new().await;
+    mc.set(ANN, BOULDER, Status::Held);
+    let dry = ReadOnlyGate::new(Arc::clone(&mc.gate));
+    let found = dry.standings(&keys(&[ANN])).await.unwrap();
+    assert_eq!(told(&found)[1], "ann boulder held");
+    assert_eq!(dry.units(), mc.gate.units());
+    let fault = dry
+        .activate(&BOULDER.to_string(), &keys(&[ANN]))
+        .await
+        .unwrap_err();
+    assert_eq!(fault.code, "read-only");
+    assert_eq!(mc.calls(CallKind::SoapUpdate), 0);
 }
 
 #[tokio::test]

@@ -173,10 +173,14 @@ fn no_effect(unit: &str, what: &str) -> Fault {
 
 /// What the answer alone says of each key.
 fn outcomes(sent: &[&str], updated: &Updated) -> Vec<Activation> {
-    // A word that nobody has told of leaves open what was done.
     let overall = match updated.overall.as_str() {
         "OK" | "Has Errors" => None,
         other => Some(faults::of_overall(KIND, other)),
+    };
+    // A word that nobody has told of, or trouble in between, leaves open what was done.
+    let certain = |fault: &Fault| match fault.class {
+        FaultClass::Auth | FaultClass::Rejected | FaultClass::RateLimited => !fault.maybe_sent,
+        FaultClass::Retryable | FaultClass::ContractBroken => false,
     };
     sent.iter()
         .enumerate()
@@ -192,7 +196,7 @@ fn outcomes(sent: &[&str], updated: &Updated) -> Vec<Activation> {
                 }
                 (None, _) => match &overall {
                     // The whole was refused, and nothing says otherwise of this one.
-                    Some(fault) if !fault.maybe_sent && updated.results.is_empty() => {
+                    Some(fault) if certain(fault) && updated.results.is_empty() => {
                         Activation::Failed(fault.clone())
                     }
                     Some(fault) => Activation::Unknown(fault.clone().maybe_sent()),
@@ -307,6 +311,12 @@ mod tests {
                 "Error: no",
                 vec![],
                 ["failed overall-status", "failed overall-status"],
+            ),
+            (
+                "trouble in between",
+                "Error: Timeout expired",
+                vec![],
+                ["unknown overall-status", "unknown overall-status"],
             ),
             (
                 "refused, but one was done",

@@ -121,22 +121,18 @@ impl Account {
         asked: Retrieve<'_>,
         each: impl Fn(&Node) -> Result<Vec<T>, Fault>,
     ) -> Result<Vec<T>, Fault> {
-        // Each attempt but the last finds that one more property is not shown, or that the rest is lost.
-        for _ in 0..=asked.optional.len() {
+        let mut lost = false;
+        // It ends, since no property is found hidden twice.
+        loop {
             match self.pages(by, &asked, &each).await {
-                Err(Stop::Hidden(property, _)) => {
+                Ok(found) => return Ok(found),
+                Err(Stop::Hidden(property)) => {
                     self.hidden().insert((asked.object, property));
                 }
-                Err(Stop::Lost(_)) => {}
-                Err(Stop::Fault(fault)) => return Err(fault),
-                Ok(found) => return Ok(found),
+                Err(Stop::Lost(_)) if !lost => lost = true,
+                Err(Stop::Lost(fault) | Stop::Fault(fault)) => return Err(fault),
             }
         }
-        self.pages(by, &asked, &each)
-            .await
-            .map_err(|stop| match stop {
-                Stop::Hidden(_, fault) | Stop::Lost(fault) | Stop::Fault(fault) => fault,
-            })
     }
 
     fn hidden(&self) -> MutexGuard<'_, BTreeSet<(&'static str, &'static str)>> {
@@ -274,7 +270,7 @@ impl Account {
 /// Why a retrieve did not come to its end.
 enum Stop {
     /// The account does not show that property.
-    Hidden(&'static str, Fault),
+    Hidden(&'static str),
     /// The rest of the pages is not kept any more; the retrieve can begin anew.
     Lost(Fault),
     /// Anything else.
@@ -289,15 +285,15 @@ impl From<Fault> for Stop {
 
 /// What an overall status means that is no success.
 fn refused(asked: &Retrieve<'_>, properties: &[&str], continued: bool, overall: &str) -> Stop {
-    let mut fault = faults::of_overall(asked.kind, overall);
-    fault.maybe_sent = false;
     let hidden = asked
         .optional
         .iter()
         .find(|property| properties.contains(property) && overall.contains(**property));
     if let Some(property) = hidden {
-        return Stop::Hidden(property, fault);
+        return Stop::Hidden(property);
     }
+    let mut fault = faults::of_overall(asked.kind, overall);
+    fault.maybe_sent = false;
     // The first page was taken, so it is not the request that is wrong.
     if continued && fault.class == FaultClass::Rejected {
         fault.class = FaultClass::Retryable;
