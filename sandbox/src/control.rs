@@ -25,8 +25,10 @@
 //! | `GET /v1/clock`, `POST /v1/clock/advance` | the clock; `{seconds}` |
 //! | `GET /v1/parity?ascend_field=` | how far the orgs agree; `Email_Permission__c` compares with that field |
 //! | `GET /v1/systems` | addresses of the systems and the client credentials |
+//! | `/v1/ascend/files/…` | Ascend's side of the exchange by files, see [`crate::ascend_files::control`] |
 //! | `/v1/superoffice/…` | the SuperOffice tenant, see [`crate::superoffice::control`] |
 //! | `/v1/emarketeer/…` | the eMarketeer account, see [`crate::emarketeer::control`] |
+//! | `/v1/marketing_cloud/…` | the Marketing Cloud account, see [`crate::marketing_cloud::control`] |
 
 use std::sync::Arc;
 
@@ -134,11 +136,29 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
             "/v1/{system}/settings",
             get(settings).patch(change_settings),
         )
+        .nest("/v1/ascend/files", crate::ascend_files::control::router())
         .nest("/v1/superoffice", crate::superoffice::control::router())
         .nest("/v1/emarketeer", crate::emarketeer::control::router())
+        .nest(
+            "/v1/marketing_cloud",
+            crate::marketing_cloud::control::router(),
+        )
         .fallback(async || No(StatusCode::NOT_FOUND, "no such route".to_owned()))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(core)
+}
+
+/// Settings with some members replaced; members that there are not are refused.
+pub(crate) fn patched<T: serde::Serialize + serde::de::DeserializeOwned>(
+    settings: T,
+    input: Map<String, Value>,
+) -> Result<T, No> {
+    let bad = |error: serde_json::Error| No(StatusCode::BAD_REQUEST, error.to_string());
+    let mut merged = serde_json::to_value(settings).map_err(bad)?;
+    if let Value::Object(map) = &mut merged {
+        map.extend(input);
+    }
+    serde_json::from_value(merged).map_err(bad)
 }
 
 /// A value as an answer.
@@ -177,6 +197,21 @@ async fn systems(State(core): Shared) -> Answer {
             "username": core.credentials.superoffice.username,
             "password": core.credentials.superoffice.password,
         },
+        "ascend_files": {
+            "folder": core.ascend_files.folder(),
+            "sftp": core.ascend_files.sftp_address(),
+            "username": core.credentials.sftp.username,
+            "password": core.credentials.sftp.password,
+            "private_key": core.credentials.sftp.private_key,
+            "host_key": core.credentials.sftp.host_key,
+            "host_fingerprint": core.credentials.sftp.host_fingerprint,
+        },
+        "marketing_cloud": {
+            "url": core.marketing_cloud.url(),
+            "client_id": core.credentials.marketing_cloud.client_id,
+            "client_secret": core.credentials.marketing_cloud.client_secret,
+            "units": core.marketing_cloud.units(),
+        },
     }))
 }
 
@@ -201,6 +236,7 @@ async fn clock(State(core): Shared) -> Answer {
         "ascend": core.ascend.now(),
         "emarketeer": core.emarketeer.now(),
         "superoffice": core.superoffice.now(),
+        "marketing_cloud": core.marketing_cloud.now(),
     }))
 }
 
@@ -475,12 +511,7 @@ async fn change_settings(
     Body(input): Body<Map<String, Value>>,
 ) -> Answer {
     let org = core.org(system);
-    let bad = |error: serde_json::Error| No(StatusCode::BAD_REQUEST, error.to_string());
-    let mut merged = serde_json::to_value(org.settings()).map_err(bad)?;
-    if let Value::Object(map) = &mut merged {
-        map.extend(input);
-    }
-    let new: Settings = serde_json::from_value(merged).map_err(bad)?;
+    let new: Settings = patched(org.settings(), input)?;
     org.change_settings(|settings| *settings = new);
     settings(State(core), Path(system)).await
 }

@@ -6,6 +6,7 @@ use aws_lc_rs::signature::{KeyPair, RsaKeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::ascend_files::SftpCredentials;
 use crate::{StartError, emarketeer};
 
 /// Characters in a line of PEM.
@@ -30,6 +31,10 @@ pub struct Credentials {
     pub emarketeer: emarketeer::Keys,
     /// Logins of the SuperOffice tenant.
     pub superoffice: SuperOfficeCredentials,
+    /// Login of the Marketing Cloud account.
+    pub marketing_cloud: MarketingCloudCredentials,
+    /// Login of the SFTP server over Ascend's exchange folder.
+    pub sftp: SftpCredentials,
     pub(crate) public_key: Vec<u8>,
 }
 
@@ -50,6 +55,24 @@ pub struct SuperOfficeCredentials {
     pub username: String,
     /// The user's password.
     pub password: String,
+}
+
+/// The installed package of a client of the Marketing Cloud account.
+#[derive(Clone)]
+pub struct MarketingCloudCredentials {
+    /// `client_id`.
+    pub client_id: String,
+    /// `client_secret`.
+    pub client_secret: String,
+}
+
+impl std::fmt::Debug for MarketingCloudCredentials {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("MarketingCloudCredentials")
+            .field("client_id", &self.client_id)
+            .finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for SuperOfficeCredentials {
@@ -97,6 +120,11 @@ impl Credentials {
             password: "sandbox-passwordSecurityToken".to_owned(),
             emarketeer: emarketeer::Keys::default(),
             superoffice: SuperOfficeCredentials::generate(),
+            marketing_cloud: MarketingCloudCredentials {
+                client_id: "sandbox2m4r7k1vq9".to_owned(),
+                client_secret: "sandbox-package-secret".to_owned(),
+            },
+            sftp: SftpCredentials::generate()?,
             public_key,
         })
     }

@@ -113,6 +113,12 @@ pub enum CallKind {
     Agent,
     /// SuperOffice: registration of webhooks.
     Webhook,
+    /// Marketing Cloud: a SOAP Retrieve.
+    SoapRetrieve,
+    /// Marketing Cloud: a SOAP Update.
+    SoapUpdate,
+    /// Marketing Cloud: a SOAP Execute.
+    SoapExecute,
     /// Anything else.
     Other,
 }
@@ -314,6 +320,32 @@ pub enum Fault {
     NullAnswer,
     /// SuperOffice: 421, as if the tenant had moved.
     WrongHost,
+    /// Marketing Cloud: the token is taken for none (`Login failed`). An expired one is [`Fault::SessionInvalid`].
+    LoginFailed,
+    /// Marketing Cloud: the API user lacks a permission (code 11).
+    NotPermitted,
+    /// Marketing Cloud: 500 with an outage of the server (`soap:Server`, code 2).
+    SystemException {
+        /// The request is processed all the same, and its answer lost.
+        #[serde(default)]
+        processed: bool,
+    },
+    /// Marketing Cloud: a request is answered with an error in `OverallStatus` and nothing else.
+    OverallError {
+        /// What follows `Error: `.
+        message: String,
+    },
+    /// Marketing Cloud: every `every`-th object of an Update is refused, so that the whole has errors.
+    UpdateRefused {
+        /// 1 means each object.
+        #[serde(default = "each")]
+        every: u32,
+        /// `ErrorCode`, such as 12001 for a subscriber that is not found.
+        code: u32,
+        /// `StatusMessage`; absent: the name that the vendor's table has.
+        #[serde(default)]
+        message: Option<String>,
+    },
 }
 
 fn contact() -> String {
@@ -322,6 +354,10 @@ fn contact() -> String {
 
 fn long_stall() -> u64 {
     3_600
+}
+
+fn each() -> u32 {
+    1
 }
 
 impl Fault {
@@ -485,6 +521,12 @@ impl Faults {
         self.rules.iter().find_map(|rule| wanted(&rule.fault))
     }
 
+    /// Number of the row about to be written, counted over all calls.
+    pub(crate) fn next_row(&mut self) -> u32 {
+        self.rows_seen = self.rows_seen.wrapping_add(1);
+        self.rows_seen
+    }
+
     /// Whether the row about to be written cannot be locked.
     pub(crate) fn row_locked(&mut self, kind: CallKind) -> bool {
         let set = self
@@ -494,8 +536,7 @@ impl Faults {
         if !set {
             return false;
         }
-        self.rows_seen = self.rows_seen.wrapping_add(1);
-        let seen = self.rows_seen;
+        let seen = self.next_row();
         self.strike(kind, |fault| match fault {
             Fault::RowLock { every } => seen.is_multiple_of((*every).max(1)).then_some(()),
             _ => None,

@@ -1,9 +1,11 @@
 //! Loopback simulators of the vendors that consentd talks to.
 //!
 //! [`Sandbox::start`] opens a control API and the vendors on 127.0.0.1: a Salesforce org, a CU Ascend org, which is a
-//! package on the same platform, an eMarketeer account, and a SuperOffice tenant. Each speaks its vendor's real HTTP; all
-//! hold their records in memory and forget them at the end. Everything that the control API can do is also a method of
-//! [`Org`], [`emarketeer::Account`], [`superoffice::Tenant`] or [`Sandbox`].
+//! package on the same platform, an eMarketeer account, a SuperOffice tenant, and a Marketing Cloud account. Each speaks
+//! its vendor's real HTTP; all hold their records in memory and forget them at the end. Ascend can also be talked to by
+//! files, in a folder or over SFTP. Everything that the control API can do is also a method of [`Org`],
+//! [`ascend_files::Exchange`], [`emarketeer::Account`], [`superoffice::Tenant`], [`marketing_cloud::Enterprise`] or
+//! [`Sandbox`].
 //!
 //! ```no_run
 //! use consentd_sandbox::{CallKind, Fault, Options, Rule, Sandbox};
@@ -21,8 +23,9 @@
 //! ```
 //!
 //! The simulators know nothing of the product. They follow the vendors' public documentation, as each module says, and
-//! leave out what the sync has no use for (Apex, metadata, events, most SOAP).
+//! leave out what the sync has no use for (Apex, metadata, events, most SOAP of the platform).
 
+pub mod ascend_files;
 mod bulk;
 mod clock;
 mod control;
@@ -30,6 +33,7 @@ mod credentials;
 pub mod emarketeer;
 mod faults;
 mod ids;
+pub mod marketing_cloud;
 mod org;
 mod parity;
 pub mod people;
@@ -52,7 +56,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use clock::Clock;
-pub use credentials::{Credentials, SuperOfficeCredentials};
+pub use credentials::{Credentials, MarketingCloudCredentials, SuperOfficeCredentials};
 pub use faults::{CallKind, Fault, MAX_RULES, Rule};
 pub use org::state::{AGENT, DATA_LOAD, INTEGRATION, RECORDS, SPECIALIST};
 pub use org::{
@@ -66,8 +70,8 @@ use org::state::State;
 use rest::auth::Auth;
 use server::{CutListener, Line, Site};
 
-/// Ports from the base: control, Salesforce, Ascend, one kept for a further vendor, eMarketeer, and SuperOffice.
-pub const PORTS: u16 = 6;
+/// Ports from the base: control, Salesforce, Ascend, Marketing Cloud, eMarketeer, SuperOffice, and SFTP of Ascend.
+pub const PORTS: u16 = 7;
 
 /// A simulated org of the platform that Salesforce and Ascend share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -133,8 +137,11 @@ pub enum StartError {
     #[error("port base {0} is too high")]
     PortBase(u16),
     /// No key pair could be made.
-    #[error("cannot make an RSA key pair")]
+    #[error("cannot make a key pair")]
     Key,
+    /// The temporary folder of the exchange by files could not be made.
+    #[error("cannot make a temporary folder")]
+    Folder(#[source] io::Error),
 }
 
 /// The running simulators. Dropping it stops them.
@@ -154,6 +161,8 @@ pub(crate) struct Core {
     pub(crate) ascend: Org,
     pub(crate) emarketeer: emarketeer::Account,
     pub(crate) superoffice: superoffice::Tenant,
+    pub(crate) marketing_cloud: marketing_cloud::Enterprise,
+    pub(crate) ascend_files: ascend_files::Exchange,
     credentials: Credentials,
 }
 
@@ -177,8 +186,10 @@ impl Sandbox {
         let control = listen(options.port_base, 0).await?;
         let salesforce = listen(options.port_base, 1).await?;
         let ascend = listen(options.port_base, 2).await?;
+        let marketing_cloud = listen(options.port_base, 3).await?;
         let emarketeer = listen(options.port_base, 4).await?;
         let superoffice = listen(options.port_base, 5).await?;
+        let sftp = listen(options.port_base, 6).await?;
         let clock = Arc::new(Clock::default());
         let credentials = Credentials::generate()?;
         let population = Population {
@@ -199,9 +210,22 @@ impl Sandbox {
             state.seed(&people);
             Org::new(state)
         };
+        let salesforce_org = org(System::Salesforce, &salesforce);
+        let ascend_org = org(System::Ascend, &ascend);
+        let ascend_files =
+            ascend_files::Exchange::new(ascend_org.clone(), &credentials.sftp, port(&sftp))
+                .map_err(StartError::Folder)?;
         let core = Arc::new(Core {
-            salesforce: org(System::Salesforce, &salesforce),
-            ascend: org(System::Ascend, &ascend),
+            marketing_cloud: marketing_cloud::Enterprise::new(
+                url(&marketing_cloud),
+                &credentials.marketing_cloud,
+                population,
+                salesforce_org.clone(),
+                Arc::clone(&clock),
+            ),
+            salesforce: salesforce_org,
+            ascend: ascend_org,
+            ascend_files,
             emarketeer: emarketeer::Account::new(
                 url(&emarketeer),
                 &credentials.emarketeer,
@@ -223,9 +247,16 @@ impl Sandbox {
         let tasks = vec![
             spawn_site(salesforce, core.salesforce.shared(), &down),
             spawn_site(ascend, core.ascend.shared(), &down),
+            spawn_site(marketing_cloud, core.marketing_cloud.shared(), &down),
             spawn_site(emarketeer, core.emarketeer.shared(), &down),
             spawn_site(superoffice, core.superoffice.shared(), &down),
             tokio::spawn(core.superoffice.clone().deliver()),
+            tokio::spawn(core.ascend_files.clone().tick()),
+            tokio::spawn(ascend_files::sftp::serve(
+                core.ascend_files.clone(),
+                sftp,
+                Arc::clone(&down),
+            )),
             spawn(control, control::router(Arc::clone(&core)), &down),
         ];
         Ok(Sandbox {
@@ -251,6 +282,11 @@ impl Sandbox {
         &self.core.ascend
     }
 
+    /// Ascend's side of the exchange by files.
+    pub fn ascend_files(&self) -> &ascend_files::Exchange {
+        &self.core.ascend_files
+    }
+
     /// The eMarketeer account.
     pub fn emarketeer(&self) -> &emarketeer::Account {
         &self.core.emarketeer
@@ -259,6 +295,11 @@ impl Sandbox {
     /// The SuperOffice tenant.
     pub fn superoffice(&self) -> &superoffice::Tenant {
         &self.core.superoffice
+    }
+
+    /// The Marketing Cloud account.
+    pub fn marketing_cloud(&self) -> &marketing_cloud::Enterprise {
+        &self.core.marketing_cloud
     }
 
     /// One of the two orgs.

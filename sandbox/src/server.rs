@@ -18,7 +18,7 @@ use std::time::Duration;
 use axum::body::Body as HttpBody;
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Request, State as Extract};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use axum::serve::{IncomingStream, Listener};
 use bytes::Bytes;
@@ -93,7 +93,8 @@ impl Listener for CutListener {
 pub(crate) struct Line(Arc<AtomicBool>);
 
 impl Line {
-    fn cut(&self) {
+    /// Ends the connection with its next read or write.
+    pub(crate) fn cut(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 }
@@ -112,6 +113,11 @@ pub(crate) struct CutStream {
 }
 
 impl CutStream {
+    /// The mark that cuts this connection.
+    pub(crate) fn line(&self) -> Line {
+        self.line.clone()
+    }
+
     fn check(&self) -> io::Result<()> {
         if self.line.0.load(Ordering::SeqCst) || self.down.load(Ordering::SeqCst) {
             return Err(io::Error::new(io::ErrorKind::ConnectionReset, "cut"));
@@ -154,7 +160,7 @@ impl AsyncWrite for CutStream {
 /// A simulated system that a port leads to.
 pub(crate) trait Site: Send + Sync + 'static {
     /// What a request is about.
-    fn classify(&self, method: &Method, path: &str) -> CallKind;
+    fn classify(&self, method: &Method, path: &str, headers: &HeaderMap) -> CallKind;
 
     /// Largest body of such a call.
     fn longest_body(&self, _kind: CallKind) -> usize {
@@ -275,7 +281,7 @@ pub(crate) async fn serve<S: Site>(
 ) -> Response {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
-    let kind = site.classify(&parts.method, &path);
+    let kind = site.classify(&parts.method, &path, &parts.headers);
     let longest = site.longest_body(kind);
     let Ok(body) = axum::body::to_bytes(body, longest).await else {
         return plain(Reply::empty(413), site.date());

@@ -22,7 +22,8 @@ pub struct Args {
     /// The same seed gives the same people
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Port of the control API; Salesforce, Ascend, eMarketeer and SuperOffice take it plus 1, 2, 4 and 5
+    /// Port of the control API; Salesforce, Ascend, Marketing Cloud, eMarketeer and SuperOffice take it
+    /// plus 1 to 5
     #[arg(long, default_value_t = 9400)]
     pub port_base: u16,
     /// Where consentd-sandbox.toml, its keys and its store are put
@@ -54,6 +55,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     println!("ascend      {}", sandbox.ascend().url());
     println!("emarketeer  {}", sandbox.emarketeer().url());
     println!("superoffice {}", sandbox.superoffice().url());
+    println!("marketing cloud {}", sandbox.marketing_cloud().url());
     println!("config      {}", config.display());
     println!("sandbox ready");
     tokio::signal::ctrl_c()

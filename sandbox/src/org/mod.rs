@@ -4,7 +4,7 @@ pub(crate) mod calls;
 mod history;
 pub(crate) mod save;
 pub(crate) mod schema;
-mod seed;
+pub(crate) mod seed;
 pub(crate) mod settings;
 pub(crate) mod state;
 pub(crate) mod table;
@@ -12,7 +12,7 @@ pub(crate) mod table;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::http::Method;
+use axum::http::{HeaderMap, Method};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -155,7 +155,7 @@ impl Shared {
 }
 
 impl Site for Shared {
-    fn classify(&self, method: &Method, path: &str) -> CallKind {
+    fn classify(&self, method: &Method, path: &str, _headers: &HeaderMap) -> CallKind {
         rest::classify(method, path)
     }
 

@@ -31,21 +31,22 @@ const INDICATOR_VALUES: [(&str, &str, &str); 4] = [
 const CONTACTS_PER_ACCOUNT: usize = 100;
 
 /// One contact to lay down.
-struct Seedling<'a> {
+pub(crate) struct Seedling<'a> {
     first: &'a str,
     last: &'a str,
-    address: Option<&'a str>,
-    created: DateTime<Utc>,
+    pub(crate) address: Option<&'a str>,
+    pub(crate) created: DateTime<Utc>,
     modified: DateTime<Utc>,
-    opted_out: bool,
-    opted_out_at: Option<DateTime<Utc>>,
+    pub(crate) opted_out: bool,
+    pub(crate) opted_out_at: Option<DateTime<Utc>>,
     /// Set by staff, not by the person or an integration.
     by_staff: bool,
     preferences: &'a [bool],
     link: Option<&'a str>,
 }
 
-fn seedlings(system: System, people: &[Person]) -> Vec<Seedling<'_>> {
+/// The contacts of an org in the order in which they are laid down; the first gets the number 1 in its id.
+pub(crate) fn seedlings(system: System, people: &[Person]) -> Vec<Seedling<'_>> {
     let mut all = Vec::new();
     for person in people {
         match system {

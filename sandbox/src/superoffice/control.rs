@@ -34,7 +34,7 @@ use serde_json::{Map, Value, json};
 use super::state::{MARKETING, SALES};
 use super::{NewConsent, NewPerson, Settings, Tenant};
 use crate::Core;
-use crate::control::{Answer, Body, No, Query, body, rule_of};
+use crate::control::{Answer, Body, No, Query, body, patched, rule_of};
 
 type Shared = State<Arc<Core>>;
 
@@ -344,12 +344,7 @@ async fn settings(State(core): Shared) -> Answer {
 }
 
 async fn change_settings(State(core): Shared, Body(input): Body<Map<String, Value>>) -> Answer {
-    let bad = |error: serde_json::Error| No(StatusCode::BAD_REQUEST, error.to_string());
-    let mut merged = serde_json::to_value(core.superoffice.settings()).map_err(bad)?;
-    if let Value::Object(map) = &mut merged {
-        map.extend(input);
-    }
-    let new: Settings = serde_json::from_value(merged).map_err(bad)?;
+    let new: Settings = patched(core.superoffice.settings(), input)?;
     core.superoffice.change_settings(|settings| *settings = new);
     settings(State(core)).await
 }

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::http::Method;
+use axum::http::{HeaderMap, Method};
 
 use super::state::State;
 use super::{auth, carriers, delivery, errors, http, webhook_api};
@@ -50,7 +50,7 @@ impl Shared {
 }
 
 impl Site for Shared {
-    fn classify(&self, method: &Method, path: &str) -> CallKind {
+    fn classify(&self, method: &Method, path: &str, _headers: &HeaderMap) -> CallKind {
         http::classify(method, path)
     }
 

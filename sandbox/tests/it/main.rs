@@ -6,11 +6,13 @@
     reason = "a test that cannot go on fails by panicking"
 )]
 
+mod ascend_files;
 mod auth;
 mod bulk;
 mod client;
 mod control;
 mod emarketeer;
+mod marketing_cloud;
 mod query;
 mod scale;
 mod superoffice;

@@ -13,7 +13,7 @@ mod shape;
 mod signals;
 mod subscriptions;
 
-use axum::http::Method;
+use axum::http::{HeaderMap, Method};
 use serde_json::{Value, json};
 
 use super::Shared;
@@ -169,7 +169,7 @@ pub(crate) fn classify(method: &Method, path: &str) -> CallKind {
 }
 
 impl Site for Shared {
-    fn classify(&self, method: &Method, path: &str) -> CallKind {
+    fn classify(&self, method: &Method, path: &str, _headers: &HeaderMap) -> CallKind {
         classify(method, path)
     }
 
