@@ -20,6 +20,8 @@ mod emarketeer_odd;
 mod emarketeer_reads;
 #[path = "connector_conformance/emarketeer_writes.rs"]
 mod emarketeer_writes;
+#[path = "connector_conformance/files.rs"]
+mod files;
 #[path = "connector_conformance/reads.rs"]
 mod reads;
 #[path = "connector_conformance/superoffice/mod.rs"]
