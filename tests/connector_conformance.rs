@@ -24,6 +24,8 @@ mod emarketeer_writes;
 mod marketing_cloud;
 #[path = "connector_conformance/marketing_cloud_odd.rs"]
 mod marketing_cloud_odd;
+#[path = "connector_conformance/files.rs"]
+mod files;
 #[path = "connector_conformance/reads.rs"]
 mod reads;
 #[path = "connector_conformance/superoffice/mod.rs"]

@@ -65,7 +65,9 @@ on_both_databases! {
         a_postponed_write_waits_for_its_time,
         a_newer_decision_is_only_unclaimed,
         dead_letters_wait_for_an_operator,
-        two_emitters_never_claim_the_same_write;
+        two_emitters_never_claim_the_same_write,
+        what_was_handed_over_waits_for_its_word,
+        what_may_still_happen_is_kept_when_more_is_claimed;
     reports:
         systems_keep_their_numbers,
         the_ledger_is_numbered_without_gaps,

@@ -25,6 +25,7 @@
 //! | `GET /v1/clock`, `POST /v1/clock/advance` | the clock; `{seconds}` |
 //! | `GET /v1/parity?ascend_field=` | how far the orgs agree; `Email_Permission__c` compares with that field |
 //! | `GET /v1/systems` | addresses of the systems and the client credentials |
+//! | `/v1/ascend/files/…` | Ascend's side of the exchange by files, see [`crate::ascend_files::control`] |
 //! | `/v1/superoffice/…` | the SuperOffice tenant, see [`crate::superoffice::control`] |
 //! | `/v1/emarketeer/…` | the eMarketeer account, see [`crate::emarketeer::control`] |
 //! | `/v1/marketing_cloud/…` | the Marketing Cloud account, see [`crate::marketing_cloud::control`] |
@@ -135,6 +136,7 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
             "/v1/{system}/settings",
             get(settings).patch(change_settings),
         )
+        .nest("/v1/ascend/files", crate::ascend_files::control::router())
         .nest("/v1/superoffice", crate::superoffice::control::router())
         .nest("/v1/emarketeer", crate::emarketeer::control::router())
         .nest(
@@ -194,6 +196,15 @@ async fn systems(State(core): Shared) -> Answer {
             "refresh_token": core.credentials.superoffice.refresh_token,
             "username": core.credentials.superoffice.username,
             "password": core.credentials.superoffice.password,
+        },
+        "ascend_files": {
+            "folder": core.ascend_files.folder(),
+            "sftp": core.ascend_files.sftp_address(),
+            "username": core.credentials.sftp.username,
+            "password": core.credentials.sftp.password,
+            "private_key": core.credentials.sftp.private_key,
+            "host_key": core.credentials.sftp.host_key,
+            "host_fingerprint": core.credentials.sftp.host_fingerprint,
         },
         "marketing_cloud": {
             "url": core.marketing_cloud.url(),

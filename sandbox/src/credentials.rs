@@ -6,6 +6,7 @@ use aws_lc_rs::signature::{KeyPair, RsaKeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::ascend_files::SftpCredentials;
 use crate::{StartError, emarketeer};
 
 /// Characters in a line of PEM.
@@ -32,6 +33,8 @@ pub struct Credentials {
     pub superoffice: SuperOfficeCredentials,
     /// Login of the Marketing Cloud account.
     pub marketing_cloud: MarketingCloudCredentials,
+    /// Login of the SFTP server over Ascend's exchange folder.
+    pub sftp: SftpCredentials,
     pub(crate) public_key: Vec<u8>,
 }
 
@@ -121,6 +124,7 @@ impl Credentials {
                 client_id: "sandbox2m4r7k1vq9".to_owned(),
                 client_secret: "sandbox-package-secret".to_owned(),
             },
+            sftp: SftpCredentials::generate()?,
             public_key,
         })
     }

@@ -2,9 +2,10 @@
 //!
 //! [`Sandbox::start`] opens a control API and the vendors on 127.0.0.1: a Salesforce org, a CU Ascend org, which is a
 //! package on the same platform, an eMarketeer account, a SuperOffice tenant, and a Marketing Cloud account. Each speaks
-//! its vendor's real HTTP; all hold their records in memory and forget them at the end. Everything that the control API
-//! can do is also a method of [`Org`], [`emarketeer::Account`], [`superoffice::Tenant`], [`marketing_cloud::Enterprise`]
-//! or [`Sandbox`].
+//! its vendor's real HTTP; all hold their records in memory and forget them at the end. Ascend can also be talked to by
+//! files, in a folder or over SFTP. Everything that the control API can do is also a method of [`Org`],
+//! [`ascend_files::Exchange`], [`emarketeer::Account`], [`superoffice::Tenant`], [`marketing_cloud::Enterprise`] or
+//! [`Sandbox`].
 //!
 //! ```no_run
 //! use consentd_sandbox::{CallKind, Fault, Options, Rule, Sandbox};
@@ -24,6 +25,7 @@
 //! The simulators know nothing of the product. They follow the vendors' public documentation, as each module says, and
 //! leave out what the sync has no use for (Apex, metadata, events, most SOAP of the platform).
 
+pub mod ascend_files;
 mod bulk;
 mod clock;
 mod control;
@@ -68,8 +70,8 @@ use org::state::State;
 use rest::auth::Auth;
 use server::{CutListener, Line, Site};
 
-/// Ports from the base: control, Salesforce, Ascend, Marketing Cloud, eMarketeer, and SuperOffice.
-pub const PORTS: u16 = 6;
+/// Ports from the base: control, Salesforce, Ascend, Marketing Cloud, eMarketeer, SuperOffice, and SFTP of Ascend.
+pub const PORTS: u16 = 7;
 
 /// A simulated org of the platform that Salesforce and Ascend share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -135,8 +137,11 @@ pub enum StartError {
     #[error("port base {0} is too high")]
     PortBase(u16),
     /// No key pair could be made.
-    #[error("cannot make an RSA key pair")]
+    #[error("cannot make a key pair")]
     Key,
+    /// The temporary folder of the exchange by files could not be made.
+    #[error("cannot make a temporary folder")]
+    Folder(#[source] io::Error),
 }
 
 /// The running simulators. Dropping it stops them.
@@ -157,6 +162,7 @@ pub(crate) struct Core {
     pub(crate) emarketeer: emarketeer::Account,
     pub(crate) superoffice: superoffice::Tenant,
     pub(crate) marketing_cloud: marketing_cloud::Enterprise,
+    pub(crate) ascend_files: ascend_files::Exchange,
     credentials: Credentials,
 }
 
@@ -183,6 +189,7 @@ impl Sandbox {
         let marketing_cloud = listen(options.port_base, 3).await?;
         let emarketeer = listen(options.port_base, 4).await?;
         let superoffice = listen(options.port_base, 5).await?;
+        let sftp = listen(options.port_base, 6).await?;
         let clock = Arc::new(Clock::default());
         let credentials = Credentials::generate()?;
         let population = Population {
@@ -204,6 +211,10 @@ impl Sandbox {
             Org::new(state)
         };
         let salesforce_org = org(System::Salesforce, &salesforce);
+        let ascend_org = org(System::Ascend, &ascend);
+        let ascend_files =
+            ascend_files::Exchange::new(ascend_org.clone(), &credentials.sftp, port(&sftp))
+                .map_err(StartError::Folder)?;
         let core = Arc::new(Core {
             marketing_cloud: marketing_cloud::Enterprise::new(
                 url(&marketing_cloud),
@@ -213,7 +224,8 @@ impl Sandbox {
                 Arc::clone(&clock),
             ),
             salesforce: salesforce_org,
-            ascend: org(System::Ascend, &ascend),
+            ascend: ascend_org,
+            ascend_files,
             emarketeer: emarketeer::Account::new(
                 url(&emarketeer),
                 &credentials.emarketeer,
@@ -239,6 +251,12 @@ impl Sandbox {
             spawn_site(emarketeer, core.emarketeer.shared(), &down),
             spawn_site(superoffice, core.superoffice.shared(), &down),
             tokio::spawn(core.superoffice.clone().deliver()),
+            tokio::spawn(core.ascend_files.clone().tick()),
+            tokio::spawn(ascend_files::sftp::serve(
+                core.ascend_files.clone(),
+                sftp,
+                Arc::clone(&down),
+            )),
             spawn(control, control::router(Arc::clone(&core)), &down),
         ];
         Ok(Sandbox {
@@ -262,6 +280,11 @@ impl Sandbox {
     /// The Ascend org.
     pub fn ascend(&self) -> &Org {
         &self.core.ascend
+    }
+
+    /// Ascend's side of the exchange by files.
+    pub fn ascend_files(&self) -> &ascend_files::Exchange {
+        &self.core.ascend_files
     }
 
     /// The eMarketeer account.

@@ -93,7 +93,8 @@ impl Listener for CutListener {
 pub(crate) struct Line(Arc<AtomicBool>);
 
 impl Line {
-    fn cut(&self) {
+    /// Ends the connection with its next read or write.
+    pub(crate) fn cut(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 }
@@ -112,6 +113,11 @@ pub(crate) struct CutStream {
 }
 
 impl CutStream {
+    /// The mark that cuts this connection.
+    pub(crate) fn line(&self) -> Line {
+        self.line.clone()
+    }
+
     fn check(&self) -> io::Result<()> {
         if self.line.0.load(Ordering::SeqCst) || self.down.load(Ordering::SeqCst) {
             return Err(io::Error::new(io::ErrorKind::ConnectionReset, "cut"));

@@ -3,7 +3,7 @@
 use crate::bench::{Bench, at, grant, puts, withdrawal};
 use consentd::store::{
     CLAIMED, Changes, Claim, DEAD, HELD, LANE_GRANT, LANE_WITHDRAWAL, OutboxChange, OutboxRow,
-    PENDING, Postponed,
+    PENDING, Postponed, SENT,
 };
 
 fn externals(rows: &[OutboxRow]) -> Vec<&str> {
@@ -268,4 +268,68 @@ pub(crate) async fn two_emitters_never_claim_the_same_write(bench: Bench) {
     keys.dedup();
     assert_eq!(keys.len(), claimed);
     assert_eq!(claimed + bench.claim(50, 100).await.len(), 40);
+}
+
+/// R46: what was handed over waits for its word, over restarts, and counts as pending all the while.
+pub(crate) async fn what_was_handed_over_waits_for_its_word(bench: Bench) {
+    bench.populate(3).await;
+    let sent = |external: &str, subject, until| OutboxRow {
+        state: SENT,
+        claimed_until: until,
+        in_flight: "[1]".to_owned(),
+        last_error: Some("20260101-010000-1".to_owned()),
+        ..withdrawal(external, subject, subject)
+    };
+    let rows = [sent("c1", 1, 500), sent("c2", 2, 400), grant("c3", 3, 3)];
+    bench.put(puts(&rows)).await;
+    assert_eq!(externals(&bench.claim(399, 9).await), ["c3"]);
+    assert_eq!(bench.release_claims(1).await.unwrap(), 1, "only the claim");
+    let kept = stored(&bench).await;
+    assert_eq!(kept[..2], rows[..2], "a restart leaves them alone");
+    let figures = bench.figures(at(399)).await.unwrap();
+    assert_eq!(figures.systems[0].pending_withdrawals, 2);
+    assert_eq!(figures.systems[0].oldest_withdrawal, Some(1));
+    assert_eq!(figures.systems[0].differing, 3);
+    bench
+        .put(Changes {
+            outbox: vec![OutboxChange::Drop(rows[2].key.clone())],
+            ..Changes::default()
+        })
+        .await;
+    assert_eq!(bench.next_due(1).await.unwrap(), Some(at(400)));
+    assert_eq!(bench.redrive(None, at(1)).await.unwrap(), 0);
+    let again = bench.claim(400, 9).await;
+    assert_eq!(externals(&again), ["c2"], "its word is late");
+    assert_eq!(again[0].state, CLAIMED);
+    assert_eq!(bench.next_due(1).await.unwrap(), Some(at(500)));
+}
+
+/// R15: a value that is under way stays noted when another one is claimed, once, the newest first.
+pub(crate) async fn what_may_still_happen_is_kept_when_more_is_claimed(bench: Bench) {
+    bench.populate(1).await;
+    let row = |changes: &str, in_flight: &str| OutboxRow {
+        changes: changes.to_owned(),
+        in_flight: in_flight.to_owned(),
+        ..withdrawal("c1", 1, 1)
+    };
+    let rows = [
+        ("nothing is under way", "[1]", "", "[1]"),
+        ("the same is under way", "[1]", "[1]", "[1]"),
+        ("another one is", "[2]", "[1]", "[2]\n[1]"),
+        ("it is one of them", "[1]", "[2]\n[1]", "[2]\n[1]"),
+        ("it is the end of one of them", "[1]", "[[1]", "[1]\n[[1]"),
+    ];
+    for (sentence, changes, before, after) in rows {
+        bench.put(puts(&[row(changes, before)])).await;
+        let claimed = bench.claim(50, 1).await;
+        assert_eq!(claimed[0].in_flight, after, "{sentence}");
+        bench.release_claims(1).await.unwrap();
+    }
+    let claimed = bench.claim(50, 1).await;
+    let back = Postponed {
+        in_flight: Some("[7]".to_owned()),
+        ..postponed(&claimed[0])
+    };
+    bench.postpone(&[back]).await.unwrap();
+    assert_eq!(stored(&bench).await[0].in_flight, "[7]");
 }

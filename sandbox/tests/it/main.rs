@@ -6,6 +6,7 @@
     reason = "a test that cannot go on fails by panicking"
 )]
 
+mod ascend_files;
 mod auth;
 mod bulk;
 mod client;

@@ -2,6 +2,7 @@
 //! findings, outbox and ledger are brought in line.
 
 use super::entry::{Body, written};
+use super::handover::{sets, values};
 use super::places::Places;
 use super::{Workbench, contact_row, load_of, unsettled};
 use crate::consent::guard;
@@ -332,8 +333,10 @@ impl Workbench<'_> {
     ) -> Result<(), PackError> {
         let held = fate.flapping && key.lane == LANE_GRANT;
         if let Some(row) = present {
-            let same = self.packer.unpack_changes(&row.changes)?.changes
-                == self.packer.unpack_changes(&changes)?.changes;
+            let before = self.packer.unpack_changes(&row.changes)?.changes;
+            let after = self.packer.unpack_changes(&changes)?.changes;
+            // What was handed over is on its way, whatever the contact is seen to show meanwhile.
+            let same = before == after || row.state == SENT && sets(&before, &values(&after));
             let keeps_state = match row.state {
                 PENDING | CLAIMED | DEAD | SENT => !held,
                 HELD => held,

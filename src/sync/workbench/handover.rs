@@ -330,7 +330,7 @@ impl Workbench<'_> {
     }
 }
 
-fn values(changes: &[Change]) -> Vec<(PurposeId, Shown)> {
+pub(super) fn values(changes: &[Change]) -> Vec<(PurposeId, Shown)> {
     let mut values: Vec<_> = changes
         .iter()
         .map(|change| (change.purpose, change.to.clone()))
@@ -340,7 +340,7 @@ fn values(changes: &[Change]) -> Vec<(PurposeId, Shown)> {
 }
 
 /// Whether these changes set exactly these values.
-fn sets(changes: &[Change], given: &[(PurposeId, Shown)]) -> bool {
+pub(super) fn sets(changes: &[Change], given: &[(PurposeId, Shown)]) -> bool {
     let mut given = given.to_vec();
     given.sort();
     values(changes) == given
