@@ -20,12 +20,12 @@ mod emarketeer_odd;
 mod emarketeer_reads;
 #[path = "connector_conformance/emarketeer_writes.rs"]
 mod emarketeer_writes;
+#[path = "connector_conformance/files.rs"]
+mod files;
 #[path = "connector_conformance/marketing_cloud.rs"]
 mod marketing_cloud;
 #[path = "connector_conformance/marketing_cloud_odd.rs"]
 mod marketing_cloud_odd;
-#[path = "connector_conformance/files.rs"]
-mod files;
 #[path = "connector_conformance/reads.rs"]
 mod reads;
 #[path = "connector_conformance/superoffice/mod.rs"]

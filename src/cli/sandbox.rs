@@ -4,7 +4,7 @@ use super::Exit;
 use anyhow::Context;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use consentd_sandbox::{Options, Sandbox};
+use consentd_sandbox::{Options, Sandbox, marketing_cloud};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -45,6 +45,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         .await
         .context("the simulators did not start")?;
     let rehearsal = Rehearsal {
+        marketing_cloud: Part::On,
         emarketeer: Part::On,
         superoffice: Part::On,
         ..Rehearsal::default()
@@ -78,12 +79,26 @@ pub struct Rehearsal {
     pub lag_secs: u64,
     /// Seconds before a grant is sent.
     pub grant_settle_secs: u64,
+    /// How CU Ascend is connected.
+    pub ascend: AscendBy,
+    /// Whether Marketing Cloud is asked.
+    pub marketing_cloud: Part,
     /// Whether eMarketeer takes part.
     pub emarketeer: Part,
     /// Whether SuperOffice takes part.
     pub superoffice: Part,
     /// Where the state is kept; in a SQLite file beside the keys unless said otherwise.
     pub store_url: Option<String>,
+}
+
+/// How CU Ascend is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AscendBy {
+    /// By its interface.
+    #[default]
+    Platform,
+    /// By files, with a batch at every full minute where a university has a night.
+    Files,
 }
 
 /// Whether a system takes part.
@@ -106,6 +121,8 @@ impl Default for Rehearsal {
             overlap_secs: 30,
             lag_secs: 1,
             grant_settle_secs: 3,
+            ascend: AscendBy::Platform,
+            marketing_cloud: Part::Absent,
             emarketeer: Part::Absent,
             superoffice: Part::Absent,
             store_url: None,
@@ -227,24 +244,7 @@ link = "Ascend_ID__c"
 "marketing.events" = "Email_Events__c"
 "marketing.giving" = "Email_Giving__c"
 "marketing.research" = "Email_Research__c"
-
-[systems.ascend]
-kind = "ascend"
-transport = "platform"
-time_zone = "America/Denver"
-precedence = 2
-{ascend}
-[systems.ascend.opt_out]
-purpose = "marketing"
-mode = "contact-flag"
-field = "HasOptedOutOfEmail"
-polarity = "opt-out"
-
-[systems.ascend.link]
-field = "ucinn_ascendv2__Donor_ID__c"
-system = "salesforce"
-system_field = "Ascend_ID__c"
-"#,
+{ascend}"#,
         file = CONFIG_FILE,
         listen = rehearsal.listen,
         store = rehearsal
@@ -256,13 +256,111 @@ system_field = "Ascend_ID__c"
         callback = callback.display(),
         settle = rehearsal.grant_settle_secs,
         salesforce = system(&sandbox.salesforce().url()).replace("NAME", "salesforce"),
-        ascend = system(&sandbox.ascend().url()).replace("NAME", "ascend"),
+        ascend = match rehearsal.ascend {
+            AscendBy::Platform => {
+                ascend(&system(&sandbox.ascend().url()).replace("NAME", "ascend"))
+            }
+            AscendBy::Files => ascend_by_files(sandbox, rehearsal),
+        },
     );
-    let text =
-        text + &emarketeer(sandbox, rehearsal, &state)? + &superoffice(sandbox, rehearsal, &state)?;
+    let text = text
+        + &emarketeer(sandbox, rehearsal, &state)?
+        + &superoffice(sandbox, rehearsal, &state)?
+        + &gate(sandbox, rehearsal, &state)?;
     let path = dir.join(CONFIG_FILE);
     private_file(&path, text.as_bytes())?;
     Ok(path)
+}
+
+/// CU Ascend by its interface; `login` is what all orgs of the platform have in common.
+fn ascend(login: &str) -> String {
+    format!(
+        r#"
+[systems.ascend]
+kind = "ascend"
+transport = "platform"
+time_zone = "America/Denver"
+precedence = 2
+{login}
+[systems.ascend.opt_out]
+purpose = "marketing"
+mode = "contact-flag"
+field = "HasOptedOutOfEmail"
+polarity = "opt-out"
+
+[systems.ascend.link]
+field = "ucinn_ascendv2__Donor_ID__c"
+system = "salesforce"
+system_field = "Ascend_ID__c"
+"#
+    )
+}
+
+/// CU Ascend by files.
+fn ascend_by_files(sandbox: &Sandbox, rehearsal: &Rehearsal) -> String {
+    format!(
+        r#"
+[systems.ascend]
+kind = "ascend"
+transport = "file"
+time_zone = "America/Denver"
+precedence = 2
+schedule = "* * * * *"
+poll_interval_secs = {poll}
+
+[systems.ascend.file]
+directory = "{folder}"
+
+[systems.ascend.opt_out]
+purpose = "marketing"
+polarity = "opt-out"
+
+[systems.ascend.link]
+system = "salesforce"
+system_field = "Ascend_ID__c"
+"#,
+        poll = rehearsal.poll_interval_secs,
+        folder = sandbox.ascend_files().folder().display(),
+    )
+}
+
+/// Marketing Cloud, which is asked about everybody at every full minute.
+fn gate(sandbox: &Sandbox, rehearsal: &Rehearsal, state: &Path) -> anyhow::Result<String> {
+    if rehearsal.marketing_cloud == Part::Absent {
+        return Ok(String::new());
+    }
+    let credentials = &sandbox.credentials().marketing_cloud;
+    let mut text = format!(
+        r#"
+[marketing_cloud]
+enabled = {enabled}
+auth_url = "{url}"
+client_id = "{client}"
+client_secret_file = "{secret}"
+account = "{account}"
+max_calls_per_sec = 100
+time_zone = "America/Denver"
+schedule = "* * * * *"
+"#,
+        enabled = rehearsal.marketing_cloud == Part::On,
+        url = sandbox.marketing_cloud().url(),
+        client = credentials.client_id,
+        secret = secret(state, "marketing-cloud.secret", &credentials.client_secret)?,
+        account = marketing_cloud::ENTERPRISE,
+    );
+    let all = sandbox.marketing_cloud().units();
+    for unit in all
+        .iter()
+        .filter(|unit| unit.mid != marketing_cloud::ENTERPRISE)
+    {
+        // Writing to a String cannot fail.
+        let _written = write!(
+            text,
+            "\n[[marketing_cloud.units]]\nid = \"{}\"\nname = \"{}\"\n",
+            unit.mid, unit.name
+        );
+    }
+    Ok(text)
 }
 
 /// How a system is run that is asked for each contact by itself.

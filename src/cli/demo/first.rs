@@ -28,9 +28,9 @@ const LEAST_KILLED: usize = 2;
 
 /// A person in both orgs.
 #[derive(Clone)]
-struct Pair {
-    salesforce: String,
-    ascend: String,
+pub(super) struct Pair {
+    pub(super) salesforce: String,
+    pub(super) ascend: String,
 }
 
 impl Story<'_> {
@@ -123,7 +123,7 @@ impl Story<'_> {
     }
 
     /// People with one contact in each org, linked, with nothing said against mail.
-    fn people(&self) -> Vec<Pair> {
+    pub(super) fn people(&self) -> Vec<Pair> {
         let one = |mut found: Vec<ContactState>| if found.len() == 1 { found.pop() } else { None };
         self.salesforce()
             .contact_ids(usize::MAX)
@@ -155,12 +155,12 @@ impl Story<'_> {
             .with_context(|| format!("{by} cannot edit {id}"))
     }
 
-    fn opt(org: &Org, id: &str, out: bool, by: &str) -> anyhow::Result<()> {
+    pub(super) fn opt(org: &Org, id: &str, out: bool, by: &str) -> anyhow::Result<()> {
         Self::edit(org, id, json!({ "HasOptedOutOfEmail": out }), by)
     }
 
     /// What both orgs show of a person: opted out in Salesforce, in Ascend, boxes ticked.
-    fn shown(&self, pair: &Pair) -> (bool, bool, usize) {
+    pub(super) fn shown(&self, pair: &Pair) -> (bool, bool, usize) {
         let salesforce = self.salesforce().contact(&pair.salesforce);
         let ascend = self.ascend().contact(&pair.ascend);
         let boxes = salesforce.as_ref().map_or(0, |contact| {

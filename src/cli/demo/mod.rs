@@ -6,6 +6,7 @@ mod client;
 mod first;
 mod hub;
 mod second;
+mod third;
 
 use super::Exit;
 use super::output::{Format, List};
@@ -227,7 +228,9 @@ impl Story<'_> {
         println!("Act one: the University, with Salesforce and CU Ascend");
         self.first_act(folder).await?;
         println!("\nAct two: eMarketeer and SuperOffice join");
-        self.second_act(folder).await
+        self.second_act(folder).await?;
+        println!("\nAct three: the University's night, with files and Marketing Cloud");
+        self.third_act(folder).await
     }
 
     /// Waits until `seen` holds; the detail it gives goes into the table.
