@@ -22,8 +22,8 @@ pub struct Args {
     /// The same seed gives the same people
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Port of the control API; Salesforce, Ascend, Marketing Cloud, eMarketeer and SuperOffice take it
-    /// plus 1 to 5
+    /// Port of the control API; Salesforce, Ascend, Marketing Cloud, eMarketeer, SuperOffice and SFTP of
+    /// Ascend take it plus 1 to 6
     #[arg(long, default_value_t = 9400)]
     pub port_base: u16,
     /// Where consentd-sandbox.toml, its keys and its store are put
@@ -51,13 +51,16 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         ..Rehearsal::default()
     };
     let config = write_config(&sandbox, &args.dir, &rehearsal)?;
-    println!("control     {}", sandbox.control_url());
-    println!("salesforce  {}", sandbox.salesforce().url());
-    println!("ascend      {}", sandbox.ascend().url());
-    println!("emarketeer  {}", sandbox.emarketeer().url());
-    println!("superoffice {}", sandbox.superoffice().url());
-    println!("marketing cloud {}", sandbox.marketing_cloud().url());
-    println!("config      {}", config.display());
+    let files = sandbox.ascend_files();
+    println!("control          {}", sandbox.control_url());
+    println!("salesforce       {}", sandbox.salesforce().url());
+    println!("ascend           {}", sandbox.ascend().url());
+    println!("ascend by files  {}", files.folder().display());
+    println!("ascend by SFTP   {}", files.sftp_address());
+    println!("marketing cloud  {}", sandbox.marketing_cloud().url());
+    println!("emarketeer       {}", sandbox.emarketeer().url());
+    println!("superoffice      {}", sandbox.superoffice().url());
+    println!("config           {}", config.display());
     println!("sandbox ready");
     tokio::signal::ctrl_c()
         .await
@@ -266,7 +269,8 @@ link = "Ascend_ID__c"
     let text = text
         + &emarketeer(sandbox, rehearsal, &state)?
         + &superoffice(sandbox, rehearsal, &state)?
-        + &gate(sandbox, rehearsal, &state)?;
+        + &gate(sandbox, rehearsal, &state)?
+        + &exchange(sandbox, &state)?;
     let path = dir.join(CONFIG_FILE);
     private_file(&path, text.as_bytes())?;
     Ok(path)
@@ -436,6 +440,27 @@ private_key_file = "{private_key}"
         app_token = secret(state, "superoffice-app.token", &credentials.client_secret)?,
         system_token = secret(state, "superoffice-user.token", &credentials.system_token)?,
         private_key = state.join("salesforce.pem").display(),
+    ))
+}
+
+/// Where the exchange by files is, for whoever wants to rehearse that.
+fn exchange(sandbox: &Sandbox, state: &Path) -> anyhow::Result<String> {
+    let credentials = sandbox.credentials();
+    let files = sandbox.ascend_files();
+    Ok(format!(
+        r"
+# Ascend by files is in {folder}
+# and, over SFTP, at {address} for the user {user}, whose private key is
+# {key}
+# The server shows the key {fingerprint}.
+# Ascend loads batches when told to: POST {control}/v1/ascend/files/load
+",
+        folder = files.folder().display(),
+        address = files.sftp_address(),
+        user = credentials.sftp.username,
+        key = secret(state, "ascend-sftp.key", &credentials.sftp.private_key)?,
+        fingerprint = credentials.sftp.host_fingerprint,
+        control = sandbox.control_url(),
     ))
 }
 

@@ -339,13 +339,14 @@ impl Story<'_> {
     /// A manual load in Ascend flips opt-outs back; the extract shows it, and it is healed.
     async fn load_by_hand(&mut self, people: &[Person]) -> anyhow::Result<()> {
         next_second().await;
-        let ids: Vec<String> = people
-            .iter()
-            .map(|person| person.pair.ascend.clone())
-            .collect();
+        let ids = people.iter().map(|person| person.pair.ascend.clone());
+        let scope = LoadScope {
+            ids: Some(ids.collect()),
+            limit: None,
+        };
         let loaded = self
             .ascend()
-            .load(BEFORE, &LoadScope::Only(ids), DATA_LOAD)
+            .load(BEFORE, &scope, DATA_LOAD)
             .context("no manual load")?;
         next_second().await;
         let extract = self.exchange().extract().context("no extract")?;
