@@ -23,7 +23,7 @@ const fn keys(table: &'static str, known: &'static [&'static str]) -> Keys {
 pub(super) const ROOT: Keys = keys(
     "",
     &[
-        "server", "store", "identity", "log", "alarms", "policy", "purposes", "systems",
+        "server", "store", "identity", "log", "alarms", "parity", "policy", "purposes", "systems",
     ],
 );
 pub(super) const SERVER: Keys = keys(
@@ -58,6 +58,7 @@ pub(super) const ALARMS_MAIL: Keys = Keys {
     ],
     environment_only: &["password"],
 };
+pub(super) const PARITY: Keys = keys("parity", &["schedule", "time_zone", "directory", "full"]);
 pub(super) const STORE: Keys = Keys {
     table: "store",
     known: &["url", "password_file"],
@@ -384,6 +385,7 @@ pub const TABLES: &[Keys] = &[
     ALARMS,
     ALARMS_WEBHOOK,
     ALARMS_MAIL,
+    PARITY,
     POLICY,
     DUPLICATES,
     PURPOSES,

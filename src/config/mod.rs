@@ -20,7 +20,7 @@ mod vendors;
 
 pub use checked::{
     AlarmMail, AlarmWebhook, Alarms, Callback, Checked, Link, Log, LogFormat, MailSecurity,
-    PolicySettings, Role, Schedule, Server, SystemKind, SystemSettings, Token,
+    ParityReport, PolicySettings, Role, Schedule, Server, SystemKind, SystemSettings, Token,
 };
 pub use secret::{Disk, SecretFile, SecretReader};
 

@@ -7,6 +7,7 @@ use super::{emarketeer, keys, superoffice, vendors};
 use crate::connector::http::Limits;
 use crate::consent::{Basis, Polarity, PurposeId, Purposes};
 use chrono_tz::Tz;
+use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use secrecy::SecretSlice;
 use std::collections::BTreeSet;
@@ -144,7 +145,7 @@ pub(super) fn seconds(
     Duration::from_secs(u64::from(table.number_or(key, "seconds", default, bounds)))
 }
 
-fn time_zone(table: &Table<'_>) -> Option<Tz> {
+pub(super) fn time_zone(table: &Table<'_>) -> Option<Tz> {
     let name = table.text("time_zone")?;
     let zone = name.parse().ok();
     if zone.is_none() {
@@ -161,32 +162,39 @@ fn schedule(table: &Table<'_>, time_zone: Option<Tz>) -> Schedule {
     if text == "immediate" {
         return Schedule::Immediate;
     }
+    let Some(cron) = cron(table, "schedule", "\"immediate\"", &text) else {
+        return Schedule::Immediate;
+    };
+    if table.item("time_zone").is_none() {
+        table.fault(
+            "time_zone",
+            "is missing; a schedule needs the zone it is meant in",
+        );
+    }
+    Schedule::Cron {
+        cron,
+        time_zone: time_zone.unwrap_or(Tz::UTC),
+    }
+}
+
+/// The times of a cron expression of five fields. None when a fault was noted; `word` is what may stand
+/// there instead.
+pub(super) fn cron(table: &Table<'_>, key: &str, word: &str, text: &str) -> Option<Box<Cron>> {
     let parser = CronParser::builder()
         .seconds(Seconds::Disallowed)
         .year(Year::Disallowed)
         .build();
-    match parser.parse(&text) {
-        Ok(cron) => {
-            if table.item("time_zone").is_none() {
-                table.fault(
-                    "time_zone",
-                    "is missing; a schedule needs the zone it is meant in",
-                );
-            }
-            Schedule::Cron {
-                cron: Box::new(cron),
-                time_zone: time_zone.unwrap_or(Tz::UTC),
-            }
-        }
+    match parser.parse(text) {
+        Ok(cron) => Some(Box::new(cron)),
         Err(fault) => {
             table.fault(
-                "schedule",
+                key,
                 format!(
-                    "must be \"immediate\" or a cron expression of five fields, e.g. \"0 1 * * *\", but \
+                    "must be {word} or a cron expression of five fields, e.g. \"0 1 * * *\", but \
                      {text:?} is not: {fault}"
                 ),
             );
-            Schedule::Immediate
+            None
         }
     }
 }
