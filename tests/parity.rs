@@ -5,7 +5,7 @@
 mod common;
 
 use common::engine::{Rig, next_second, object};
-use consentd::consent::{At, Rules};
+use consentd::consent::{At, Rules, Status};
 use consentd::runtime::clock::{Clock, System};
 use consentd::store::FeedSwitch;
 use consentd::sync::assemble::{connect, rules};
@@ -190,10 +190,7 @@ async fn a_write_under_way_is_no_drift(rig: Rig) {
         ("not set", "set")
     );
     assert!(difference.other.stamp.is_some() && difference.one.stamp.is_none());
-    assert_eq!(
-        difference.verdict.map(|status| status.word()),
-        Some("withdrawn")
-    );
+    assert_eq!(difference.verdict.map(Status::word), Some("withdrawn"));
     assert_eq!(difference.reason, "ascend: waiting to be written");
     assert_eq!(known.pairs_different(), 1);
 }

@@ -310,6 +310,7 @@ impl Refresher {
             now,
             withdrawal_deadline: self.withdrawal_deadline,
             systems: systems.collect(),
+            // No connector tells of batches yet, and no store of requests.
             overdue: Vec::new(),
             urgent: Vec::new(),
             tasks_down: self.board.tasks_down(),

@@ -7,12 +7,13 @@
 
 use super::{Drift, Ground, PAGE, Parity, Person, Seat, unmatched, unreadable, word};
 use crate::config::Checked;
+use crate::connector::{Fault, FaultClass};
 use crate::consent::plan::agrees;
 use crate::consent::{At, PurposeId, Record, Rules, Shown, SystemId};
 use crate::runtime::clock::Clock;
 use crate::store::{
-    self, Access, CLAIMED, Changes, ContactRow, Known, LIVE, PENDING, Scope, Store, StoreError,
-    StoreSettings, SubjectRef,
+    self, Access, CLAIMED, Changes, ContactRow, Known, LIVE, OutboxRow, PENDING, Scope, Store,
+    StoreError, StoreSettings, SubjectRef,
 };
 use crate::sync::assemble::{Connect, Engine, Lines, NotConnected, Parts, rules};
 use crate::sync::engine::{Event, Listener, SyncError};
@@ -116,11 +117,7 @@ pub async fn read_all(
         }
         if !store.feed(member.id.0).await?.loaded {
             let why = "its feed ended before everything was read";
-            let fault = crate::connector::Fault::new(
-                crate::connector::FaultClass::ContractBroken,
-                "incomplete",
-                why,
-            );
+            let fault = Fault::new(FaultClass::ContractBroken, "incomplete", why);
             return Err(FreshError::System {
                 system: member.name.clone(),
                 fault: fault.into(),
@@ -254,7 +251,7 @@ impl Fresh {
             parity.drifts(drift);
             return Ok(false);
         }
-        if *subject != Some(person.row.subject) {
+        if *subject != Some(person.row.subject) && self.can_follow(ground, row) {
             drift.what = "the contact has another address";
             parity.drifts(drift.clone());
         }
@@ -265,6 +262,14 @@ impl Fresh {
         self.hold_against(parity, ground, person, seat, &record, &drift)?;
         seat.fresh = Some(record);
         Ok(true)
+    }
+
+    /// R58: a linked contact belongs to the subject of another one, which has to have been read too.
+    fn can_follow(&self, ground: &Ground<'_>, row: &ContactRow) -> bool {
+        let mut systems = ground.rules.systems.iter();
+        row.link.is_none()
+            || systems
+                .all(|system| system.carries.is_empty() || self.read.contains_key(&system.name))
     }
 
     /// Every value against what the store believes.
@@ -290,7 +295,7 @@ impl Fresh {
                 parity.moved += 1;
                 continue;
             }
-            let is_open = |write: &crate::store::OutboxRow| {
+            let is_open = |write: &OutboxRow| {
                 matches!(write.state, PENDING | CLAIMED) || !write.in_flight.is_empty()
             };
             if ground.sets(seat.row, purpose, is_open)? {
