@@ -88,6 +88,11 @@ impl List {
         self.rows.push(row);
     }
 
+    /// How many rows there are.
+    pub const fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     /// Whether there is no row.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
@@ -100,7 +105,7 @@ impl List {
     pub fn render(&self, format: Format) -> io::Result<String> {
         match format {
             Format::Table => Ok(self.table()),
-            Format::Json => Ok(self.json()),
+            Format::Json => Ok(format!("{:#}\n", self.value())),
             Format::Csv => self.csv(),
         }
     }
@@ -125,7 +130,8 @@ impl List {
         table.trim_fmt() + "\n"
     }
 
-    fn json(&self) -> String {
+    /// The whole list as an array of objects.
+    pub fn value(&self) -> Value {
         let objects = self
             .rows
             .iter()
@@ -143,7 +149,7 @@ impl List {
                 Value::Object(members.collect::<Map<_, _>>())
             })
             .collect();
-        format!("{:#}\n", Value::Array(objects))
+        Value::Array(objects)
     }
 
     fn csv(&self) -> io::Result<String> {

@@ -181,7 +181,7 @@ async fn run(config: &std::path::Path, store: &Arc<dyn Store>) -> (Lifecycle, Ar
         clock,
         board,
         metrics: METRICS.clone(),
-        connect: Box::new(assemble::connect),
+        connect: Arc::new(assemble::connect),
         hooks: Arc::default(),
         tokens: Arc::new(Tokens::default()),
         source: Arc::new(move || config::load(&path)),

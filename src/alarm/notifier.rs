@@ -141,7 +141,7 @@ impl Notifier {
             self.store.put_alarms(&followed.changes).await?;
         }
         log(&followed);
-        show(view, &levels);
+        show(view, &levels, &followed);
         if !followed.raised.is_empty() || !followed.cleared.is_empty() {
             for line in &self.lines {
                 line.wake.notify_one();
@@ -166,6 +166,8 @@ impl Notifier {
     /// Tells every channel what it has not heard, until told to stop.
     pub async fn run(&self, stop: &CancellationToken) {
         join_all(self.lines.iter().map(|line| self.tell(line, stop))).await;
+        // Where nobody is to be told, there is nothing to do but to be there.
+        stop.cancelled().await;
     }
 
     async fn tell(&self, line: &Line, stop: &CancellationToken) {
@@ -311,18 +313,18 @@ fn post_of(row: &AlarmRow, channel: &str) -> AlarmPost {
     })
 }
 
+/// The rows at these places.
+fn rows<'a>(followed: &'a Followed, places: &'a [usize]) -> impl Iterator<Item = &'a AlarmRow> {
+    let put = &followed.changes.put;
+    places.iter().filter_map(|place| put.get(*place))
+}
+
 fn log(followed: &Followed) {
-    let rows = |places: &[usize]| {
-        let places = places.to_vec();
-        places
-            .into_iter()
-            .filter_map(|place| followed.changes.put.get(place))
-    };
-    for row in rows(&followed.raised) {
+    for row in rows(followed, &followed.raised) {
         let (kind, about) = (&row.kind, &row.about);
         tracing::error!(kind, about, "alarm {kind}: {}", row.text);
     }
-    for row in rows(&followed.cleared) {
+    for row in rows(followed, &followed.cleared) {
         let (kind, about) = (&row.kind, &row.about);
         tracing::info!(
             kind,
@@ -333,7 +335,14 @@ fn log(followed: &Followed) {
 }
 
 /// One gauge for each kind and system; of kinds that are about no system the number that stands.
-fn show(view: &View, levels: &Levels) {
+fn show(view: &View, levels: &Levels, followed: &Followed) {
+    // A system that is no longer configured is in no view.
+    for row in rows(followed, &followed.cleared) {
+        if Kind::from_word(&row.kind).is_some_and(Kind::is_of_system) {
+            let labels = [("kind", row.kind.clone()), ("system", row.about.clone())];
+            gauge!("consentd_alarm", &labels).set(0.0);
+        }
+    }
     for kind in Kind::ALL {
         let set = |system: &str, value: usize| {
             let labels = [

@@ -81,7 +81,7 @@ pub enum Command {
     Plan(plan::Args),
     /// Show what each system said of a person, what was decided and what was written.
     Explain(explain::Args),
-    /// List the contacts that do not show their verdict, with the reason.
+    /// List the contacts that do not show their verdict, and where two systems differ, with the reason.
     Parity(parity::Args),
     /// Ask the daemon who of a list may be mailed.
     CheckRecipients(check_recipients::Args),

@@ -12,11 +12,11 @@ use crate::store::{
     self, Access, CLAIMED, DEAD, HELD, LANE_WITHDRAWAL, ONCE_READ, OutboxRow, SENT, Store,
     StoreSettings,
 };
-use crate::sync::engine::{Event, Listener, Parts, assemble, rules};
+use crate::sync::assemble::{connect, rules};
 use crate::sync::pack::Packer;
+use crate::sync::parity::fresh::read_all;
 use crate::sync::parity::word;
-use crate::sync::{poll, switches};
-use anyhow::Context;
+use crate::sync::switches;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -82,39 +82,11 @@ async fn loaded(checked: &Checked) -> anyhow::Result<Option<Arc<dyn Store>>> {
 
 /// Reads everything into a store that is thrown away.
 async fn first_plan(checked: &Checked) -> anyhow::Result<List> {
-    let folder = tempfile::Builder::new()
-        .prefix("consentd-plan-")
-        .tempdir()
-        .context("no temporary folder")?;
-    let scratch = StoreSettings::Sqlite {
-        path: folder.path().join("plan.db"),
-    };
-    let store = store::open(&scratch, Access::Daemon).await?;
-    let parts = Parts {
-        store: Arc::clone(&store),
-        clock: Arc::new(System),
-        listener: Arc::new(Deaf),
-        read_only: true,
-    };
-    for member in assemble(checked, parts).await? {
-        let reading = async {
-            let rules = member.log_in().await?;
-            poll::poll(&member, &rules, &CancellationToken::new()).await
-        };
-        reading
-            .await
-            .with_context(|| format!("{} cannot be read", member.name))?;
-    }
+    let stop = CancellationToken::new();
+    let (store, _folder) = read_all(checked, &connect, Arc::new(System), &stop).await?;
     let list = writes(checked, &*store).await?;
     store.close().await;
     Ok(list)
-}
-
-/// A plan is not watched.
-struct Deaf;
-
-impl Listener for Deaf {
-    fn hear(&self, _system: &str, _event: Event) {}
 }
 
 async fn writes(checked: &Checked, store: &dyn Store) -> anyhow::Result<List> {

@@ -1,7 +1,9 @@
 //! From the raw tree to [`Checked`] in one pure step: every rule about the configuration stands here
 //! or in `server`, `system`, `platform`, `vendors` and `marketing_cloud`, and every fault is noted before anything is given up.
 
-use super::checked::{Checked, Log, LogFormat, PolicySettings, SystemKind, SystemSettings};
+use super::checked::{
+    Checked, Log, LogFormat, ParityReport, PolicySettings, Schedule, SystemKind, SystemSettings,
+};
 use super::keys;
 use super::raw::{Notes, Raw, Table};
 use super::secret::{self, SecretReader};
@@ -12,6 +14,7 @@ use crate::consent::{
     Basis, DuplicateWithdrawal, DuplicateWrite, Policy, Purposes, Revival, Unknown, rules, time,
 };
 use crate::store::StoreSettings;
+use chrono_tz::Tz;
 use secrecy::{SecretSlice, SecretString};
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
@@ -44,6 +47,7 @@ pub(super) fn checked(raw: &Raw, secrets: &dyn SecretReader) -> Result<Checked, 
     let checked = Checked {
         server: server::build(&root, secrets),
         alarms: alarms::build(&root, secrets),
+        parity: parity(&root),
         store: store(&root, secrets),
         hash_key,
         log: log(&root),
@@ -74,6 +78,28 @@ fn log(root: &Table<'_>) -> Log {
             )
             .unwrap_or_default(),
         filter,
+    }
+}
+
+fn parity(root: &Table<'_>) -> ParityReport {
+    let table = root.table("parity", keys::PARITY);
+    let time_zone = system::time_zone(&table).unwrap_or(Tz::UTC);
+    let text = table.text_or("schedule", "0 5 * * *");
+    let schedule = if text == "off" {
+        None
+    } else {
+        let cron = system::cron(&table, "schedule", "\"off\"", &text);
+        cron.map(|cron| Schedule::Cron { cron, time_zone })
+    };
+    let directory = table.text("directory").map(PathBuf::from);
+    if directory.as_ref().is_some_and(|path| !path.is_absolute()) {
+        table.fault("directory", "must be an absolute path");
+    }
+    ParityReport {
+        schedule,
+        time_zone,
+        directory,
+        full: table.flag_or("full", false),
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Checked {
     pub log: Log,
     /// Who is told when somebody has to look.
     pub alarms: Alarms,
+    /// The comparison of every day.
+    pub parity: ParityReport,
     /// What mail may be for.
     pub purposes: Purposes,
     /// Rules and their time limits.
@@ -180,6 +182,19 @@ pub struct AlarmMail {
     pub from: Mailbox,
     /// The recipients, each told on its own.
     pub to: Vec<Mailbox>,
+}
+
+/// The comparison of every day.
+#[derive(Debug, Clone)]
+pub struct ParityReport {
+    /// Its times; none when it is switched off.
+    pub schedule: Option<Schedule>,
+    /// The zone of its times, and of the day in the names of its files.
+    pub time_zone: Tz,
+    /// Where its files are written; nowhere when not given.
+    pub directory: Option<PathBuf>,
+    /// The systems are asked afresh.
+    pub full: bool,
 }
 
 /// How log lines look.

@@ -28,6 +28,7 @@ pub(super) const ROOT: Keys = keys(
         "identity",
         "log",
         "alarms",
+        "parity",
         "policy",
         "purposes",
         "systems",
@@ -66,6 +67,7 @@ pub(super) const ALARMS_MAIL: Keys = Keys {
     ],
     environment_only: &["password"],
 };
+pub(super) const PARITY: Keys = keys("parity", &["schedule", "time_zone", "directory", "full"]);
 pub(super) const STORE: Keys = Keys {
     table: "store",
     known: &["url", "password_file"],
@@ -463,6 +465,7 @@ pub const TABLES: &[Keys] = &[
     ALARMS,
     ALARMS_WEBHOOK,
     ALARMS_MAIL,
+    PARITY,
     POLICY,
     DUPLICATES,
     PURPOSES,

@@ -8,7 +8,7 @@ use super::keys;
 use super::platform::{allowed_hosts, host_url, stand_in_url};
 use super::raw::Table;
 use super::secret::{self, SecretReader};
-use super::system::{cron, limits, purpose, time_zone};
+use super::system::{limits, parse_cron, purpose, time_zone};
 use crate::connector::gate::Unit;
 use crate::connector::marketing_cloud::config::{Reach, Settings};
 use crate::consent::Purposes;
@@ -112,7 +112,7 @@ fn zone(table: &Table<'_>) -> Tz {
 
 fn schedule(table: &Table<'_>, default: &str, time_zone: Tz) -> Schedule {
     let text = table.text_or("schedule", default);
-    match cron(&text) {
+    match parse_cron(&text) {
         Ok(cron) => Schedule::Cron {
             cron: Box::new(cron),
             time_zone,

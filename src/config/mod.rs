@@ -22,8 +22,8 @@ mod vendors;
 
 pub use checked::{
     AlarmMail, AlarmWebhook, Alarms, Callback, Checked, Link, Log, LogFormat, MailSecurity,
-    MarketingCloud, PolicySettings, Role, Schedule, Server, Sheet, SheetFormat, SubscriberKey,
-    SystemKind, SystemSettings, Token,
+    MarketingCloud, ParityReport, PolicySettings, Role, Schedule, Server, Sheet, SheetFormat,
+    SubscriberKey, SystemKind, SystemSettings, Token,
 };
 pub use secret::{Disk, SecretFile, SecretReader};
 

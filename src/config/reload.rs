@@ -35,6 +35,9 @@ pub fn merge(running: &Checked, found: Checked) -> (Checked, Changed) {
     if !found.alarms.tell_like(&running.alarms) {
         taken.push("alarms".to_owned());
     }
+    if format!("{:?}", found.parity) != format!("{:?}", running.parity) {
+        taken.push("parity".to_owned());
+    }
     taken.extend(systems(&running.systems, &found.systems));
     taken.extend(gate(
         running.marketing_cloud.as_ref(),

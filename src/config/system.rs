@@ -170,7 +170,7 @@ pub(super) fn time_zone(table: &Table<'_>) -> Option<Tz> {
 }
 
 /// A cron expression of five fields.
-pub(super) fn cron(text: &str) -> Result<Cron, CronError> {
+pub(super) fn parse_cron(text: &str) -> Result<Cron, CronError> {
     CronParser::builder()
         .seconds(Seconds::Disallowed)
         .year(Year::Disallowed)
@@ -183,28 +183,35 @@ fn schedule(table: &Table<'_>, time_zone: Option<Tz>, default: &str) -> Schedule
     if text == "immediate" {
         return Schedule::Immediate;
     }
-    match cron(&text) {
-        Ok(cron) => {
-            if table.item("time_zone").is_none() {
-                table.fault(
-                    "time_zone",
-                    "is missing; a schedule needs the zone it is meant in",
-                );
-            }
-            Schedule::Cron {
-                cron: Box::new(cron),
-                time_zone: time_zone.unwrap_or(Tz::UTC),
-            }
-        }
+    let Some(cron) = cron(table, "schedule", "\"immediate\"", &text) else {
+        return Schedule::Immediate;
+    };
+    if table.item("time_zone").is_none() {
+        table.fault(
+            "time_zone",
+            "is missing; a schedule needs the zone it is meant in",
+        );
+    }
+    Schedule::Cron {
+        cron,
+        time_zone: time_zone.unwrap_or(Tz::UTC),
+    }
+}
+
+/// The times of a cron expression of five fields. None when a fault was noted; `word` is what may stand
+/// there instead.
+pub(super) fn cron(table: &Table<'_>, key: &str, word: &str, text: &str) -> Option<Box<Cron>> {
+    match parse_cron(text) {
+        Ok(cron) => Some(Box::new(cron)),
         Err(fault) => {
             table.fault(
-                "schedule",
+                key,
                 format!(
-                    "must be \"immediate\" or a cron expression of five fields, e.g. \"0 1 * * *\", but \
+                    "must be {word} or a cron expression of five fields, e.g. \"0 1 * * *\", but \
                      {text:?} is not: {fault}"
                 ),
             );
-            Schedule::Immediate
+            None
         }
     }
 }

@@ -47,7 +47,7 @@ pub async fn run(checked: Checked, source: Arc<Source>) -> anyhow::Result<bool> 
         clock: Arc::clone(&clock),
         board: Arc::clone(&board),
         metrics: handle.clone(),
-        connect: Box::new(assemble::connect),
+        connect: Arc::new(assemble::connect),
         hooks: Arc::clone(&hooks),
         tokens: Arc::clone(&tokens),
         source,

@@ -18,6 +18,7 @@ use crate::consent::At;
 use crate::store::{Store, StoreError};
 use crate::sync::assemble::{Connect, Engine, Lines, NotConnected, Parts};
 use crate::sync::engine::Member;
+use crate::sync::parity::daily::Daily;
 use crate::sync::{emit, poll, redecide};
 use crate::web::api::Tokens;
 use crate::web::hooks::{self, Hooks};
@@ -50,7 +51,7 @@ pub struct Ground {
     /// The metrics recorder.
     pub metrics: PrometheusHandle,
     /// Builds connectors.
-    pub connect: Box<Connect>,
+    pub connect: Arc<Connect>,
     /// Who may call us; each engine tells who may call about its systems.
     pub hooks: Arc<Hooks>,
     /// Who may use the API; each configuration names them.
@@ -277,6 +278,18 @@ impl Supervisor {
             let shared = Arc::clone(&shared);
             async move {
                 redecide::run(&shared, &stop).await;
+                Ok(())
+            }
+        });
+        let daily = Arc::new(Daily {
+            checked: state.checked.clone(),
+            shared: Arc::clone(&engine.shared),
+            connect: Arc::clone(&self.ground.connect),
+        });
+        crew.spawn_supervised("parity-report", move |stop| {
+            let daily = Arc::clone(&daily);
+            async move {
+                daily.run(&stop).await;
                 Ok(())
             }
         });

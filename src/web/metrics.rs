@@ -109,6 +109,16 @@ fn describe() {
             "1 while an alarm stands, by kind and system; of kinds that are about no system how many",
         ),
         (
+            "consentd_parity_pairs",
+            Unit::Count,
+            "People of whom two systems show the same, or not, at the last report",
+        ),
+        (
+            "consentd_parity_inconsistent",
+            Unit::Count,
+            "Contacts whose opt-out and categories were at odds at the last report",
+        ),
+        (
             "consentd_vendor_quota_used",
             Unit::Count,
             "Calls used of the vendor's daily allowance",

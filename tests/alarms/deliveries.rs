@@ -16,6 +16,7 @@ use consentd::store::{Access, AlarmRow, SqliteStore, Store};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 const KEY: [u8; 32] = [7; 32];
 
@@ -246,6 +247,32 @@ async fn an_alarm_that_comes_back_is_told_again() {
         .collect();
     assert_eq!(kinds, ["alarm.raised", "alarm.cleared", "alarm.raised"]);
     assert_ne!(had[0].header("webhook-id"), had[2].header("webhook-id"));
+}
+
+#[tokio::test]
+async fn the_task_stays_until_it_is_told_to_stop_and_is_woken_by_an_alarm() {
+    let receiver = Receiver::start().await;
+    for desk in [
+        Desk::new(|_| Vec::new()).await,
+        with_webhook(&receiver).await,
+    ] {
+        let stop = CancellationToken::new();
+        let told = async {
+            desk.notifier.look(&view(vec![held()])).await.unwrap();
+            let wanted = desk.channels.len();
+            while receiver.had().len() < wanted {
+                tokio::task::yield_now().await;
+            }
+            stop.cancel();
+        };
+        tokio::select! {
+            biased;
+            () = desk.notifier.run(&stop) => panic!("it ended by itself"),
+            () = told => {}
+        }
+        desk.notifier.run(&stop).await;
+    }
+    assert_eq!(receiver.had().len(), 1);
 }
 
 #[tokio::test]

@@ -280,7 +280,8 @@ impl Exchange {
     /// Why a contact of Ascend does not show its verdict.
     pub(crate) async fn reason(&self, id: &str) -> String {
         let rules = &self.engine.shared.rules;
-        let parity = parity::compare(&*self.store, rules, &BTreeMap::new())
+        let now = self.engine.shared.clock.now();
+        let parity = parity::compare(&*self.store, rules, &BTreeMap::new(), now)
             .await
             .unwrap();
         let mut found = parity.differences.into_iter();
