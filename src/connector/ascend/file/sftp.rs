@@ -48,7 +48,7 @@ struct Line {
     sftp: RawSftpSession,
     replaces: bool,
     /// The connection lives as long as this.
-    _session: client::Handle<Doorkeeper>,
+    session: client::Handle<Doorkeeper>,
 }
 
 /// Lets in one server only, and keeps what another one showed.
@@ -96,7 +96,8 @@ impl Sftp {
     /// The connection, made anew when there is none.
     async fn line(&self) -> Result<Arc<Line>, Fault> {
         let mut line = self.line.lock().await;
-        if let Some(line) = &*line {
+        // A server may hang up overnight; that is noticed here and costs no call.
+        if let Some(line) = line.as_ref().filter(|line| !line.session.is_closed()) {
             return Ok(Arc::clone(line));
         }
         let made = tokio::time::timeout(self.settings.connect_timeout, self.connect()).await;
@@ -167,7 +168,7 @@ impl Sftp {
         Ok(Line {
             sftp,
             replaces: version.extensions.contains_key(POSIX_RENAME),
-            _session: session,
+            session,
         })
     }
 
