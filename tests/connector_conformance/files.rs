@@ -11,7 +11,7 @@ use consentd::connector::{
 };
 use consentd::consent::{At, Polarity, Shown};
 use consentd::runtime::clock::{Clock, System};
-use consentd_sandbox::ascend_files::{Behaviour, Code, Exchange, Wrong};
+use consentd_sandbox::ascend_files::{Behaviour, Code, Exchange, Polarity as Side, Wrong};
 use consentd_sandbox::{Options, RECORDS, Sandbox};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -603,5 +603,46 @@ async fn c119_a_connection_that_drops_is_made_again_and_loses_nothing() {
         assert!(words >= 1);
         assert_eq!(files.lying("inbound/rejected"), [""; 0]);
         assert_eq!(files.lying("inbound"), [""; 0]);
+        assert_eq!(files.lying(""), [""; 0], "no lock is left");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c60_a_batch_says_the_same_whatever_the_field_in_ascend_means() {
+    let mut files = Files::start(Way::Folder).await;
+    files.settings.polarity = Polarity::Permission;
+    files.connector = connect(&files.settings);
+    files
+        .side()
+        .change_settings(|settings| settings.polarity = Side::Permission);
+    for id in ["ann", "bob"] {
+        files.create(id);
+    }
+    // What allows mail is written first, so that both change.
+    files
+        .write(&[("ann", Shown::Set), ("bob", Shown::Set)])
+        .await
+        .unwrap();
+    files.side().load().unwrap();
+    files.settled().await;
+    files.write(&[("ann", Shown::Default)]).await.unwrap();
+    let name = &files.lying("outbound")[0];
+    let text = std::fs::read_to_string(files.side().folder().join("outbound").join(name)).unwrap();
+    let row = text.lines().nth(1).unwrap();
+    assert!(
+        row.contains(",OPT_OUT,TRUE,") && row.contains("'=R18"),
+        "{row}"
+    );
+    let loaded = files.side().load().unwrap();
+    assert_eq!((loaded.batches[0].applied, loaded.refused.len()), (1, 0));
+    let receipts = files.settled().await;
+    assert_eq!(receipts[0].changes, [(MARKETING, Shown::Default)]);
+    files.side().extract().unwrap();
+    let pages = read_all(&files.connector, None).await;
+    let shown: Vec<_> = pages
+        .iter()
+        .flat_map(|page| &page.readings)
+        .map(|one| (one.contact.as_str(), one.values[0].1.clone()))
+        .collect();
+    assert_eq!(shown, [("ann", Shown::Default), ("bob", Shown::Set)]);
 }

@@ -5,6 +5,8 @@ use consentd::connector::{Background, Outcome, Target, WriteRequest};
 use consentd::consent::{Shown, Status};
 use consentd::store::{Claim, DEAD, ONCE_READ, PENDING, SENT};
 use consentd::sync::emit;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 pub(crate) async fn r46_a_change_goes_out_in_a_batch_and_is_done_once_acknowledged(
     mut exchange: Exchange,
@@ -446,4 +448,42 @@ pub(crate) async fn r46_a_lock_of_somebody_else_holds_up_and_our_own_does_not(ex
     exchange.emit().await;
     assert_eq!(exchange.batches().len(), 1);
     assert!(!exchange.at("exchange.lock").exists());
+}
+
+pub(crate) async fn r39_words_are_taken_whatever_the_schedule_and_batches_are_not(
+    exchange: Exchange,
+) {
+    exchange.people(&["ann", "bob"]).await;
+    exchange.opt("ann", true);
+    exchange.round().await;
+    exchange.apply_newest();
+    exchange.opt("bob", true);
+    exchange.poll().await;
+    let stop = CancellationToken::new();
+    let watch = async {
+        // It is five in the morning there, and the next round is at one in the night.
+        until(async || exchange.outbox().await.len() == 1).await;
+        assert_eq!(exchange.row("bob").await.state, PENDING);
+        assert_eq!(exchange.batches().len(), 1);
+        exchange.pass(20);
+        exchange.member().wake();
+        until(async || exchange.batches().len() == 2).await;
+        until(async || exchange.row("bob").await.state == SENT).await;
+        stop.cancel();
+    };
+    tokio::join!(emit::run(exchange.member(), &stop), watch);
+    let (batch, _) = exchange.newest();
+    assert!(batch.starts_with("20260111-01"), "{batch}");
+}
+
+/// Waits until it is so.
+async fn until(holds: impl AsyncFn() -> bool) {
+    let begun = Instant::now();
+    while !holds().await {
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "it does not come about"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

@@ -32,7 +32,7 @@ use extract::{Checked, DONE, INBOUND, Last, Reads, Stand, Unusable};
 use place::{Entry, Place};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError};
 use tokio::sync::Mutex;
 
@@ -67,6 +67,8 @@ pub struct AscendFile {
     /// Extracts that must not be used, with their length and why, until they are moved away.
     refused: SyncMutex<BTreeMap<String, (u64, String)>>,
     told: SyncMutex<Told>,
+    /// Making the lock was answered by nothing: one without a word in it is ours.
+    lock_in_doubt: AtomicBool,
     calls: Calls,
 }
 
@@ -124,6 +126,7 @@ impl AscendFile {
             checked: SyncMutex::default(),
             refused: SyncMutex::default(),
             told: SyncMutex::default(),
+            lock_in_doubt: AtomicBool::new(false),
             calls: Calls::default(),
         }
     }
@@ -546,8 +549,10 @@ impl Connector for AscendFile {
         if !found.missing.is_empty() {
             return Ok(found);
         }
-        self.make_folders().await?;
         for folder in [batch::OUTBOUND, INBOUND, SENT] {
+            if !self.place.has_folder(folder).await? {
+                continue;
+            }
             match self.is_writable(folder).await {
                 Ok(()) => {}
                 Err(fault) if fault.code == "permission" => found.missing.push(format!(
@@ -676,6 +681,7 @@ impl Connector for AscendFile {
             &self.settings.lock_owner,
             now,
             self.settings.lock_stale,
+            &self.lock_in_doubt,
         )
         .await?;
         let handed = self.hand_over(&mut books, &rows, now).await;
