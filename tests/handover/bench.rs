@@ -208,7 +208,7 @@ impl Exchange {
 
     /// The newest batch.
     pub(crate) fn newest(&self) -> (String, Vec<BatchRow>) {
-        self.batches().into_iter().last().unwrap()
+        self.batches().pop_last().unwrap()
     }
 
     /// The other side takes everything away that lies in the outbound folder.
