@@ -1,6 +1,6 @@
 //! What goes out, and what is said of it.
 
-use crate::bench::{Exchange, MARKETING};
+use crate::bench::{Exchange, MARKETING, address};
 use consentd::connector::{Background, Outcome, Target, WriteRequest};
 use consentd::consent::{Shown, Status};
 use consentd::store::{Claim, DEAD, ONCE_READ, PENDING, SENT};
@@ -262,6 +262,11 @@ pub(crate) async fn r46_what_cannot_be_understood_is_kept_apart_and_told(mut exc
     }
     exchange.emit().await;
     assert_eq!(exchange.member().connector.unreadable(), []);
+    // A file that nobody would ever read is told of as well, without what may be an address.
+    exchange.put("inbound/for ann@exchange.example.csv", "ascend_id\n");
+    exchange.emit().await;
+    let told = exchange.member().connector.unreadable();
+    assert_eq!(told[0].name, "for_ann_exchange.example.csv");
 }
 
 pub(crate) async fn r15_an_older_value_that_takes_effect_late_is_an_echo(exchange: Exchange) {
@@ -352,12 +357,16 @@ pub(crate) async fn g10_a_crash_between_the_file_and_the_store_loses_and_doubles
     let request = WriteRequest {
         target: Target {
             contact: "ann".to_owned(),
-            address: None,
+            address: Some(address("ann")),
         },
         changes: vec![(MARKETING, Shown::Set)],
         said_at: now,
         said_in: "crm".to_owned(),
-        background: Background::default(),
+        background: Background {
+            linked: Some("ann".to_owned()),
+            reason: "R18: said in crm".to_owned(),
+            ..Background::default()
+        },
     };
     let outcomes = member.connector.write(&[request]).await.unwrap();
     let Outcome::HandedOver { batch: first, .. } = &outcomes[0] else {
