@@ -336,13 +336,13 @@ pub(super) async fn note_answers(place: &Place, batch: &mut Batch) -> Result<(),
     Ok(())
 }
 
-/// Moves a copy to those that are done. The rows move last: as long as they are where they were, the
-/// batch is open, and moving it again is allowed.
+/// Moves a copy to those that are done. As long as its rows are where they were, the batch is open; which
+/// of them were answered moves last, so that a crash in between forgets none that are still waited for.
 pub(super) async fn file_away(place: &Place, batch: &mut Batch) -> Result<(), Fault> {
     if batch.folder == SENT_DONE {
         return Ok(());
     }
-    for ending in [PROGRESS, MANIFEST, CSV] {
+    for ending in [MANIFEST, CSV, PROGRESS] {
         let from = path(SENT, &batch.id, ending);
         if place.size(&from).await?.is_some() {
             let to = path(SENT_DONE, &batch.id, ending);
