@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// A port with free ones behind it, as far as one can tell.
 fn free_base() -> u16 {
-    wait_for("six free ports", Duration::from_secs(10), || {
+    wait_for("seven free ports", Duration::from_secs(10), || {
         let address = free_address();
         let base: u16 = address.rsplit(':').next().unwrap().parse().unwrap();
         let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();

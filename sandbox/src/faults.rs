@@ -233,7 +233,7 @@ pub enum Fault {
         #[serde(default)]
         retry_after: Option<String>,
     },
-    /// 401 `INVALID_SESSION_ID` although the token is good.
+    /// 401 `INVALID_SESSION_ID` although the token is good; each system says so in its own words.
     SessionInvalid,
     /// All tokens die now; the rule itself is not kept.
     RevokeTokens,

@@ -336,6 +336,7 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         self.down.store(true, Ordering::SeqCst);
+        self.core.ascend_files.close();
         for task in &self.tasks {
             task.abort();
         }

@@ -22,8 +22,8 @@ pub struct Args {
     /// The same seed gives the same people
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Port of the control API; Salesforce, Ascend, Marketing Cloud, eMarketeer and SuperOffice take it
-    /// plus 1 to 5
+    /// Port of the control API; Salesforce, Ascend, Marketing Cloud, eMarketeer, SuperOffice and SFTP of
+    /// Ascend take it plus 1 to 6
     #[arg(long, default_value_t = 9400)]
     pub port_base: u16,
     /// Where consentd-sandbox.toml, its keys and its store are put
@@ -50,13 +50,16 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         ..Rehearsal::default()
     };
     let config = write_config(&sandbox, &args.dir, &rehearsal)?;
-    println!("control     {}", sandbox.control_url());
-    println!("salesforce  {}", sandbox.salesforce().url());
-    println!("ascend      {}", sandbox.ascend().url());
-    println!("emarketeer  {}", sandbox.emarketeer().url());
-    println!("superoffice {}", sandbox.superoffice().url());
-    println!("marketing cloud {}", sandbox.marketing_cloud().url());
-    println!("config      {}", config.display());
+    let files = sandbox.ascend_files();
+    println!("control          {}", sandbox.control_url());
+    println!("salesforce       {}", sandbox.salesforce().url());
+    println!("ascend           {}", sandbox.ascend().url());
+    println!("ascend by files  {}", files.folder().display());
+    println!("ascend by SFTP   {}", files.sftp_address());
+    println!("marketing cloud  {}", sandbox.marketing_cloud().url());
+    println!("emarketeer       {}", sandbox.emarketeer().url());
+    println!("superoffice      {}", sandbox.superoffice().url());
+    println!("config           {}", config.display());
     println!("sandbox ready");
     tokio::signal::ctrl_c()
         .await
@@ -258,8 +261,10 @@ system_field = "Ascend_ID__c"
         salesforce = system(&sandbox.salesforce().url()).replace("NAME", "salesforce"),
         ascend = system(&sandbox.ascend().url()).replace("NAME", "ascend"),
     );
-    let text =
-        text + &emarketeer(sandbox, rehearsal, &state)? + &superoffice(sandbox, rehearsal, &state)?;
+    let text = text
+        + &emarketeer(sandbox, rehearsal, &state)?
+        + &superoffice(sandbox, rehearsal, &state)?
+        + &further(sandbox, &state)?;
     let path = dir.join(CONFIG_FILE);
     private_file(&path, text.as_bytes())?;
     Ok(path)
@@ -339,6 +344,59 @@ private_key_file = "{private_key}"
         system_token = secret(state, "superoffice-user.token", &credentials.system_token)?,
         private_key = state.join("salesforce.pem").display(),
     ))
+}
+
+/// What the simulators have besides: the gate, and Ascend by files. Both are for whoever wants to rehearse them.
+fn further(sandbox: &Sandbox, state: &Path) -> anyhow::Result<String> {
+    let cloud = sandbox.marketing_cloud();
+    let credentials = sandbox.credentials();
+    let units = cloud.units();
+    let (parent, units) = units.split_first().context("no business unit")?;
+    let mut text = format!(
+        r#"
+# Marketing Cloud as the gate of opt-ins:
+# [marketing_cloud]
+# auth_url = "{url}"
+# client_id = "{client_id}"
+# client_secret_file = "{secret}"
+# account = "{account}"
+# time_zone = "America/Denver"
+"#,
+        url = cloud.url(),
+        client_id = credentials.marketing_cloud.client_id,
+        secret = secret(
+            state,
+            "marketing-cloud.secret",
+            &credentials.marketing_cloud.client_secret
+        )?,
+        account = parent.mid,
+    );
+    for unit in units {
+        // Writing to a String cannot fail.
+        let _written = write!(
+            text,
+            "# [[marketing_cloud.units]]\n# id = \"{}\"\n# name = \"{}\"\n",
+            unit.mid, unit.name
+        );
+    }
+    let files = sandbox.ascend_files();
+    let _written = write!(
+        text,
+        r"
+# Ascend by files is in {folder}
+# and, over SFTP, at {address} for the user {user}, whose private key is
+# {key}
+# The server shows the key {fingerprint}.
+# Ascend loads batches when told to: POST {control}/v1/ascend/files/load
+",
+        folder = files.folder().display(),
+        address = files.sftp_address(),
+        user = credentials.sftp.username,
+        key = secret(state, "ascend-sftp.key", &credentials.sftp.private_key)?,
+        fingerprint = credentials.sftp.host_fingerprint,
+        control = sandbox.control_url(),
+    );
+    Ok(text)
 }
 
 /// 128 hexadecimal digits.

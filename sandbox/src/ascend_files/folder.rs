@@ -14,6 +14,8 @@ pub(super) const LOADED: &str = "loaded";
 pub(super) const LOCK: &str = "exchange.lock";
 const BATCH_PREFIX: &str = "cu_ecomm_email_optout_";
 const MANIFEST: &str = ".manifest.json";
+/// Longest batch or manifest.
+const MAX_BYTES: u64 = 256 * 1024 * 1024;
 /// Most files looked at in one folder.
 const MAX_FILES: usize = 100_000;
 
@@ -62,6 +64,14 @@ pub(super) fn batches(folder: &Path) -> io::Result<(Vec<Found>, usize)> {
         left.cmp(&right).then_with(|| one.id.cmp(&other.id))
     });
     Ok((found, waiting))
+}
+
+/// Reads a file of the other side; the error inside says that it is too long.
+pub(super) fn read(path: &Path) -> io::Result<Result<Vec<u8>, String>> {
+    if fs::metadata(path)?.len() > MAX_BYTES {
+        return Ok(Err(format!("a file is longer than {MAX_BYTES} bytes")));
+    }
+    fs::read(path).map(Ok)
 }
 
 /// Takes a batch away once it is loaded.

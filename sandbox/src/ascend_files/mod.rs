@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono_tz::Tz;
 use serde::Serialize;
 use tempfile::TempDir;
 
@@ -152,7 +153,7 @@ struct Pending {
 struct State {
     folder: PathBuf,
     /// Removed with the sandbox, whatever folder is in use meanwhile.
-    _own: TempDir,
+    own: Option<TempDir>,
     settings: Settings,
     behaviours: Behaviours,
     counts: Counts,
@@ -190,7 +191,7 @@ impl Exchange {
         folder::prepare(&folder)?;
         let state = State {
             folder,
-            _own: own,
+            own: Some(own),
             settings: Settings::default(),
             behaviours: Behaviours::default(),
             counts: Counts::default(),
@@ -227,6 +228,11 @@ impl Exchange {
         Ok(())
     }
 
+    /// Removes the temporary folder, though somebody may still be connected.
+    pub(crate) fn close(&self) {
+        drop(self.lock().own.take());
+    }
+
     /// Where the SFTP server listens, as host and port.
     pub fn sftp_address(&self) -> String {
         format!("127.0.0.1:{}", self.shared.port)
@@ -257,11 +263,17 @@ impl Exchange {
     pub fn extract(&self) -> Result<Extract, ActError> {
         let mut state = self.lock();
         let now = whole_second(self.shared.org.now());
+        let zone: Tz = state.settings.time_zone.parse().map_err(|_| {
+            let zone = &state.settings.time_zone;
+            ActError::Invalid(format!("no time zone is called {zone:?}"))
+        })?;
         let all = {
             let org = self.shared.org.lock();
             book::constituents(&org, state.settings.polarity)
         };
-        state.extract(all, now).map_err(|error| failed(&error))
+        state
+            .extract(all, now, zone)
+            .map_err(|error| failed(&error))
     }
 
     /// Writes the acknowledgements that are held back, unless one of the same name still lies there; how many.
@@ -431,8 +443,10 @@ impl State {
         found: &folder::Found,
         refusals: &[(Option<Vec<String>>, Code)],
     ) -> io::Result<Result<BatchReport, String>> {
-        let csv = std::fs::read(&found.csv)?;
-        let manifest = std::fs::read(&found.manifest)?;
+        let (csv, manifest) = match (folder::read(&found.csv)?, folder::read(&found.manifest)?) {
+            (Ok(csv), Ok(manifest)) => (csv, manifest),
+            (Err(reason), _) | (_, Err(reason)) => return Ok(Err(reason)),
+        };
         if batch::id_order(&found.id).is_none() {
             return Ok(Err("the batch id has not the form agreed on".to_owned()));
         }
@@ -500,7 +514,9 @@ impl State {
                 seconds,
             }) => {
                 let (first, rest) = rows.split_at(at_once.min(rows.len()));
-                self.hold_back(name.clone(), batch::ack(rest), after(seconds));
+                if !rest.is_empty() {
+                    self.hold_back(name.clone(), batch::ack(rest), after(seconds));
+                }
                 self.write_or_hold(&name, &batch::ack(first), now)
             }
             Some(Behaviour::AckTwice) => {
@@ -559,7 +575,12 @@ impl State {
         Ok(delivered)
     }
 
-    fn extract(&mut self, all: Vec<book::Constituent>, now: DateTime<Utc>) -> io::Result<Extract> {
+    fn extract(
+        &mut self,
+        all: Vec<book::Constituent>,
+        now: DateTime<Utc>,
+        zone: Tz,
+    ) -> io::Result<Extract> {
         let kept = self.behaviours.show(|one| match one {
             Behaviour::EmptyExtract => Some(0),
             Behaviour::ShortExtract { percent } => Some(all.len() * usize::from(*percent) / 100),
@@ -581,7 +602,8 @@ impl State {
         }
         let inbound = self.inbound();
         let stem = (0..MAX_PUT_OFF)
-            .map(|secs| (now + TimeDelta::seconds(secs)).format("%Y%m%d-%H%M%S"))
+            .map(|secs| (now + TimeDelta::seconds(secs)).with_timezone(&zone))
+            .map(|at| at.format("%Y%m%d-%H%M%S"))
             .map(|at| format!("ascend_email_extract_{at}"))
             .find(|stem| !inbound.join(format!("{stem}.csv")).exists())
             .ok_or_else(|| io::Error::other("too many extracts lie there"))?;

@@ -68,6 +68,8 @@ pub struct Settings {
     pub automatic: bool,
     /// Batches that are loaded go to `outbound/loaded/`; otherwise they are removed.
     pub keep_loaded: bool,
+    /// Zone of the times in the names of extracts, such as `America/Denver`.
+    pub time_zone: String,
     /// Extracts have the column `email`.
     pub with_address: bool,
     /// Extracts have the column `created_at`.
@@ -90,6 +92,7 @@ impl Default for Settings {
             polarity: Polarity::OptOut,
             automatic: false,
             keep_loaded: false,
+            time_zone: "America/Denver".to_owned(),
             with_address: true,
             with_created: true,
             with_extra: false,

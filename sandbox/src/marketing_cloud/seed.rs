@@ -72,9 +72,9 @@ impl State {
             if odd && mids.is_empty() {
                 mids.push(BOULDER);
             }
-            for (place, mid) in mids.into_iter().enumerate() {
+            for (index, mid) in mids.into_iter().enumerate() {
                 let mut standing = one.enterprise;
-                if odd && place == 0 {
+                if odd && index == 0 {
                     standing.status = [Status::Bounced, Status::Held, Status::Unsubscribed]
                         [random.random_range(0..3)];
                 }

@@ -73,15 +73,18 @@ impl Mc {
         (answer.status(), answer.text().await.unwrap())
     }
 
-    async fn soap(&self, action: &str, payload: &str) -> (StatusCode, String) {
-        let envelope = format!(
+    fn envelope(&self, payload: &str) -> String {
+        format!(
             r#"<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"
                  xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><s:Header>
                  <fueloauth xmlns="http://exacttarget.com">{}</fueloauth></s:Header>
                  <s:Body>{payload}</s:Body></s:Envelope>"#,
             self.token
-        );
-        self.post(action, envelope).await
+        )
+    }
+
+    async fn soap(&self, action: &str, payload: &str) -> (StatusCode, String) {
+        self.post(action, self.envelope(payload)).await
     }
 
     async fn retrieve(&self, request: &str) -> String {
@@ -858,6 +861,17 @@ async fn faults_strike_as_the_vendor_words_them() {
         Some(Status::Unsubscribed),
         "it happened"
     );
+    let cut = Rule::from(Fault::CutAfter).times(1);
+    mc.cloud()
+        .set_fault(cut.calls(&[CallKind::SoapUpdate]))
+        .unwrap();
+    let request = mc
+        .http
+        .post(format!("{}/Service.asmx", mc.cloud().url()))
+        .header("SOAPAction", "Update")
+        .body(mc.envelope(&update("", &object(None, ANN, "Active"))));
+    assert!(request.send().await.is_err(), "the connection is gone");
+    assert_eq!(mc.cloud().status(ANN, ENTERPRISE), Some(Status::Active));
     mc.cloud().set_fault(Fault::RevokeTokens).unwrap();
     let (_, fault) = mc.soap("Retrieve", &ask).await;
     assert_eq!(first(&fault, "faultstring"), "Token Expired");

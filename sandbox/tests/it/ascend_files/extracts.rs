@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use consentd_sandbox::ascend_files::{AsOf, Behaviour, Exchange, Extract, Polarity, Spelling};
 use serde_json::{Value, json};
 
@@ -50,6 +50,15 @@ async fn an_extract_has_every_constituent_as_ascend_holds_it() {
     assert!(text.ends_with('\n') && !text.contains('\r'));
     let again = files.side().extract().unwrap();
     assert_ne!(again.file, extract.file, "none is written over");
+
+    // Named by the clock on the wall in Denver, six or seven hours behind.
+    let name = stem.strip_prefix("ascend_email_extract_").unwrap();
+    let name = NaiveDateTime::parse_from_str(name, "%Y%m%d-%H%M%S").unwrap();
+    let behind = (seen.naive_utc() - name).num_seconds();
+    assert!(behind == 6 * 3_600 || behind == 7 * 3_600, "{behind}");
+    let side = files.side();
+    side.change_settings(|settings| settings.time_zone = "Denver".to_owned());
+    assert!(side.extract().is_err());
 }
 
 #[tokio::test]
