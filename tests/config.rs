@@ -1270,7 +1270,7 @@ fn all_faults_are_reported_in_one_message() {
         [systems.Ascend]
         kind = "ascend"
         time_zone = "America/Denver"
-        transport = "file"
+        transport = "files"
         [systems.Ascend.opt_out]
         mode = "contact-flag"
         [systems.other]
@@ -1289,7 +1289,7 @@ fn all_faults_are_reported_in_one_message() {
       systems.Ascend.auth: is missing; add the table with grant, login_url and client_id
       systems.Ascend.opt_out.field: is missing; set it to the API name of the flag
       systems.Ascend.opt_out.polarity: is missing, and there is no default, because a guess would reverse everybody's consent: set "opt-out" if a set value means "do not mail", or "permission" if a set value means "may be mailed"
-      systems.Ascend.transport: must be "platform", but is "file"
+      systems.Ascend.transport: must be "platform" or "file", but is "files"
       systems.other.kind: must be "salesforce", "ascend", "emarketeer" or "superoffice", but is "hubspot"
       systems.salesforce.auth.grant: must be "jwt-bearer", "client-credentials" or "refresh-token", but is "password"
       systems.salesforce.enabled: must be true or false, without quotes, but is text

@@ -127,8 +127,7 @@ async fn engine(text: &str) -> (Hub, Checked) {
     for system in &checked.systems {
         let keeps = match &system.kind {
             SystemKind::Salesforce(_) => Keeps::History,
-            SystemKind::AscendFile(_) => panic!("the examples have no files"),
-            SystemKind::Ascend(_) => Keeps::Modification,
+            SystemKind::Ascend(_) | SystemKind::AscendFile(_) => Keeps::Modification,
             SystemKind::Emarketeer(_) | SystemKind::SuperOffice(_) => Keeps::Records,
         };
         let clock = Arc::clone(&hub.clock) as Arc<dyn Clock>;

@@ -47,7 +47,8 @@ on_both_databases! {
         r15_an_extract_may_tell_before_the_acknowledgement_does,
         g10_a_crash_between_the_file_and_the_store_loses_and_doubles_nothing,
         r46_a_newer_word_in_ascend_wins_and_an_older_one_does_not,
-        r46_a_lock_of_somebody_else_holds_up_and_our_own_does_not;
+        r46_a_lock_of_somebody_else_holds_up_and_our_own_does_not,
+        r39_words_are_taken_whatever_the_schedule_and_batches_are_not;
     reads:
         r46_an_extract_made_before_the_acknowledgement_says_nothing_of_it,
         r27_a_short_extract_halts_the_feed_before_anything_is_stored,

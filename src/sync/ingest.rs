@@ -160,11 +160,11 @@ fn take_in(
     let ceiling = page.read_at.min(frame.now).plus(origin.future_tolerance);
     // A file tells of the instant at which it was made. What was written by then may be in it or not.
     let is_older = |bench: &Workbench<'_>, reading: &Reading| {
-        let known = bench.contact(system.id, &reading.contact);
-        let written_at = known.and_then(|contact| contact.record.written_at);
-        reading
-            .as_of
-            .is_some_and(|as_of| written_at.is_some_and(|at| as_of <= at))
+        reading.as_of.is_some_and(|as_of| {
+            let known = bench.contact(system.id, &reading.contact);
+            let written_at = known.and_then(|contact| contact.record.written_at);
+            written_at.is_some_and(|at| as_of <= at)
+        })
     };
     let is_stale = |bench: &Workbench<'_>, reading: &Reading| {
         bench.written_seq(system.id, &reading.contact) > origin.asked_at_sequence

@@ -24,8 +24,8 @@ use crate::consent::{
 };
 use crate::store::{
     Applied, Changes, ContactRow, DELETED, Decider, Decision, Known, LANE_GRANT, LANE_WITHDRAWAL,
-    LIVE, LedgerDraft, LoadKey, MERGED, OutboxChange, OutboxRow, Scope, Store, StoreError,
-    SubjectRef, WriteKey,
+    LIVE, LedgerDraft, LoadKey, MERGED, ONCE_READ, OutboxChange, OutboxRow, Scope, Store,
+    StoreError, SubjectRef, WriteKey,
 };
 use foldhash::fast::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -91,6 +91,8 @@ struct Stored {
     outbox: bool,
     /// Writes whose outcome is not settled.
     in_flight: bool,
+    /// Writes that wait until their contact has been read again.
+    once_read: bool,
 }
 
 /// How often a transaction is begun again for load counts. The second time asks for those of all
@@ -231,6 +233,7 @@ impl<'a> Workbench<'a> {
             written: known.contacts.iter().any(|row| row.written_seq > 0),
             outbox: !known.outbox.is_empty(),
             in_flight: outbox.any(|row| !row.in_flight.is_empty()),
+            once_read: known.outbox.iter().any(|row| row.not_before == ONCE_READ),
         };
         let mut bench = Self {
             frame,

@@ -11,7 +11,7 @@ use consentd::connector::{
 };
 use consentd::consent::{At, Polarity, Shown};
 use consentd::runtime::clock::{Clock, System};
-use consentd_sandbox::ascend_files::{Behaviour, Code, Exchange, Wrong};
+use consentd_sandbox::ascend_files::{Behaviour, Code, Exchange, Polarity as Side, Wrong};
 use consentd_sandbox::{Options, RECORDS, Sandbox};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -127,7 +127,9 @@ impl Files {
     }
 
     fn lying(&self, folder: &str) -> Vec<String> {
-        let found = std::fs::read_dir(self.side().folder().join(folder)).unwrap();
+        let Ok(found) = std::fs::read_dir(self.side().folder().join(folder)) else {
+            return Vec::new();
+        };
         let files = found
             .map(|entry| entry.unwrap())
             .filter(|entry| entry.path().is_file());
@@ -562,13 +564,13 @@ async fn c118_only_the_pinned_server_is_spoken_to_and_only_by_who_is_let_in() {
 #[tokio::test(flavor = "multi_thread")]
 async fn c119_a_connection_that_drops_is_made_again_and_loses_nothing() {
     for posix_rename in [true, false] {
-        let files = Files::start(Way::Key).await;
+        let mut files = Files::start(Way::Key).await;
         files
             .side()
             .change_settings(|settings| settings.posix_rename = posix_rename);
         files.create("ann");
         let mut handed = 0;
-        for after in 0..40 {
+        for after in (0..72).step_by(7) {
             let drops = Behaviour::DropConnection { after };
             files.side().set_behaviour(drops.times(1)).unwrap();
             match files.write(&[("ann", Shown::Set)]).await {
@@ -582,7 +584,9 @@ async fn c119_a_connection_that_drops_is_made_again_and_loses_nothing() {
             files.side().clear_behaviours(None);
         }
         assert!(handed > 0, "posix_rename {posix_rename}");
-        files.write(&[("ann", Shown::Set)]).await.unwrap();
+        // After a restart nothing is known but what lies in the folder.
+        files.connector = connect(&files.settings);
+        batch_of(&files.write(&[("ann", Shown::Set)]).await.unwrap());
         let loaded = files.side().load().unwrap();
         assert_eq!(loaded.refused, [], "nothing half-written was offered");
         assert!(loaded.batches.len() > handed, "each of them is whole");
@@ -598,5 +602,46 @@ async fn c119_a_connection_that_drops_is_made_again_and_loses_nothing() {
         assert!(words >= 1);
         assert_eq!(files.lying("inbound/rejected"), [""; 0]);
         assert_eq!(files.lying("inbound"), [""; 0]);
+        assert_eq!(files.lying(""), [""; 0], "no lock is left");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c60_a_batch_says_the_same_whatever_the_field_in_ascend_means() {
+    let mut files = Files::start(Way::Folder).await;
+    files.settings.polarity = Polarity::Permission;
+    files.connector = connect(&files.settings);
+    files
+        .side()
+        .change_settings(|settings| settings.polarity = Side::Permission);
+    for id in ["ann", "bob"] {
+        files.create(id);
+    }
+    // What allows mail is written first, so that both change.
+    files
+        .write(&[("ann", Shown::Set), ("bob", Shown::Set)])
+        .await
+        .unwrap();
+    files.side().load().unwrap();
+    files.settled().await;
+    files.write(&[("ann", Shown::Default)]).await.unwrap();
+    let name = &files.lying("outbound")[0];
+    let text = std::fs::read_to_string(files.side().folder().join("outbound").join(name)).unwrap();
+    let row = text.lines().nth(1).unwrap();
+    assert!(
+        row.contains(",OPT_OUT,TRUE,") && row.contains("'=R18"),
+        "{row}"
+    );
+    let loaded = files.side().load().unwrap();
+    assert_eq!((loaded.batches[0].applied, loaded.refused.len()), (1, 0));
+    let receipts = files.settled().await;
+    assert_eq!(receipts[0].changes, [(MARKETING, Shown::Default)]);
+    files.side().extract().unwrap();
+    let pages = read_all(&files.connector, None).await;
+    let shown: Vec<_> = pages
+        .iter()
+        .flat_map(|page| &page.readings)
+        .map(|one| (one.contact.as_str(), one.values[0].1.clone()))
+        .collect();
+    assert_eq!(shown, [("ann", Shown::Default), ("bob", Shown::Set)]);
 }

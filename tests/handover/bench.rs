@@ -188,6 +188,12 @@ impl Exchange {
             let row = row.unwrap();
             assert_eq!(&row[0], id);
             assert_eq!(
+                &row[3], &row[2],
+                "contacts have the same id in both systems"
+            );
+            assert_eq!(&row[4], address(&row[2]));
+            assert!(row[9].contains("said in crm"), "{row:?}");
+            assert_eq!(
                 &row[6],
                 if &row[5] == "OPT_OUT" {
                     "TRUE"
@@ -208,7 +214,7 @@ impl Exchange {
 
     /// The newest batch.
     pub(crate) fn newest(&self) -> (String, Vec<BatchRow>) {
-        self.batches().into_iter().last().unwrap()
+        self.batches().pop_last().unwrap()
     }
 
     /// The other side takes everything away that lies in the outbound folder.
@@ -372,25 +378,22 @@ fn configured(folder: &Path, database: Option<&Database>, file: &str) -> Checked
         [[purposes]]
         name = "marketing"
         [systems.crm]
-        kind = "ascend"
-        transport = "platform"
-        time_zone = "America/Denver"
+        kind = "salesforce"
         precedence = 1
         [systems.crm.auth]
         grant = "client-credentials"
         login_url = "http://127.0.0.1:9"
         client_id = "crm"
         client_secret_file = "{folder}/secret"
-        [systems.crm.opt_out]
-        mode = "contact-flag"
-        field = "HasOptedOutOfEmail"
-        polarity = "opt-out"
         [systems.ascend]
         kind = "ascend"
         transport = "file"
         time_zone = "America/Denver"
         precedence = 2
         page_rows = 7
+        [systems.ascend.link]
+        system = "crm"
+        system_field = "Ascend_ID__c"
         [systems.ascend.opt_out]
         polarity = "opt-out"
         [systems.ascend.file]

@@ -1,10 +1,12 @@
 //! What goes out, and what is said of it.
 
-use crate::bench::{Exchange, MARKETING};
+use crate::bench::{Exchange, MARKETING, address};
 use consentd::connector::{Background, Outcome, Target, WriteRequest};
 use consentd::consent::{Shown, Status};
 use consentd::store::{Claim, DEAD, ONCE_READ, PENDING, SENT};
 use consentd::sync::emit;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 pub(crate) async fn r46_a_change_goes_out_in_a_batch_and_is_done_once_acknowledged(
     mut exchange: Exchange,
@@ -260,6 +262,11 @@ pub(crate) async fn r46_what_cannot_be_understood_is_kept_apart_and_told(mut exc
     }
     exchange.emit().await;
     assert_eq!(exchange.member().connector.unreadable(), []);
+    // A file that nobody would ever read is told of as well, without what may be an address.
+    exchange.put("inbound/for ann@exchange.example.csv", "ascend_id\n");
+    exchange.emit().await;
+    let told = exchange.member().connector.unreadable();
+    assert_eq!(told[0].name, "for_ann_exchange.example.csv");
 }
 
 pub(crate) async fn r15_an_older_value_that_takes_effect_late_is_an_echo(exchange: Exchange) {
@@ -350,12 +357,16 @@ pub(crate) async fn g10_a_crash_between_the_file_and_the_store_loses_and_doubles
     let request = WriteRequest {
         target: Target {
             contact: "ann".to_owned(),
-            address: None,
+            address: Some(address("ann")),
         },
         changes: vec![(MARKETING, Shown::Set)],
         said_at: now,
         said_in: "crm".to_owned(),
-        background: Background::default(),
+        background: Background {
+            linked: Some("ann".to_owned()),
+            reason: "R18: said in crm".to_owned(),
+            ..Background::default()
+        },
     };
     let outcomes = member.connector.write(&[request]).await.unwrap();
     let Outcome::HandedOver { batch: first, .. } = &outcomes[0] else {
@@ -446,4 +457,42 @@ pub(crate) async fn r46_a_lock_of_somebody_else_holds_up_and_our_own_does_not(ex
     exchange.emit().await;
     assert_eq!(exchange.batches().len(), 1);
     assert!(!exchange.at("exchange.lock").exists());
+}
+
+pub(crate) async fn r39_words_are_taken_whatever_the_schedule_and_batches_are_not(
+    exchange: Exchange,
+) {
+    exchange.people(&["ann", "bob"]).await;
+    exchange.opt("ann", true);
+    exchange.round().await;
+    exchange.apply_newest();
+    exchange.opt("bob", true);
+    exchange.poll().await;
+    let stop = CancellationToken::new();
+    let watch = async {
+        // It is five in the morning there, and the next round is at one in the night.
+        until(async || exchange.outbox().await.len() == 1).await;
+        assert_eq!(exchange.row("bob").await.state, PENDING);
+        assert_eq!(exchange.batches().len(), 1);
+        exchange.pass(20);
+        exchange.member().wake();
+        until(async || exchange.batches().len() == 2).await;
+        until(async || exchange.row("bob").await.state == SENT).await;
+        stop.cancel();
+    };
+    tokio::join!(emit::run(exchange.member(), &stop), watch);
+    let (batch, _) = exchange.newest();
+    assert!(batch.starts_with("20260111-01"), "{batch}");
+}
+
+/// Waits until it is so.
+async fn until(holds: impl AsyncFn() -> bool) {
+    let begun = Instant::now();
+    while !holds().await {
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "it does not come about"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

@@ -1079,3 +1079,56 @@ fn r09_whole_seconds_rank_withdrawals_by_their_end() {
     assert_eq!(story.said(MARKETING)[0].rank(), t(5).plus(SECOND - 1));
     assert_eq!(t(6).since(t(5)), MINUTE);
 }
+
+/// What a file tells of a flag at that minute, with the time at which the system says it was set.
+fn extract(as_of: i64, shown: &Shown, set: i64) -> Reading {
+    let reading = Reading {
+        as_of: Some(t(as_of)),
+        ..by(row(as_of, &[(MARKETING, shown.clone())]), "extract")
+    };
+    with(
+        reading,
+        &[history(MARKETING, shown.clone(), set, "extract")],
+    )
+}
+
+#[test]
+fn r15_a_value_that_was_handed_over_is_an_echo_however_the_system_dates_it() {
+    let mut story = Story::of(ASCEND);
+    story.read(0, &row(0, &[(MARKETING, IN)]));
+    story
+        .writing(MARKETING, OUT)
+        .read(20, &extract(20, &OUT, 15));
+    assert_eq!(story.said(MARKETING), [], "while it is under way");
+    assert_eq!(story.shown(MARKETING), Some(&OUT));
+    story.in_flight.clear();
+    story.read(40, &extract(40, &OUT, 15));
+    assert_eq!(story.said(MARKETING), [], "and whenever it is told again");
+    story.read(60, &extract(60, &IN, 50));
+    let said = story.said(MARKETING);
+    assert_eq!(said.len(), 1, "somebody changed it afterwards: {said:?}");
+    assert_eq!(
+        (said[0].status, said[0].evidence),
+        (Status::Granted, Evidence::History)
+    );
+    story.read(80, &extract(80, &OUT, 70));
+    assert_eq!(
+        story.said(MARKETING).len(),
+        2,
+        "and back, which is not ours any more"
+    );
+}
+
+#[test]
+fn r15_without_a_write_a_dated_value_of_a_file_is_a_word() {
+    let mut story = Story::of(ASCEND);
+    story.read(0, &row(0, &[(MARKETING, IN)]));
+    story.read(20, &extract(20, &OUT, 15));
+    let said = story.said(MARKETING);
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert_eq!(
+        (said[0].status, said[0].evidence),
+        (Status::Withdrawn, Evidence::History)
+    );
+    assert_eq!(said[0].stamp.earliest(), t(15));
+}

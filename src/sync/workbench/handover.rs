@@ -197,7 +197,7 @@ impl Workbench<'_> {
 
     /// The contact was read as it was then: a write that had to wait for that may go.
     pub fn heard_again(&mut self, system: SystemId, contact: &str, as_of: At) {
-        if !self.stored.outbox {
+        if !self.stored.once_read {
             return;
         }
         for lane in [LANE_WITHDRAWAL, LANE_GRANT] {

@@ -5,7 +5,7 @@
 //! When all of them are, the copy moves to `sent/done/`; an acknowledgement that comes again is
 //! recognised there.
 
-use super::place::Place;
+use super::place::{Place, UNFINISHED};
 use super::text::{columns, guarded, hex, instant, parse_instant, push_row, rows};
 use crate::connector::{Fault, FaultClass, Overdue};
 use crate::consent::{At, Status};
@@ -231,11 +231,17 @@ pub(super) async fn hand_over(
             continue;
         };
         if step == last && fault.maybe_sent {
-            return Err(fault);
+            match is_offered(place, path).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(_) => return Err(fault),
+            }
         }
         // Without its manifest nobody takes it. What cannot be cleared away is an open batch that
         // nobody answers; the next one with the same rows closes it.
-        for (path, _) in steps.iter().take(step + 1).rev() {
+        let unfinished = format!("{path}{UNFINISHED}");
+        let begun = steps.iter().take(step).rev().map(|(path, _)| path);
+        for path in [&unfinished, path].into_iter().chain(begun) {
             if let Err(fault) = place.remove(path).await {
                 tracing::warn!(%fault, "what is left of batch {id} cannot be cleared away: {fault}");
             }
@@ -244,6 +250,12 @@ pub(super) async fn hand_over(
         return Err(fault);
     }
     Ok(())
+}
+
+/// Whether a file has got its name, after an answer that never came. One that is nowhere was fetched.
+async fn is_offered(place: &Place, path: &str) -> Result<bool, Fault> {
+    let unfinished = format!("{path}{UNFINISHED}");
+    Ok(place.size(path).await?.is_some() || place.size(&unfinished).await?.is_none())
 }
 
 /// The copy of a batch; none when there is none in that folder.
@@ -324,13 +336,13 @@ pub(super) async fn note_answers(place: &Place, batch: &mut Batch) -> Result<(),
     Ok(())
 }
 
-/// Moves a copy to those that are done. The rows move last: as long as they are where they were, the
-/// batch is open, and moving it again is allowed.
+/// Moves a copy to those that are done. As long as its rows are where they were, the batch is open; which
+/// of them were answered moves last, so that a crash in between forgets none that are still waited for.
 pub(super) async fn file_away(place: &Place, batch: &mut Batch) -> Result<(), Fault> {
     if batch.folder == SENT_DONE {
         return Ok(());
     }
-    for ending in [PROGRESS, MANIFEST, CSV] {
+    for ending in [MANIFEST, CSV, PROGRESS] {
         let from = path(SENT, &batch.id, ending);
         if place.size(&from).await?.is_some() {
             let to = path(SENT_DONE, &batch.id, ending);

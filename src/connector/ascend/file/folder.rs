@@ -113,8 +113,15 @@ impl Folder {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
             Err(error) => return Err(failed(error)),
         };
-        file.write_all(bytes).await.map_err(failed)?;
-        file.sync_all().await.map_err(failed)?;
+        let mut written = file.write_all(bytes).await;
+        if written.is_ok() {
+            written = file.sync_all().await;
+        }
+        if let Err(error) = written {
+            // Half of it is worse than nothing.
+            self.remove(path).await?;
+            return Err(failed(error));
+        }
         Ok(true)
     }
 

@@ -7,6 +7,7 @@ use super::place::Place;
 use super::text::{instant, parse_instant};
 use crate::connector::{Fault, FaultClass};
 use crate::consent::At;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The file.
@@ -40,7 +41,7 @@ pub(super) async fn holder(place: &Place) -> Result<Option<Holder>, Fault> {
     }))
 }
 
-/// Takes the lock.
+/// Takes the lock. `in_doubt` is kept between two calls: whether making it was left unanswered.
 ///
 /// # Errors
 /// `locked` while somebody else holds it, `lock-stale` once that has lasted longer than `stale`.
@@ -49,23 +50,33 @@ pub(super) async fn take(
     owner: &str,
     now: At,
     stale: Duration,
+    in_doubt: &AtomicBool,
 ) -> Result<(), Fault> {
     let text = format!("{owner} {}\n", instant(now));
     for _ in 0..MAX_TRIES {
-        if place.create(LOCK, text.as_bytes()).await? {
-            return Ok(());
-        }
-        match holder(place).await? {
-            None => {}
-            Some(holder) if holder.owner == owner => {
-                tracing::warn!(
-                    owner,
-                    "taking over our own lock, which an earlier run left behind"
-                );
-                place.remove(LOCK).await?;
+        match place.create(LOCK, text.as_bytes()).await {
+            Ok(true) => {
+                in_doubt.store(false, Ordering::Relaxed);
+                return Ok(());
             }
-            Some(holder) => return Err(held(&holder, now, stale)),
+            Ok(false) => {}
+            Err(fault) => {
+                in_doubt.fetch_or(fault.maybe_sent, Ordering::Relaxed);
+                return Err(fault);
+            }
         }
+        let Some(holder) = holder(place).await? else {
+            continue;
+        };
+        let half_made = holder.owner.is_empty() && in_doubt.load(Ordering::Relaxed);
+        if holder.owner != owner && !half_made {
+            return Err(held(&holder, now, stale));
+        }
+        tracing::warn!(
+            owner,
+            "taking over our own lock, which an earlier attempt left behind"
+        );
+        place.remove(LOCK).await?;
     }
     Err(Fault::new(
         FaultClass::Retryable,

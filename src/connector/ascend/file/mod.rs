@@ -32,7 +32,7 @@ use extract::{Checked, DONE, INBOUND, Last, Reads, Stand, Unusable};
 use place::{Entry, Place};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError};
 use tokio::sync::Mutex;
 
@@ -67,6 +67,8 @@ pub struct AscendFile {
     /// Extracts that must not be used, with their length and why, until they are moved away.
     refused: SyncMutex<BTreeMap<String, (u64, String)>>,
     told: SyncMutex<Told>,
+    /// Making the lock was answered by nothing: one without a word in it is ours.
+    lock_in_doubt: AtomicBool,
     calls: Calls,
 }
 
@@ -124,6 +126,7 @@ impl AscendFile {
             checked: SyncMutex::default(),
             refused: SyncMutex::default(),
             told: SyncMutex::default(),
+            lock_in_doubt: AtomicBool::new(false),
             calls: Calls::default(),
         }
     }
@@ -224,9 +227,9 @@ impl AscendFile {
 
     /// Moves a file away that cannot be understood, and says why, there and in the log.
     async fn reject(&self, path: &str, name: &str, reason: &str) -> Result<(), Fault> {
-        let system = &self.settings.system;
-        tracing::error!(system = %system, file = %name, reason,
-            "{system}: {name} cannot be understood ({reason}); it is in {REJECTED}");
+        let (system, shown) = (&self.settings.system, plain(name));
+        tracing::error!(system = %system, file = %shown, reason,
+            "{system}: {shown} cannot be understood ({reason}); it is in {REJECTED}");
         let name = self.move_to(REJECTED, path, name).await?;
         let note = format!("{REJECTED}/{name}{REASON}");
         self.place
@@ -240,6 +243,7 @@ impl AscendFile {
     async fn look_around(&self, books: &Books) -> Result<(), Fault> {
         let entries = self.place.list(REJECTED).await?;
         let mut unreadable = Vec::new();
+        let mut reasons = BTreeMap::new();
         for entry in entries.iter().filter(|entry| !entry.name.ends_with(REASON)) {
             if entry.name.ends_with(".manifest.json") {
                 continue;
@@ -249,18 +253,25 @@ impl AscendFile {
                 Some(reason) => reason,
                 None => self.reason_of(&entry.name).await?,
             };
+            reasons.insert(entry.name.clone(), reason.clone());
             unreadable.push(Unreadable {
-                name: entry.name.clone(),
+                name: plain(&entry.name),
                 reason,
             });
+        }
+        // What has no agreed name stays where it is, but somebody may be waiting for it to be read.
+        for entry in self.place.list(INBOUND).await? {
+            if !is_agreed(&entry.name) {
+                unreadable.push(Unreadable {
+                    name: plain(&entry.name),
+                    reason: format!("its name is not one that is agreed; it lies in {INBOUND}"),
+                });
+            }
         }
         let allowed = i64::try_from(self.settings.ack_timeout.as_micros()).unwrap_or(i64::MAX);
         let overdue = books.overdue(self.clock.now(), allowed);
         let mut told = locked(&self.told);
-        told.reasons = unreadable
-            .iter()
-            .map(|file| (file.name.clone(), file.reason.clone()))
-            .collect();
+        told.reasons = reasons;
         told.unreadable = unreadable;
         let late: BTreeSet<String> = overdue.iter().map(|late| late.batch.clone()).collect();
         for late in &overdue {
@@ -521,6 +532,23 @@ impl AscendFile {
     }
 }
 
+/// Whether a file in the inbound folder is one that is read, or stands beside one.
+fn is_agreed(name: &str) -> bool {
+    extract::is_extract(name)
+        || name.ends_with(ack::ENDING)
+        || name.ends_with(TAKEN)
+        || name.ends_with(".manifest.json")
+}
+
+/// A name that somebody else chose, as it may stand in a message.
+fn plain(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    name.chars()
+        .map(|c| if plain(c) { c } else { '_' })
+        .take(100)
+        .collect()
+}
+
 /// Ascend cannot be asked.
 fn cannot_be_asked() -> Fault {
     Fault::new(
@@ -546,8 +574,10 @@ impl Connector for AscendFile {
         if !found.missing.is_empty() {
             return Ok(found);
         }
-        self.make_folders().await?;
         for folder in [batch::OUTBOUND, INBOUND, SENT] {
+            if !self.place.has_folder(folder).await? {
+                continue;
+            }
             match self.is_writable(folder).await {
                 Ok(()) => {}
                 Err(fault) if fault.code == "permission" => found.missing.push(format!(
@@ -676,6 +706,7 @@ impl Connector for AscendFile {
             &self.settings.lock_owner,
             now,
             self.settings.lock_stale,
+            &self.lock_in_doubt,
         )
         .await?;
         let handed = self.hand_over(&mut books, &rows, now).await;

@@ -104,7 +104,11 @@ impl Place {
     /// what was there.
     pub(super) async fn write(&self, path: &str, bytes: &[u8]) -> Result<(), Fault> {
         let unfinished = format!("{path}{UNFINISHED}");
-        either!(self, put(&unfinished, bytes))?;
+        // As long as it has this name nothing has happened, whatever became of the bytes.
+        either!(self, put(&unfinished, bytes)).map_err(|mut fault| {
+            fault.maybe_sent = false;
+            fault
+        })?;
         either!(self, rename(&unfinished, path, true))
     }
 

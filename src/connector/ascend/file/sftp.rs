@@ -48,7 +48,7 @@ struct Line {
     sftp: RawSftpSession,
     replaces: bool,
     /// The connection lives as long as this.
-    _session: client::Handle<Doorkeeper>,
+    session: client::Handle<Doorkeeper>,
 }
 
 /// Lets in one server only, and keeps what another one showed.
@@ -96,7 +96,8 @@ impl Sftp {
     /// The connection, made anew when there is none.
     async fn line(&self) -> Result<Arc<Line>, Fault> {
         let mut line = self.line.lock().await;
-        if let Some(line) = &*line {
+        // A server may hang up overnight; that is noticed here and costs no call.
+        if let Some(line) = line.as_ref().filter(|line| !line.session.is_closed()) {
             return Ok(Arc::clone(line));
         }
         let made = tokio::time::timeout(self.settings.connect_timeout, self.connect()).await;
@@ -167,7 +168,7 @@ impl Sftp {
         Ok(Line {
             sftp,
             replaces: version.extensions.contains_key(POSIX_RENAME),
-            _session: session,
+            session,
         })
     }
 
@@ -303,13 +304,14 @@ impl Sftp {
         self.done("read", path, &line, read).await.map(Some)
     }
 
-    async fn store(&self, path: &str, bytes: &[u8], flags: OpenFlags) -> Result<(), Fault> {
-        let line = self.line().await?;
-        let opened = line
-            .sftp
-            .open(self.at(path), flags, FileAttributes::empty())
-            .await;
-        let handle = self.done("write", path, &line, opened).await?.handle;
+    /// Writes into a file that was opened, and closes it.
+    async fn fill(
+        &self,
+        path: &str,
+        line: &Arc<Line>,
+        handle: String,
+        bytes: &[u8],
+    ) -> Result<(), Fault> {
         let mut written = Ok(());
         for (index, chunk) in bytes.chunks(CHUNK).enumerate() {
             let offset = (index * CHUNK) as u64;
@@ -320,18 +322,33 @@ impl Sftp {
             }
         }
         let closed = line.sftp.close(handle).await.map(drop);
-        self.done("write", path, &line, written.and(closed)).await
+        self.done("write", path, line, written.and(closed)).await
     }
 
     pub(super) async fn put(&self, path: &str, bytes: &[u8]) -> Result<(), Fault> {
+        let line = self.line().await?;
         let flags = OpenFlags::CREATE | OpenFlags::TRUNCATE | OpenFlags::WRITE;
-        self.store(path, bytes, flags).await
+        let opened = line
+            .sftp
+            .open(self.at(path), flags, FileAttributes::empty());
+        let opened = opened.await;
+        let handle = self.done("write", path, &line, opened).await?.handle;
+        self.fill(path, &line, handle, bytes).await
     }
 
     pub(super) async fn create(&self, path: &str, bytes: &[u8]) -> Result<bool, Fault> {
+        let line = self.line().await?;
         let flags = OpenFlags::CREATE | OpenFlags::EXCLUDE | OpenFlags::WRITE;
-        match self.store(path, bytes, flags).await {
-            Ok(()) => Ok(true),
+        let opened = line
+            .sftp
+            .open(self.at(path), flags, FileAttributes::empty());
+        let opened = opened.await;
+        match self.done("create", path, &line, opened).await {
+            Ok(opened) => match self.fill(path, &line, opened.handle, bytes).await {
+                Ok(()) => Ok(true),
+                // It is there, and says nothing yet.
+                Err(fault) => Err(fault.maybe_sent()),
+            },
             // Version 3 of the protocol has no word for a file that is there already.
             Err(fault) => match self.size(path).await {
                 Ok(Some(_)) if !fault.maybe_sent => Ok(false),
