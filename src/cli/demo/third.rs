@@ -23,6 +23,8 @@ use std::time::Duration;
 const PEOPLE: usize = 40;
 /// A batch goes out at every full minute.
 const NIGHT: Duration = Duration::from_secs(75);
+/// From this second of a minute on, what is done may be split over two batches.
+const LATE: i64 = 45;
 /// Name of the state of Ascend that the manual load brings back.
 const BEFORE: &str = "before the night";
 /// How old what is stored of Ascend may be in a check: an extract is a night old.
@@ -158,6 +160,7 @@ impl Story<'_> {
         people: &[Person],
         refused: &Person,
     ) -> anyhow::Result<()> {
+        self.early_in_the_night().await;
         for person in people {
             Self::opt(self.salesforce(), &person.pair.salesforce, true, AGENT)?;
         }
@@ -254,6 +257,7 @@ impl Story<'_> {
                 .context("no subscriber")?;
         }
         next_second().await;
+        self.early_in_the_night().await;
         for person in cast {
             Self::opt(
                 self.salesforce(),
@@ -339,6 +343,7 @@ impl Story<'_> {
     /// A manual load in Ascend flips opt-outs back; the extract shows it, and it is healed.
     async fn load_by_hand(&mut self, people: &[Person]) -> anyhow::Result<()> {
         next_second().await;
+        self.early_in_the_night().await;
         let ids = people.iter().map(|person| person.pair.ascend.clone());
         let scope = LoadScope {
             ids: Some(ids.collect()),
@@ -383,6 +388,15 @@ impl Story<'_> {
             },
         )
         .await
+    }
+
+    /// Waits for a moment from which what is done now is read before the next batch goes out.
+    async fn early_in_the_night(&self) {
+        let second = self.salesforce().now().timestamp().rem_euclid(60);
+        if second >= LATE {
+            let rest = u64::try_from(61 - second).unwrap_or_default();
+            tokio::time::sleep(Duration::from_secs(rest)).await;
+        }
     }
 
     /// What one of our own commands prints as JSON.
@@ -436,7 +450,7 @@ fn outbound(exchange: &Exchange) -> Option<(PathBuf, usize)> {
     batches.sort();
     let file = batches.into_iter().next()?;
     let mut reader = csv::Reader::from_path(&file).ok()?;
-    let rows = reader.records().filter(Result::is_ok).count();
+    let rows = reader.records().map_while(Result::ok).count();
     Some((file, rows))
 }
 
