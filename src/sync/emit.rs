@@ -35,7 +35,7 @@ const FEED_PATIENCE: i64 = 10 * MINUTE;
 
 /// Emits until told to stop.
 pub async fn run(member: &Member, stop: &CancellationToken) {
-    let mut last_round = member.shared.clock.now();
+    let mut last_round = resumed_at(member).await;
     loop {
         let pause = match round(member, stop, &mut last_round).await {
             Ok(pause) => pause,
@@ -77,8 +77,9 @@ async fn round(
     }
     match next_round(&member.pace.schedule, *last_round, now) {
         Some(next) if next <= now => {}
-        Some(next) => return Ok(until(next).min(LOOK_INTERVAL)),
-        None => return Ok(LOOK_INTERVAL),
+        // Meanwhile it may say what became of the last batch.
+        Some(next) => return Ok(until(next).min(look_interval(member))),
+        None => return Ok(look_interval(member)),
     }
     while !stop.is_cancelled() {
         if member.shared.store.feed(member.id.0).await?.paused {
@@ -98,6 +99,25 @@ async fn round(
         Duration::from_micros(due.since(now).max(0).unsigned_abs())
     });
     Ok(wait.clamp(Duration::from_millis(50), LOOK_INTERVAL))
+}
+
+/// How often a system between its rounds is asked what it says of its writes: as often as it is read.
+fn look_interval(member: &Member) -> Duration {
+    member
+        .pace
+        .poll_interval
+        .clamp(Duration::from_secs(1), LOOK_INTERVAL)
+}
+
+/// When the last round was, as far as what waits tells: a round that was missed while nobody was at
+/// work is made up (R39).
+async fn resumed_at(member: &Member) -> At {
+    let now = member.shared.clock.now();
+    match member.shared.store.next_due(member.id.0).await {
+        Ok(due) => due.map_or(now, |due| due.min(now)),
+        // The first round meets the same failure, and tells.
+        Err(_) => now,
+    }
 }
 
 /// A claimed write with its values.
