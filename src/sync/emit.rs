@@ -5,6 +5,7 @@ use super::engine::{Event, Member, SyncError};
 use super::pack::{Packer, Write};
 use super::schedule::next_round;
 use super::workbench::{Handed, Workbench, transact};
+use crate::config::Schedule;
 use crate::connector::{
     Answer, Background, Current, Fault, FaultClass, Outcome, Target, WriteRequest, retry,
 };
@@ -98,7 +99,11 @@ async fn round(
     let wait = due.map_or(LOOK_INTERVAL, |due| {
         Duration::from_micros(due.since(now).max(0).unsigned_abs())
     });
-    Ok(wait.clamp(Duration::from_millis(50), LOOK_INTERVAL))
+    let longest = match &member.pace.schedule {
+        Schedule::Immediate => LOOK_INTERVAL,
+        Schedule::Cron { .. } => look_interval(member),
+    };
+    Ok(wait.clamp(Duration::from_millis(50), longest))
 }
 
 /// How often a system between its rounds is asked what it says of its writes: as often as it is read.
