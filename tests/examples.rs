@@ -13,7 +13,8 @@ use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use consentd::config::{Checked, Role, SecretFile, SecretReader, SystemKind, check};
+use chrono_tz::America::Denver;
+use consentd::config::{Checked, Role, Schedule, SecretFile, SecretReader, SystemKind, check};
 use consentd::consent::{PurposeId, Shown, Status};
 use consentd::runtime::clock::Clock;
 use fake::{Fake, Keeps};
@@ -24,6 +25,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 const HUB: &str = include_str!("../config/hub.example.toml");
+const UNIVERSITY: &str = include_str!("../config/university.example.toml");
 const TWO_PAIRS: &str = include_str!("../config/two-pairs.example.toml");
 const SYSTEMS: [&str; 4] = ["salesforce", "ascend", "emarketeer", "superoffice"];
 
@@ -96,6 +98,24 @@ fn the_two_pairs_share_no_purpose() {
     );
     assert_eq!(pairs[0][1], ["marketing"]);
     assert_eq!(pairs[1], [["newsletter", "store"], ["newsletter", "store"]]);
+}
+
+#[test]
+fn the_university_has_nightly_files_a_gate_and_somebody_to_tell() {
+    let checked = accepted(UNIVERSITY);
+    assert_eq!(carried(&checked, "ascend"), ["marketing"]);
+    let ascend = checked.system("ascend").unwrap();
+    assert!(matches!(ascend.kind, SystemKind::AscendFile(_)));
+    assert!(matches!(ascend.schedule, Schedule::Cron { time_zone, .. } if time_zone == Denver));
+    assert!(
+        ascend.max_lag > Duration::from_hours(24),
+        "an extract is a night old: {:?}",
+        ascend.max_lag
+    );
+    let gate = checked.gate().unwrap();
+    assert_eq!(checked.purposes.name(gate.purpose), "marketing");
+    assert!(gate.sheet.is_some() && !gate.auto_resubscribe);
+    assert!(checked.alarms.mail.is_some());
 }
 
 #[test]

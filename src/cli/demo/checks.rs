@@ -2,8 +2,8 @@
 //!
 //! What the daemon answers is compared with what the simulated systems hold of the same people.
 //!
-//! Two answers are not shown, because nothing leads to them yet: `suppressed` needs erasure and
-//! `undeliverable` the gate of Marketing Cloud. `unverified` is shown while SuperOffice is down.
+//! Of the answers, `suppressed` is not shown, because nothing leads to it yet, `undeliverable` comes in the
+//! third act, and `unverified` while SuperOffice is down.
 
 use super::client::{Checklist, Client, Receiver, Sendout};
 use super::second::{EMARKETING, Fellow, WITHDRAWN};
