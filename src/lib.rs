@@ -11,6 +11,7 @@ pub mod config;
 pub mod connector;
 pub mod consent;
 pub mod list;
+mod private_file;
 pub mod runtime;
 pub mod store;
 pub mod sync;

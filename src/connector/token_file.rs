@@ -1,8 +1,8 @@
 //! A secret that the daemon keeps in a file of its own, e.g. a refresh token that the vendor renews.
 
 use super::{Fault, FaultClass};
+use crate::private_file;
 use secrecy::SecretString;
-use std::io::Write as _;
 use std::path::Path;
 
 /// Reads the token.
@@ -33,19 +33,7 @@ pub fn load(file: &Path) -> Result<SecretString, Fault> {
 /// # Errors
 /// `auth` when it cannot be saved.
 pub fn store(file: &Path, token: &str) -> Result<(), Fault> {
-    let write = || -> std::io::Result<()> {
-        let folder = file
-            .parent()
-            .filter(|path| !path.as_os_str().is_empty())
-            .unwrap_or_else(|| Path::new("."));
-        // A temporary file is created with mode 0600.
-        let mut fresh = tempfile::NamedTempFile::new_in(folder)?;
-        fresh.write_all(token.as_bytes())?;
-        fresh.as_file().sync_all()?;
-        fresh.persist(file).map_err(|error| error.error)?;
-        std::fs::File::open(folder)?.sync_all()
-    };
-    write().map_err(|error| {
+    private_file::put(file, token.as_bytes()).map_err(|error| {
         Fault::new(
             FaultClass::Auth,
             "token-file",

@@ -7,12 +7,13 @@ use super::gate::{REQUESTS_AT_ONCE, is_granted};
 use crate::config::{Schedule, Sheet, SheetFormat};
 use crate::consent::{At, PurposeId, Rules};
 use crate::list::harmless;
+use crate::private_file;
 use crate::store::{RequestQuery, RequestView, Store, StoreError};
 use rust_xlsxwriter::{ExcelDateTime, Format, Workbook, XlsxError};
 use serde::Deserialize;
 use std::borrow::Cow;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+
+use std::path::PathBuf;
 
 /// The heads of the columns.
 pub const COLUMNS: [&str; 15] = [
@@ -258,26 +259,11 @@ pub fn write(settings: &Sheet, rows: &[Row], now: At) -> Result<Vec<PathBuf>, Sh
     for format in &settings.formats {
         let name = format!("resubscribe-{day}.{}", format.word());
         let path = settings.directory.join(name);
-        put(&path, &render(rows, *format)?)?;
+        private_file::put(&path, &render(rows, *format)?).map_err(|source| SheetFault::File {
+            path: path.clone(),
+            source,
+        })?;
         files.push(path);
     }
     Ok(files)
-}
-
-/// Puts a file where its readers look for it, whole or not at all, for its owner alone.
-pub fn put(path: &Path, bytes: &[u8]) -> Result<(), SheetFault> {
-    let failed = |source| SheetFault::File {
-        path: path.to_owned(),
-        source,
-    };
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".")
-        .suffix(".part")
-        .tempfile_in(directory)
-        .map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|fault| failed(fault.error))?;
-    Ok(())
 }

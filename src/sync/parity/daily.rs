@@ -7,6 +7,7 @@ use super::{Parity, compare, compare_fresh, lists};
 use crate::config::{Checked, ParityReport};
 use crate::consent::At;
 use crate::list::Format;
+use crate::private_file;
 use crate::store::StoreError;
 use crate::sync::assemble::Connect;
 use crate::sync::engine::Shared;
@@ -14,9 +15,7 @@ use crate::sync::schedule::next_round;
 use crate::sync::switches;
 use metrics::gauge;
 use serde_json::json;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -181,22 +180,9 @@ fn files(parity: &Parity, settings: &ParityReport, now: At) -> io::Result<Vec<(S
     ])
 }
 
-/// Writes each file whole or not at all, for the daemon's user alone.
+/// Writes the files, each whole or not at all, for the daemon's user alone.
 fn write(folder: &Path, files: &[(String, Vec<u8>)]) -> io::Result<()> {
-    for (name, content) in files {
-        let part = folder.join(format!("{name}.part"));
-        match fs::remove_file(&part) {
-            Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(fault),
-            Ok(()) | Err(_) => {}
-        }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&part)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&part, folder.join(name))?;
-    }
-    Ok(())
+    files
+        .iter()
+        .try_for_each(|(name, content)| private_file::put(&folder.join(name), content))
 }

@@ -1,0 +1,51 @@
+//! Files that the daemon writes for its own user alone: secrets, reports, sheets.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+/// Puts a file there, replacing one of the same name: at any instant either the old or the new one is
+/// whole on disk. Its mode is 0600.
+///
+/// # Errors
+/// When the folder does not exist or cannot be written to; the old file is then as it was.
+pub fn put(file: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = file
+        .parent()
+        .filter(|path| !path.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."));
+    // A temporary file is created with mode 0600. Nobody takes one of that name for a finished file.
+    let mut fresh = tempfile::Builder::new()
+        .prefix(".")
+        .suffix(".part")
+        .tempfile_in(folder)?;
+    fresh.write_all(content)?;
+    fresh.as_file().sync_all()?;
+    fresh.persist(file).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_is_for_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("report.csv");
+        put(&file, b"old").unwrap();
+        put(&file, b"new").unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"new");
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn where_there_is_no_folder_nothing_is_left_lying() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(put(&folder.path().join("nowhere/report.csv"), b"new").is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}
