@@ -9,7 +9,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// When the folder does not exist or cannot be written to; the old file is then as it was.
-pub fn put(file: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn put(file: &Path, content: &[u8]) -> io::Result<()> {
     let folder = file
         .parent()
         .filter(|path| !path.as_os_str().is_empty())
