@@ -3,7 +3,7 @@
 //!
 //! Whoever comes back is asked about at once, everybody who wants mail nightly. What the gate says
 //! opens and closes re-subscribe requests, and nothing else: no verdict depends on it. Where that is
-//! allowed, [`activate`] works the requests itself; otherwise people do, from the sheet or by
+//! allowed, `activate` works the requests itself; otherwise people do, from the sheet or by
 //! [`by_hand`]. What a look leads to is decided in `consent::gate`.
 
 mod activate;

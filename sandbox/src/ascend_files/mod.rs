@@ -5,7 +5,7 @@
 //! unless [`Settings::automatic`] is on: a load, an extract and a late acknowledgement are acts of [`Exchange`].
 //!
 //! The folder is a temporary one, or the one given to [`Exchange::use_folder`]; the same folder is served by SFTP (see
-//! [`sftp`]).
+//! `sftp`).
 
 mod batch;
 mod book;
