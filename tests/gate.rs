@@ -8,8 +8,11 @@ mod fake;
 #[expect(dead_code, reason = "this file uses a part of it")]
 #[path = "common/hub.rs"]
 mod hub;
+#[path = "common/postgres.rs"]
+mod postgres;
 
 use async_trait::async_trait;
+use consentd::config::SubscriberKey;
 use consentd::connector::gate::{Activation, Gate, Standing, SubscriberStatus, Unit};
 use consentd::connector::{Fault, FaultClass, Probe};
 use consentd::consent::{Answer, At, Shown};
@@ -21,12 +24,14 @@ use consentd::sync::gate::by_hand::{self, Act, Came};
 use consentd::sync::gate::{Auto, Keeper, Terms};
 use consentd::sync::switches::Operator;
 use hub::{Hub, MARKETING, configured};
+use postgres::Database;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use SubscriberStatus::{Active, Bounced, Held, Unsubscribed};
@@ -39,6 +44,10 @@ const BOULDER: &str = "200";
 struct FakeGate {
     units: Vec<Unit>,
     state: Mutex<State>,
+    /// Done while the next question is under way.
+    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    is_asked: Notify,
+    answers: Notify,
 }
 
 #[derive(Default)]
@@ -63,6 +72,9 @@ impl FakeGate {
         Arc::new(Self {
             units: vec![unit(PARENT, "parent"), unit(BOULDER, "CU Boulder")],
             state: Mutex::default(),
+            meanwhile: Mutex::default(),
+            is_asked: Notify::new(),
+            answers: Notify::new(),
         })
     }
 
@@ -102,6 +114,12 @@ impl Gate for FakeGate {
 
     async fn standings(&self, keys: &[String]) -> Result<Vec<Standing>, Fault> {
         self.call()?;
+        let meanwhile = self.meanwhile.lock().unwrap().take();
+        if let Some(act) = meanwhile {
+            act();
+            self.is_asked.notify_one();
+            self.answers.notified().await;
+        }
         let mut state = self.state();
         state.asked.extend_from_slice(keys);
         let mut found = Vec::new();
@@ -151,15 +169,17 @@ struct Rig {
     gate: Arc<FakeGate>,
     keeper: Keeper,
     _secrets: tempfile::TempDir,
+    _database: Option<Database>,
     sheets: tempfile::TempDir,
 }
 
 impl Rig {
-    async fn start(auto: Auto) -> Self {
+    async fn start(auto: Auto, database: Option<Database>) -> Self {
         let secrets = tempfile::tempdir().unwrap();
         let sheets = tempfile::tempdir().unwrap();
         let more = table(secrets.path(), sheets.path());
-        let hub = Hub::start(SYSTEMS, &more).await;
+        let url = database.as_ref().map(|database| database.url.clone());
+        let hub = Hub::start_in(SYSTEMS, &more, url).await;
         let gate = FakeGate::new();
         let checked = configured(hub.folder.path(), SYSTEMS, &more);
         let settings = checked.gate().unwrap();
@@ -180,13 +200,18 @@ impl Rig {
             gate,
             keeper,
             _secrets: secrets,
+            _database: database,
             sheets,
         }
     }
 
     /// The same with people in both systems, read, and the first round behind it.
     async fn with(auto: Auto, people: &[&str]) -> Self {
-        let rig = Self::start(auto).await;
+        Self::with_store(auto, people, None).await
+    }
+
+    async fn with_store(auto: Auto, people: &[&str], database: Option<Database>) -> Self {
+        let rig = Self::start(auto, database).await;
         for name in people {
             rig.hub.fakes.person(SYSTEMS, name);
         }
@@ -302,8 +327,17 @@ fn table(secrets: &Path, sheets: &Path) -> String {
 
 #[tokio::test]
 async fn r47_whoever_comes_back_is_asked_about_and_the_sheet_gets_the_others() {
+    who_comes_back(None).await;
+}
+
+#[tokio::test]
+async fn r47_whoever_comes_back_is_asked_about_on_postgres_too() {
+    who_comes_back(Some(Database::create().await)).await;
+}
+
+async fn who_comes_back(database: Option<Database>) {
     let people = ["green", "missing", "yellow", "gray", "red", "quiet"];
-    let rig = Rig::with(Auto::Off, &people).await;
+    let rig = Rig::with_store(Auto::Off, &people, database).await;
     rig.gate.stands("green", Active, Active);
     rig.gate.stands("yellow", Bounced, Active);
     rig.gate.stands("gray", Active, Held);
@@ -336,6 +370,48 @@ async fn r47_whoever_comes_back_is_asked_about_and_the_sheet_gets_the_others() {
 
     rig.turn().await;
     assert_eq!(rig.asked(), Vec::<String>::new(), "once is enough");
+}
+
+#[tokio::test]
+async fn r55_an_address_that_is_the_key_is_stored_in_no_request() {
+    let mut rig = Rig::with(Auto::Off, &["ann"]).await;
+    rig.keeper.terms.key = SubscriberKey::Address;
+    rig.gate.stands("ann@hub.example", Active, Held);
+    rig.comes_back("ann").await;
+    rig.turn().await;
+    assert_eq!(rig.asked().last().unwrap(), "ann@hub.example");
+    assert_eq!(rig.open().await, [" 200 held"], "no address in the request");
+    let rows = consentd::sync::sheet::rows(
+        &*rig.hub.store,
+        &rig.keeper.shared.rules,
+        rig.keeper.terms.purpose,
+    );
+    let rows = rows.await.unwrap();
+    assert_eq!(rows[0].subscriber, "ann@hub.example", "but on the sheet");
+    rig.gate.stands("ann@hub.example", Active, Active);
+    rig.night();
+    rig.turn().await;
+    assert_eq!(rig.closings().await, ["green"]);
+}
+
+#[tokio::test]
+async fn r47_whose_contact_comes_in_while_the_gate_is_asked_is_asked_about_again() {
+    let rig = Rig::with(Auto::Off, &["ann"]).await;
+    rig.comes_back("ann").await;
+    rig.gate.stands("twin", Held, Active);
+    let crm = rig.hub.fakes.get("crm");
+    // Read while the first question is under way.
+    *rig.gate.meanwhile.lock().unwrap() = Some(Box::new(move || {
+        crm.add("twin", "ann@hub.example");
+    }));
+    let hub = &rig.hub;
+    let reads = async {
+        rig.gate.is_asked.notified().await;
+        hub.poll().await;
+        rig.gate.answers.notify_one();
+    };
+    tokio::join!(rig.turn(), reads);
+    assert_eq!(rig.open().await, ["twin 100 held"]);
 }
 
 #[tokio::test]

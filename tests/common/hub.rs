@@ -5,7 +5,7 @@ use consentd::config::{Checked, Disk, SystemSettings, check};
 use consentd::connector::{Connector, Fault, FaultClass};
 use consentd::consent::{At, Polarity, PurposeId, SystemRules};
 use consentd::runtime::clock::{Clock, Manual};
-use consentd::store::{self, Access, Store};
+use consentd::store::{self, Access, Store, StoreSettings};
 use consentd::sync::assemble::{Engine, Lines, Parts};
 use consentd::sync::engine::{Event, Listener};
 use consentd::sync::{emit, poll};
@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 pub(crate) const MARKETING: PurposeId = PurposeId(0);
 pub(crate) const STORE: PurposeId = PurposeId(1);
@@ -166,10 +167,21 @@ pub(crate) struct Hub {
 impl Hub {
     /// An engine for these systems; `more` is added to the configuration. Nothing is read yet.
     pub(crate) async fn start(names: &[&str], more: &str) -> Self {
+        Self::start_in(names, more, None).await
+    }
+
+    /// The same with its store in that Postgres database, if one is given.
+    pub(crate) async fn start_in(names: &[&str], more: &str, database: Option<Url>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(Manual::at(At::from_micros(1_767_225_600_000_000)));
         let fakes = Fakes::new(Arc::clone(&clock) as Arc<dyn Clock>);
-        let checked = configured(folder.path(), names, more);
+        let mut checked = configured(folder.path(), names, more);
+        if let Some(url) = database {
+            checked.store = StoreSettings::Postgres {
+                url,
+                password: None,
+            };
+        }
         let store = store::open(&checked.store, Access::Daemon).await.unwrap();
         let (engine, rules) = build(&checked, &store, &clock, &fakes).await;
         Self {
