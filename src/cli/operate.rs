@@ -57,7 +57,7 @@ impl Who {
 /// When a system is not configured, the words for the ledger are refused, or the store fails.
 pub(super) async fn on_each(
     args: &Args,
-    act: impl AsyncFn(&dyn Store, i16, &Operator, At) -> Result<&'static str, StoreError>,
+    act: impl AsyncFn(&dyn Store, i16, &Operator, At) -> Result<String, StoreError>,
 ) -> anyhow::Result<Exit> {
     let checked = args.config.load()?;
     let names = chosen(args, &checked)?;

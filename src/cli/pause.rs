@@ -12,11 +12,12 @@ use crate::sync::switches;
 pub async fn pause(args: &Args) -> anyhow::Result<Exit> {
     operate::on_each(args, async |store, system, operator, now| {
         let turned = switches::pause(store, system, operator, now).await?;
-        Ok(if turned {
+        let done = if turned {
             "is paused"
         } else {
             "was paused already"
-        })
+        };
+        Ok(done.to_owned())
     })
     .await
 }

@@ -11,7 +11,7 @@ use crate::sync::switches;
 pub async fn resync(args: &Args) -> anyhow::Result<Exit> {
     operate::on_each(args, async |store, system, operator, now| {
         switches::resync(store, system, operator, now).await?;
-        Ok("is read anew from its next poll on")
+        Ok("is read anew from its next poll on".to_owned())
     })
     .await
 }

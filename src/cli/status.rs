@@ -145,12 +145,14 @@ fn standing(alarms: &[AlarmRow]) -> List {
 /// What an operator should know besides the figures.
 fn note(system: &SystemSettings, feed: &FeedRow) -> Option<String> {
     let unsynced = !system.legal_basis_sync;
+    let fewer = feed.accept_fewer;
     let notes: Vec<&str> = feed
         .halted
         .as_deref()
         .into_iter()
         .chain(feed.paused_note.as_deref())
         .chain(unsynced.then_some("its legal-basis sync is off"))
+        .chain(fewer.then_some("its next complete read may find fewer contacts"))
         .collect();
     (!notes.is_empty()).then(|| notes.join("; "))
 }

@@ -375,6 +375,7 @@ pub(crate) fn moved(cursor: &str, follows: Option<&str>) -> FeedChange {
         system: 1,
         row,
         follows: follows.map(str::to_owned),
+        scan: ScanNote::default(),
     }
 }
 
