@@ -52,6 +52,7 @@ on_both_databases! {
     reads:
         r46_an_extract_made_before_the_acknowledgement_says_nothing_of_it,
         r27_a_short_extract_halts_the_feed_before_anything_is_stored,
+        r27_a_short_extract_passes_once_an_operator_accepts_it,
         r25_a_manual_load_in_ascend_is_healed,
         r46_the_newest_extract_counts_and_bad_rows_are_quarantined,
         r46_an_extract_that_contradicts_itself_is_not_read,

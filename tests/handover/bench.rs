@@ -12,6 +12,7 @@ use consentd::sync::assemble::{Engine, Lines, Parts};
 use consentd::sync::checklist::{self, Ask, Crew, Desk, Freshness};
 use consentd::sync::engine::{Event, Listener, Member};
 use consentd::sync::pack::unpack_verdicts;
+use consentd::sync::switches::{self, Operator, Resumed};
 use consentd::sync::{emit, parity, poll};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -153,6 +154,15 @@ impl Exchange {
     pub(crate) async fn round(&self) {
         self.poll().await;
         self.emit().await;
+    }
+
+    /// An operator resumes Ascend.
+    pub(crate) async fn resume(&self, accept_fewer: bool) -> Resumed {
+        let by = Operator::new("ann", "asked around").unwrap();
+        let id = self.member().id.0;
+        switches::resume(&*self.store, id, accept_fewer, &by, self.now())
+            .await
+            .unwrap()
     }
 
     pub(crate) fn at(&self, path: &str) -> PathBuf {
