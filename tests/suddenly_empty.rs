@@ -8,7 +8,6 @@ mod fake;
 #[expect(dead_code, reason = "this file uses a part of it")]
 #[path = "common/hub.rs"]
 mod hub;
-#[expect(dead_code, reason = "this file uses a part of it")]
 #[path = "common/ledger.rs"]
 mod ledger;
 
@@ -87,8 +86,7 @@ async fn r27_a_halted_feed_stands_still_until_it_is_released() {
     assert_eq!(crm.shown("ann", MARKETING), Shown::Set);
     assert!(sweep(&hub).await.is_some(), "the next scan is judged again");
 
-    let path = hub.folder.path().join("state/consentd.db");
-    let acts = ledger::acts(&path).await;
+    let acts = ledger::acts(&hub.store_path()).await;
     let acts: Vec<_> = acts.iter().filter(|act| act["act"] == "release").collect();
     assert_eq!(acts.len(), 1, "{acts:?}");
     assert_eq!(acts[0]["operator"], "ann");

@@ -93,11 +93,11 @@ pub enum Command {
     /// Show how every system stands: feed, contacts, outbox, quarantine.
     Status(status::Args),
     /// Make no calls to a system until it is resumed; decisions for it wait.
-    Pause(operate::Args),
+    Pause(operate::Systems),
     /// Let a system go on where it stopped: one that is paused, or halted by a guard.
     Resume(resume::Args),
     /// Read everything of a system anew.
-    Resync(operate::Args),
+    Resync(operate::Systems),
     /// Try writes again that were given up.
     Redrive(redrive::Args),
     /// List, export and close the requests to set subscribers active again in Marketing Cloud.

@@ -8,7 +8,7 @@ use crate::sync::switches;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    on: operate::Args,
+    on: operate::Systems,
     /// Only the writes to these contacts, by the ids that `consentd parity` lists.
     #[arg(long = "contact", value_name = "ID", num_args = 1.., conflicts_with = "all")]
     contacts: Vec<String>,

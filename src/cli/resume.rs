@@ -9,7 +9,7 @@ use crate::sync::switches::{self, Resumed};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    on: operate::Args,
+    on: operate::Systems,
     /// Let the next complete read find however few contacts, once: so many have really left.
     #[arg(long)]
     accept_fewer: bool,
