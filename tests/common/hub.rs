@@ -33,8 +33,8 @@ fn nature(name: &str) -> (Keeps, &'static [(PurposeId, Polarity)]) {
     }
 }
 
-/// Two purposes and these systems, with times for tests; `more` is added to the text, which is put into
-/// the folder as `consentd.toml`, for commands.
+/// Two purposes and these systems, with times for tests; `more` is added to the text, with the folder
+/// for `HOME`. The text is put into the folder as `consentd.toml`, for commands.
 pub(crate) fn configured(folder: &Path, names: &[&str], more: &str) -> Checked {
     for (name, content) in [
         ("hash-key", "8c1f4a0d97b35e2266f0a1c4d3e8b759"),
@@ -47,6 +47,7 @@ pub(crate) fn configured(folder: &Path, names: &[&str], more: &str) -> Checked {
         }
     }
     let home = folder.display();
+    let more = more.replace("HOME", &home.to_string());
     let mut text = format!(
         r#"
         [server]
