@@ -480,6 +480,61 @@ async fn r47_people_close_requests_and_say_which_are_urgent() {
 }
 
 #[tokio::test]
+async fn r53_explain_tells_of_requests_in_words() {
+    let rig = Rig::with(Auto::Off, &["ann", "bob"]).await;
+    rig.gate.stands("ann", Active, Held);
+    for name in ["ann", "bob"] {
+        rig.comes_back(name).await;
+    }
+    rig.turn().await;
+    let id = rig.all().await[0].id;
+    let explain = |name: &str| -> Vec<String> {
+        let address = format!("{name}@hub.example");
+        let answer = rig.hub.command(&["explain", &address, "--output", "json"]);
+        assert_eq!(answer.status, Some(0), "{answer:?}");
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&answer.said).unwrap();
+        let told = rows.iter().filter(|row| row["event"] == "resubscribe");
+        told.map(|row| {
+            assert_eq!(row["system"], "marketing_cloud", "{row}");
+            assert_eq!(row["contact"], name, "the subscriber's key: {row}");
+            let now = if row["at"] == "now" { "now: " } else { "" };
+            format!("{now}{}", row["what"].as_str().unwrap())
+        })
+        .collect()
+    };
+    let opened = format!("request {id} is opened: unit {BOULDER} says held");
+    let told = explain("ann");
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(told[0], opened);
+    let stands = format!("now: request {id} is open since ");
+    assert!(told[1].starts_with(&stands), "{told:?}");
+    let part = format!("(opt-in, weekly): unit {BOULDER} (CU Boulder) said held at ");
+    assert!(told[1].contains(&part), "{told:?}");
+    assert_eq!(explain("bob"), [""; 0], "nothing was asked for him");
+
+    let number = id.to_string();
+    let urgent = ["resubscribe", "urgent", &number, "--reason", "she waits"];
+    assert_eq!(rig.hub.command(&urgent).status, Some(0));
+    assert!(explain("ann")[2].contains("(opt-in, urgent)"));
+    rig.gate.stands("ann", Active, Active);
+    rig.night();
+    rig.turn().await;
+    let told = explain("ann");
+    assert_eq!(
+        told[..3],
+        [
+            opened,
+            format!("request {id} is urgent now; ann: she waits"),
+            format!("request {id} is closed: mail is delivered there again (unit {BOULDER})"),
+        ]
+    );
+    assert!(
+        told[3].contains(": mail is delivered there again, unit "),
+        "what was closed lately is shown: {told:?}"
+    );
+}
+
+#[tokio::test]
 async fn r47_the_daemon_sets_the_parent_active_first_and_then_the_unit() {
     let rig = Rig::with(Auto::On, &["ann", "bob", "cid"]).await;
     for name in ["ann", "bob", "cid"] {

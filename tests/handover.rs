@@ -39,6 +39,7 @@ macro_rules! on_both_databases {
 on_both_databases! {
     writes:
         r46_a_change_goes_out_in_a_batch_and_is_done_once_acknowledged,
+        r53_explain_tells_of_batches_in_words,
         r46_what_is_refused_goes_where_its_code_says,
         r46_without_a_word_the_rows_go_with_the_next_batch,
         r46_words_that_come_twice_late_or_in_parts_settle_each_row_once,

@@ -324,6 +324,22 @@ impl Exchange {
         assert_eq!(given, answer, "{:?}", checklist.reports);
     }
 
+    /// What `consentd explain` says of a person's contact in Ascend: event and words.
+    pub(crate) fn explained(&self, name: &str) -> Vec<(String, String)> {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_consentd"))
+            .args(["explain", &address(name), "--output", "json", "--config"])
+            .arg(self.folder.path().join("consentd.toml"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let rows: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+        let text = |row: &serde_json::Value, name: &str| row[name].as_str().unwrap().to_owned();
+        rows.iter()
+            .filter(|row| row["system"] == "ascend")
+            .map(|row| (text(row, "event"), text(row, "what")))
+            .collect()
+    }
+
     /// What the contact in Ascend has said, as it is stored.
     pub(crate) async fn said(&self, name: &str) -> String {
         let key = SubjectKey::from_address(&address(name)).unwrap();
@@ -411,6 +427,7 @@ fn configured(folder: &Path, database: Option<&Database>, file: &str) -> Checked
         {file}
         "#
     );
+    std::fs::write(Path::new(&folder.to_string()).join("consentd.toml"), &text).unwrap();
     check(&text, [], &Disk::default()).unwrap()
 }
 
