@@ -14,7 +14,7 @@ use consentd::connector::gate::{Activation, Gate, Standing, SubscriberStatus, Un
 use consentd::connector::{Fault, FaultClass, Probe};
 use consentd::consent::{Answer, At, Shown};
 use consentd::runtime::clock::Clock as _;
-use consentd::store::{RequestQuery, RequestRow};
+use consentd::store::{AlarmChanges, AlarmRow, RequestQuery, RequestRow};
 use consentd::sync::breaker::Breaker;
 use consentd::sync::checklist::{Ask, Crew, Freshness, Person, check};
 use consentd::sync::gate::by_hand::{self, Act, Came};
@@ -477,6 +477,55 @@ async fn r47_people_close_requests_and_say_which_are_urgent() {
         ["ann 200 held"],
         "the gate says otherwise, so it is opened anew"
     );
+}
+
+#[tokio::test]
+async fn r47_status_has_a_line_on_the_gate() {
+    let rig = Rig::start(Auto::Off).await;
+    let line = || {
+        let answer = rig.hub.command(&["status"]);
+        let mut lines = answer.said.lines();
+        let line = lines.find(|line| line.starts_with("marketing_cloud: "));
+        line.unwrap_or_else(|| panic!("{answer:?}")).to_owned()
+    };
+    assert_eq!(
+        line(),
+        "marketing_cloud: 0 open re-subscribe requests, 0 of them urgent; nobody was asked about yet"
+    );
+    for name in ["ann", "bob"] {
+        rig.hub.fakes.person(SYSTEMS, name);
+        rig.gate.stands(name, Active, Held);
+    }
+    rig.hub.settle().await;
+    for name in ["ann", "bob"] {
+        rig.comes_back(name).await;
+    }
+    rig.night();
+    rig.turn().await;
+    let id = rig.all().await[0].id.to_string();
+    assert_eq!(
+        rig.hub.command(&["resubscribe", "urgent", &id]).status,
+        Some(0)
+    );
+    let told = "marketing_cloud: 2 open re-subscribe requests, 1 of them urgent; everybody was asked \
+                about at 2026-01-02T";
+    assert!(line().starts_with(told), "{}", line());
+    let refused = AlarmRow {
+        kind: "login-refused".to_owned(),
+        about: "marketing_cloud".to_owned(),
+        since: 1,
+        raised_at: 1,
+        cleared_at: None,
+        text: "it refuses the login".to_owned(),
+        posts: Vec::new(),
+    };
+    let changes = AlarmChanges {
+        put: vec![refused],
+        forget: Vec::new(),
+    };
+    rig.hub.store.put_alarms(&changes).await.unwrap();
+    let told = "marketing_cloud: login refused; 2 open";
+    assert!(line().starts_with(told), "{}", line());
 }
 
 #[tokio::test]

@@ -491,6 +491,10 @@ pub struct SystemFigures {
     pub pending_withdrawals: i64,
     /// Pending, claimed or sent grants.
     pub pending_grants: i64,
+    /// Those of the pending ones that were handed over and wait for an acknowledgement (R46).
+    pub sent: i64,
+    /// The batches that they went with.
+    pub batches: i64,
     /// Dead letters.
     pub dead: i64,
     /// Held writes.

@@ -324,15 +324,31 @@ impl Exchange {
         assert_eq!(given, answer, "{:?}", checklist.reports);
     }
 
-    /// What `consentd explain` says of a person's contact in Ascend: event and words.
-    pub(crate) fn explained(&self, name: &str) -> Vec<(String, String)> {
+    /// The note of `consentd status` about Ascend.
+    pub(crate) fn noted(&self) -> Option<String> {
+        let output = self.command(&["status"]);
+        let rows: Vec<serde_json::Value> = serde_json::from_slice(&output).unwrap();
+        let mut rows = rows.iter();
+        let row = rows.find(|row| row["system"] == "ascend").unwrap();
+        row["note"].as_str().map(str::to_owned)
+    }
+
+    /// What a command prints with this configuration, in JSON.
+    fn command(&self, arguments: &[&str]) -> Vec<u8> {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_consentd"))
-            .args(["explain", &address(name), "--output", "json", "--config"])
+            .args(arguments)
+            .args(["--output", "json", "--config"])
             .arg(self.folder.path().join("consentd.toml"))
             .output()
             .unwrap();
         assert!(output.status.success(), "{output:?}");
-        let rows: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+        output.stdout
+    }
+
+    /// What `consentd explain` says of a person's contact in Ascend: event and words.
+    pub(crate) fn explained(&self, name: &str) -> Vec<(String, String)> {
+        let output = self.command(&["explain", &address(name)]);
+        let rows: Vec<serde_json::Value> = serde_json::from_slice(&output).unwrap();
         let text = |row: &serde_json::Value, name: &str| row[name].as_str().unwrap().to_owned();
         rows.iter()
             .filter(|row| row["system"] == "ascend")

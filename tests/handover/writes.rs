@@ -30,6 +30,10 @@ pub(crate) async fn r53_explain_tells_of_batches_in_words(exchange: Exchange) {
             "marketing to set: handed over in batch {batch}, waiting for the acknowledgement"
         )]
     );
+    assert_eq!(
+        exchange.noted().unwrap(),
+        "batches without an acknowledgement: 1, with 2 writes"
+    );
     let said: Vec<_> = rows
         .iter()
         .map(|row| match row.id.as_str() {
@@ -39,6 +43,7 @@ pub(crate) async fn r53_explain_tells_of_batches_in_words(exchange: Exchange) {
         .collect();
     exchange.acknowledge(&batch, &said);
     exchange.emit().await;
+    assert_eq!(exchange.noted(), None);
     let written = told("ann", "written");
     let acknowledged = format!("marketing to set (acknowledged in batch {batch}, ");
     assert!(written[0].starts_with(&acknowledged), "{written:?}");

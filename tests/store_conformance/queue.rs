@@ -308,6 +308,10 @@ pub(crate) async fn what_was_handed_over_waits_for_its_word(bench: Bench) {
     assert_eq!(kept[..2], rows[..2], "a restart leaves them alone");
     let figures = bench.figures(at(399)).await.unwrap();
     assert_eq!(figures.systems[0].pending_withdrawals, 2);
+    assert_eq!(
+        (figures.systems[0].sent, figures.systems[0].batches),
+        (2, 1)
+    );
     assert_eq!(figures.systems[0].oldest_withdrawal, Some(1));
     assert_eq!(figures.systems[0].differing, 3);
     bench
