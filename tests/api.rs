@@ -81,9 +81,6 @@ impl Store for Breakable {
     async fn postpone(&self, _: &[Postponed]) -> Result<(), StoreError> {
         self.ask(())
     }
-    async fn redrive(&self, _: Option<i16>, _: At) -> Result<u64, StoreError> {
-        self.ask(0)
-    }
     async fn next_due(&self, _: i16) -> Result<Option<At>, StoreError> {
         self.ask(None)
     }

@@ -1,5 +1,5 @@
 //! The check before mail is sent: what it answers, that it fails closed, and its surfaces (R41-R44,
-//! G13, G25).
+//! G13, G25); with the rest of the API.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "checklist/api.rs"]
@@ -12,8 +12,12 @@ mod fakes;
 mod live;
 #[path = "checklist/look_ups.rs"]
 mod look_ups;
+#[path = "checklist/openapi.rs"]
+mod openapi;
 #[path = "checklist/operators.rs"]
 mod operators;
+#[path = "checklist/requests.rs"]
+mod requests;
 #[path = "checklist/sendouts.rs"]
 mod sendouts;
 

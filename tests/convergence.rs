@@ -7,6 +7,7 @@ mod common;
 
 use common::engine::{Rig, next_second, object};
 use consentd::connector::FaultClass;
+use consentd::sync::switches::{Operator, redrive};
 use consentd_sandbox::{AGENT, CallKind, DATA_LOAD, Fault, LoadScope, RECORDS, Rule, SPECIALIST};
 use serde_json::json;
 
@@ -338,7 +339,12 @@ async fn r35_a_refused_row_becomes_a_dead_letter_with_the_vendors_words_and_can_
         "{dead:?}"
     );
     rig.sandbox.ascend().clear_faults(None);
-    assert_eq!(rig.store.redrive(None, Rig::now()).await.unwrap(), 1);
+    let by = Operator::new("ann", "the records office has answered").unwrap();
+    for (contacts, revived) in [(vec![ann.salesforce.clone()], 0), (Vec::new(), 1)] {
+        let system = dead[0].key.system;
+        let done = redrive(&*rig.store, system, &contacts, &by, Rig::now()).await;
+        assert_eq!(done.unwrap(), revived, "{contacts:?}");
+    }
     rig.settle().await;
     assert_eq!(rig.shown(&ann), (OUT, OUT));
 }

@@ -17,7 +17,7 @@ use consentd::connector::gate::{Activation, Gate, Standing, SubscriberStatus, Un
 use consentd::connector::{Fault, FaultClass, Probe};
 use consentd::consent::{Answer, At, Shown};
 use consentd::runtime::clock::Clock as _;
-use consentd::store::{RequestQuery, RequestRow};
+use consentd::store::{AlarmChanges, AlarmRow, RequestQuery, RequestRow};
 use consentd::sync::breaker::Breaker;
 use consentd::sync::checklist::{Ask, Crew, Freshness, Person, check};
 use consentd::sync::gate::by_hand::{self, Act, Came};
@@ -552,6 +552,110 @@ async fn r47_people_close_requests_and_say_which_are_urgent() {
         rig.open().await,
         ["ann 200 held"],
         "the gate says otherwise, so it is opened anew"
+    );
+}
+
+#[tokio::test]
+async fn r47_status_has_a_line_on_the_gate() {
+    let rig = Rig::start(Auto::Off).await;
+    let line = || {
+        let answer = rig.hub.command(&["status"]);
+        let mut lines = answer.said.lines();
+        let line = lines.find(|line| line.starts_with("marketing_cloud: "));
+        line.unwrap_or_else(|| panic!("{answer:?}")).to_owned()
+    };
+    assert_eq!(
+        line(),
+        "marketing_cloud: 0 open re-subscribe requests, 0 of them urgent; nobody was asked about yet"
+    );
+    for name in ["ann", "bob"] {
+        rig.hub.fakes.person(SYSTEMS, name);
+        rig.gate.stands(name, Active, Held);
+    }
+    rig.hub.settle().await;
+    for name in ["ann", "bob"] {
+        rig.comes_back(name).await;
+    }
+    rig.night();
+    rig.turn().await;
+    let id = rig.all().await[0].id.to_string();
+    assert_eq!(
+        rig.hub.command(&["resubscribe", "urgent", &id]).status,
+        Some(0)
+    );
+    let told = "marketing_cloud: 2 open re-subscribe requests, 1 of them urgent; everybody was asked \
+                about at 2026-01-02T";
+    assert!(line().starts_with(told), "{}", line());
+    let refused = AlarmRow {
+        kind: "login-refused".to_owned(),
+        about: "marketing_cloud".to_owned(),
+        since: 1,
+        raised_at: 1,
+        cleared_at: None,
+        text: "it refuses the login".to_owned(),
+        posts: Vec::new(),
+    };
+    let changes = AlarmChanges {
+        put: vec![refused],
+        forget: Vec::new(),
+    };
+    rig.hub.store.put_alarms(&changes).await.unwrap();
+    let told = "marketing_cloud: login refused; 2 open";
+    assert!(line().starts_with(told), "{}", line());
+}
+
+#[tokio::test]
+async fn r53_explain_tells_of_requests_in_words() {
+    let rig = Rig::with(Auto::Off, &["ann", "bob"]).await;
+    rig.gate.stands("ann", Active, Held);
+    for name in ["ann", "bob"] {
+        rig.comes_back(name).await;
+    }
+    rig.turn().await;
+    let id = rig.all().await[0].id;
+    let explain = |name: &str| -> Vec<String> {
+        let address = format!("{name}@hub.example");
+        let answer = rig.hub.command(&["explain", &address, "--output", "json"]);
+        assert_eq!(answer.status, Some(0), "{answer:?}");
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&answer.said).unwrap();
+        let told = rows.iter().filter(|row| row["event"] == "resubscribe");
+        told.map(|row| {
+            assert_eq!(row["system"], "marketing_cloud", "{row}");
+            assert_eq!(row["contact"], name, "the subscriber's key: {row}");
+            let now = if row["at"] == "now" { "now: " } else { "" };
+            format!("{now}{}", row["what"].as_str().unwrap())
+        })
+        .collect()
+    };
+    let opened = format!("request {id} is opened: unit {BOULDER} says held");
+    let told = explain("ann");
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(told[0], opened);
+    let stands = format!("now: request {id} is open since ");
+    assert!(told[1].starts_with(&stands), "{told:?}");
+    let part = format!("(opt-in, weekly): unit {BOULDER} (CU Boulder) said held at ");
+    assert!(told[1].contains(&part), "{told:?}");
+    assert_eq!(explain("bob"), [""; 0], "nothing was asked for him");
+
+    let number = id.to_string();
+    let urgent = ["resubscribe", "urgent", &number, "--reason", "she waits"];
+    assert_eq!(rig.hub.command(&urgent).status, Some(0));
+    assert!(explain("ann")[2].contains("(opt-in, urgent)"));
+    rig.gate.stands("ann", Active, Active);
+    rig.night();
+    rig.turn().await;
+    let told = explain("ann");
+    assert_eq!(
+        told[..3],
+        [
+            opened,
+            format!("request {id} is urgent now; ann: she waits"),
+            format!("request {id} is closed: mail is delivered there again (unit {BOULDER})"),
+        ]
+    );
+    assert!(
+        told[3].contains(": mail is delivered there again, unit "),
+        "what was closed lately is shown: {told:?}"
     );
 }
 

@@ -39,6 +39,7 @@ macro_rules! on_both_databases {
 on_both_databases! {
     writes:
         r46_a_change_goes_out_in_a_batch_and_is_done_once_acknowledged,
+        r53_explain_tells_of_batches_in_words,
         r46_what_is_refused_goes_where_its_code_says,
         r46_without_a_word_the_rows_go_with_the_next_batch,
         r46_words_that_come_twice_late_or_in_parts_settle_each_row_once,
@@ -52,6 +53,7 @@ on_both_databases! {
     reads:
         r46_an_extract_made_before_the_acknowledgement_says_nothing_of_it,
         r27_a_short_extract_halts_the_feed_before_anything_is_stored,
+        r27_a_short_extract_passes_once_an_operator_accepts_it,
         r25_a_manual_load_in_ascend_is_healed,
         r46_the_newest_extract_counts_and_bad_rows_are_quarantined,
         r46_an_extract_that_contradicts_itself_is_not_read,

@@ -294,7 +294,8 @@ async fn r50_a_pause_holds_over_reload_and_restart_until_it_is_resumed() {
     let feed = daemon.feed("superoffice").await;
     assert_eq!(feed.paused_note.as_deref(), Some("dana: their upgrade"));
     let by = Operator::new("dana", "it is done").unwrap();
-    assert!(resume(&*daemon.store, id, &by, System.now()).await.unwrap());
+    let resumed = resume(&*daemon.store, id, false, &by, System.now()).await;
+    assert!(resumed.unwrap().paused);
     until("what waited is written", async || {
         daemon.out(&ann) == (true, true)
     })

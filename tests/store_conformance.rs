@@ -52,6 +52,7 @@ on_both_databases! {
         replayed_changes_write_nothing,
         a_feed_moves_only_from_where_it_stands,
         switches_stay_as_they_are_turned,
+        a_word_on_the_next_scan_is_used_up_once,
         a_switch_is_turned_with_its_entry_or_not_at_all,
         it_is_kept_how_far_subjects_are_decided,
         a_refused_row_takes_its_whole_transaction_with_it,

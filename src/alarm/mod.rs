@@ -304,7 +304,7 @@ fn of_system(levels: &mut Levels, system: &SystemView, view: &View) {
         let dead = figures.dead;
         let text = format!(
             "{dead} writes to {name} were given up; `consentd parity` names the contacts and what the \
-             system said"
+             system said, `consentd redrive {name}` has them tried again"
         );
         raise(Kind::DeadLetter, None, text);
     }
@@ -320,8 +320,8 @@ fn of_system(levels: &mut Levels, system: &SystemView, view: &View) {
     }
     if let Some(Some(reason)) = &system.halted {
         let text = format!(
-            "the feed of {name} is halted and nothing is read or written there: {reason}; compare the \
-             contacts there with `consentd status`"
+            "the feed of {name} is halted and nothing is read there: {reason}; `consentd resume {name}` \
+             releases it once that is looked after"
         );
         raise(Kind::FeedHalted, None, text);
     }

@@ -1,13 +1,18 @@
-//! `consentd explain ADDRESS`: what each system said, which rule decided, what was written (R53).
+//! `consentd explain ADDRESS`: what each system said, which rule decided, what was written (R53), and
+//! what is asked for in Marketing Cloud (R47).
 
+mod requests;
+
+use self::requests::Told;
 use super::output::{self, FormatArg, List};
 use super::{ConfigArg, Exit};
 use crate::consent::{At, Rules, Statement, SubjectKey, SystemId};
 use crate::store::{self, Access, Dossier, LedgerRow, SubjectRow};
 use crate::sync::engine::rules;
+use crate::sync::gate;
 use crate::sync::identity::Pseudonyms;
 use crate::sync::pack::{Packer, unpack_findings, unpack_verdicts};
-use crate::sync::parity::word;
+use crate::sync::parity::{state, word};
 use anyhow::{Context, bail};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
@@ -36,6 +41,7 @@ pub async fn explain(args: &Args) -> anyhow::Result<Exit> {
     let store = store::open(&checked.store, Access::Tool).await?;
     let rules = rules(&checked, &*store).await?;
     let dossier = store.dossier(subject).await?;
+    let requests = requests::of(&*store, subject).await?;
     store.close().await;
     let Some(dossier) = dossier else {
         bail!(
@@ -49,18 +55,39 @@ pub async fn explain(args: &Args) -> anyhow::Result<Exit> {
             list.push(vec![
                 At::from_micros(entry.at).to_string().into(),
                 entry.kind.as_str().into(),
-                entry
-                    .system
-                    .map(|id| rules.system_name(SystemId(id)).to_owned())
-                    .into(),
+                system_of(entry, &rules).into(),
                 what.0.into(),
                 what.1.into(),
             ]);
         }
     }
     stands(&mut list, &dossier, &rules)?;
+    for request in &requests {
+        list.push(vec![
+            "now".into(),
+            REQUEST.into(),
+            gate::NAME.into(),
+            Some(request.subscriber.as_str())
+                .filter(|key| !key.is_empty())
+                .map(str::to_owned)
+                .into(),
+            requests::stands(request).into(),
+        ]);
+    }
     output::print(&list.render(args.output.format)?)?;
     Ok(Exit::Done)
+}
+
+/// The kind of ledger entries about re-subscribe requests, which are about no configured system.
+const REQUEST: &str = "resubscribe";
+
+/// The system that an entry is about, by name.
+fn system_of(entry: &LedgerRow, rules: &Rules) -> Option<String> {
+    if entry.kind == REQUEST {
+        return Some(gate::NAME.to_owned());
+    }
+    let system = entry.system?;
+    Some(rules.system_name(SystemId(system)).to_owned())
 }
 
 /// The body of a ledger entry, as far as it is shown.
@@ -82,8 +109,12 @@ struct Body<'a> {
 
 /// What a ledger entry says: contact and words, a line for each fact.
 fn told(entry: &LedgerRow, rules: &Rules) -> anyhow::Result<Vec<(Option<String>, String)>> {
-    let body: Body<'_> =
-        serde_json::from_str(&entry.body).with_context(|| format!("ledger entry {}", entry.seq))?;
+    let unreadable = || format!("ledger entry {}", entry.seq);
+    if entry.kind == REQUEST {
+        let told: Told = serde_json::from_str(&entry.body).with_context(unreadable)?;
+        return Ok(vec![(told.subscriber(), told.words())]);
+    }
+    let body: Body<'_> = serde_json::from_str(&entry.body).with_context(unreadable)?;
     let packer = Packer::new(rules);
     let mut lines = Vec::new();
     if let Some(record) = body.record {
@@ -113,7 +144,7 @@ fn told(entry: &LedgerRow, rules: &Rules) -> anyhow::Result<Vec<(Option<String>,
     } else if entry.kind == "verdict" {
         lines.extend(verdicts(body.after.map_or("", RawValue::get))?);
     } else if let Some(write) = &body.write {
-        let how = body.how.as_deref().unwrap_or_default();
+        let how = came(&entry.kind, body.how.as_deref().unwrap_or_default());
         let write = packer.unpack_changes(write)?;
         for change in &write.changes {
             lines.push(format!(
@@ -130,6 +161,18 @@ fn told(entry: &LedgerRow, rules: &Rules) -> anyhow::Result<Vec<(Option<String>,
         .into_iter()
         .map(|line| (body.contact.clone(), line))
         .collect())
+}
+
+/// What became of a write, from the kind of its entry and the word in it: a lane, an outcome, the vendor's
+/// code, or the batch that it went with.
+fn came(kind: &str, how: &str) -> String {
+    match (kind, how) {
+        ("handed-over", batch) => format!("in batch {batch}, not acknowledged yet"),
+        ("refused", code) => format!("refused: {code}"),
+        ("written", "applied" | "confirmed") | ("planned" | "held", _) => how.to_owned(),
+        ("written", batch) => format!("acknowledged in batch {batch}"),
+        (_, how) => how.to_owned(),
+    }
 }
 
 fn words(statement: &Statement) -> String {
@@ -245,16 +288,11 @@ fn stands(list: &mut List, dossier: &Dossier, rules: &Rules) -> anyhow::Result<(
                 )
             })
             .collect();
-        let error = row
-            .last_error
-            .as_deref()
-            .map(|error| format!("; {error}"))
-            .unwrap_or_default();
         add(
             "pending",
             Some(rules.system_name(SystemId(row.key.system))),
             Some(&row.key.external),
-            format!("{}, attempt {}{error}", changes.join(", "), row.attempts),
+            format!("{}: {}", changes.join(", "), state(row)),
         );
     }
     Ok(())

@@ -13,6 +13,7 @@ pub mod output;
 pub mod parity;
 pub mod pause;
 pub mod plan;
+pub mod redrive;
 pub mod resubscribe;
 pub mod resume;
 pub mod resync;
@@ -92,11 +93,13 @@ pub enum Command {
     /// Show how every system stands: feed, contacts, outbox, quarantine.
     Status(status::Args),
     /// Make no calls to a system until it is resumed; decisions for it wait.
-    Pause(operate::Args),
-    /// Let a paused system go on where it stopped.
-    Resume(operate::Args),
+    Pause(operate::Systems),
+    /// Let a system go on where it stopped: one that is paused, or halted by a guard.
+    Resume(resume::Args),
     /// Read everything of a system anew.
-    Resync(operate::Args),
+    Resync(operate::Systems),
+    /// Try writes again that were given up.
+    Redrive(redrive::Args),
     /// List, export and close the requests to set subscribers active again in Marketing Cloud.
     Resubscribe(resubscribe::Args),
     /// Set up what is needed on the side of SuperOffice.
@@ -163,6 +166,7 @@ async fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Pause(args) => pause::pause(&args).await,
         Command::Resume(args) => resume::resume(&args).await,
         Command::Resync(args) => resync::resync(&args).await,
+        Command::Redrive(args) => redrive::redrive(&args).await,
         Command::Resubscribe(args) => resubscribe::resubscribe(&args).await,
         Command::Superoffice(args) => superoffice::run(&args).await,
         Command::Healthcheck(args) => healthcheck::healthcheck(&args).await,

@@ -10,9 +10,9 @@ use anyhow::{Context, bail};
 use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt;
 
-/// Arguments of every such command.
+/// On which systems it acts, and who does: arguments of every such command.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct Systems {
     #[command(flatten)]
     config: ConfigArg,
     /// The systems, by their configured names.
@@ -56,8 +56,8 @@ impl Who {
 /// # Errors
 /// When a system is not configured, the words for the ledger are refused, or the store fails.
 pub(super) async fn on_each(
-    args: &Args,
-    act: impl AsyncFn(&dyn Store, i16, &Operator, At) -> Result<&'static str, StoreError>,
+    args: &Systems,
+    act: impl AsyncFn(&dyn Store, i16, &Operator, At) -> Result<String, StoreError>,
 ) -> anyhow::Result<Exit> {
     let checked = args.config.load()?;
     let names = chosen(args, &checked)?;
@@ -78,7 +78,7 @@ pub(super) async fn on_each(
 }
 
 /// The systems named, each once.
-fn chosen(args: &Args, checked: &Checked) -> anyhow::Result<Vec<String>> {
+fn chosen(args: &Systems, checked: &Checked) -> anyhow::Result<Vec<String>> {
     let configured: Vec<String> = checked
         .systems
         .iter()

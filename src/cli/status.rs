@@ -7,7 +7,8 @@ use crate::alarm::Kind;
 use crate::config::SystemSettings;
 use crate::consent::At;
 use crate::runtime::clock::{Clock, System};
-use crate::store::{self, Access, AlarmRow, FeedRow, Figures, SystemFigures};
+use crate::store::{self, Access, AlarmRow, FeedRow, Figures, GateRound, SystemFigures};
+use crate::sync::gate::NAME;
 use crate::web::metrics::parity;
 
 /// Arguments.
@@ -61,10 +62,14 @@ pub async fn status(args: &Args) -> anyhow::Result<Exit> {
             .find(|figures| figures.system == number);
         list.push(row(system, &feed, found.unwrap_or(&none), &alarms, now));
     }
+    let round = store.gate_round().await?;
     store.close().await;
     let mut text = list.render(args.output.format)?;
     if args.output.format == Format::Table {
         text.push_str(&totals(&figures));
+        if checked.gate().is_some() {
+            text.push_str(&gate(&figures, round, &alarms));
+        }
         if !alarms.is_empty() {
             text.push('\n');
             text.push_str(&standing(&alarms).render(Format::Table)?);
@@ -115,7 +120,7 @@ fn row(
         figures.dead.into(),
         figures.quarantined.into(),
         alarms_of(&system.name, alarms).into(),
-        note(system, feed).into(),
+        note(system, feed, figures).into(),
     ]
 }
 
@@ -143,16 +148,40 @@ fn standing(alarms: &[AlarmRow]) -> List {
 }
 
 /// What an operator should know besides the figures.
-fn note(system: &SystemSettings, feed: &FeedRow) -> Option<String> {
+fn note(system: &SystemSettings, feed: &FeedRow, figures: &SystemFigures) -> Option<String> {
+    let waiting = (figures.batches > 0).then(|| {
+        let (batches, writes) = (figures.batches, figures.sent);
+        format!("batches without an acknowledgement: {batches}, with {writes} writes")
+    });
     let unsynced = !system.legal_basis_sync;
+    let fewer = feed.accept_fewer;
     let notes: Vec<&str> = feed
         .halted
         .as_deref()
         .into_iter()
         .chain(feed.paused_note.as_deref())
+        .chain(waiting.as_deref())
         .chain(unsynced.then_some("its legal-basis sync is off"))
+        .chain(fewer.then_some("its next complete read may find fewer contacts"))
         .collect();
     (!notes.is_empty()).then(|| notes.join("; "))
+}
+
+/// How the gate stands: whether it lets us in, its requests, and when everybody was last asked about.
+fn gate(figures: &Figures, round: GateRound, alarms: &[AlarmRow]) -> String {
+    let refused = alarms
+        .iter()
+        .any(|alarm| alarm.kind == Kind::LoginRefused.word() && alarm.about == NAME);
+    let login = if refused { "login refused; " } else { "" };
+    let asked = match (round.ended_at, round.after) {
+        (0, None) => "nobody was asked about yet".to_owned(),
+        (0, Some(_)) => "everybody is being asked about for the first time".to_owned(),
+        (ended, _) => format!("everybody was asked about at {}", At::from_micros(ended)),
+    };
+    format!(
+        "{NAME}: {login}{} open re-subscribe requests, {} of them urgent; {asked}\n",
+        figures.requests, figures.urgent_requests
+    )
 }
 
 fn totals(figures: &Figures) -> String {

@@ -218,7 +218,8 @@ macro_rules! outbox_columns {
 /// The columns of a feed, in the order in which both databases read them.
 macro_rules! feed_columns {
     () => {
-        "cursor, drained, polled_at, loaded, paused, paused_note, halted, muted_since, shape"
+        "cursor, drained, polled_at, loaded, paused, paused_note, halted, muted_since, \
+         shape, accept_fewer, scanned"
     };
 }
 
@@ -378,6 +379,8 @@ macro_rules! queue_readers {
                 halted: row.try_get(6)?,
                 muted_since: row.try_get(7)?,
                 shape: row.try_get(8)?,
+                accept_fewer: row.try_get(9)?,
+                scanned: row.try_get(10)?,
             })
         }
     };
@@ -463,10 +466,6 @@ macro_rules! implement_store {
 
             async fn postpone(&self, postponed: &[Postponed]) -> Result<(), StoreError> {
                 self.put_back(postponed).await
-            }
-
-            async fn redrive(&self, system: Option<i16>, now: At) -> Result<u64, StoreError> {
-                self.revive(system, now).await
             }
 
             async fn next_due(&self, system: i16) -> Result<Option<At>, StoreError> {

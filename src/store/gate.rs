@@ -62,6 +62,8 @@ pub struct RequestQuery {
     pub closed: bool,
     /// Only urgent ones.
     pub urgent: bool,
+    /// Only those of this subject.
+    pub subject: Option<SubjectRef>,
     /// Only those with a greater number.
     pub after: i64,
 }

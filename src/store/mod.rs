@@ -197,9 +197,6 @@ pub trait Store: Send + Sync {
     /// Puts claimed writes back for a later attempt, or into the dead-letter state.
     async fn postpone(&self, postponed: &[Postponed]) -> Result<(), StoreError>;
 
-    /// Makes dead letters of a system (or all) pending again; how many.
-    async fn redrive(&self, system: Option<i16>, now: At) -> Result<u64, StoreError>;
-
     /// The next instant at which a pending write of that system becomes due.
     async fn next_due(&self, system: i16) -> Result<Option<At>, StoreError>;
 

@@ -79,6 +79,8 @@ pub(super) fn tallied(tallies: Vec<Tally>) -> Vec<SystemFigures> {
             "dead" => figures.dead += value,
             "held" => figures.held += value,
             "oldest" => figures.oldest_withdrawal = Some(value),
+            "sent" => figures.sent += value,
+            "batches" => figures.batches += value,
             "quarantined" => figures.quarantined += value,
             _ => {}
         }

@@ -187,6 +187,11 @@ pub struct FeedRow {
     pub muted_since: Option<i64>,
     /// A mark of what was read of its contacts when the feed was read on last.
     pub shape: Option<String>,
+    /// Its next complete scan may be of any size, because an operator said so (R27).
+    pub accept_fewer: bool,
+    /// Contacts that its last complete scan found; only kept from the first one on that an operator
+    /// accepted although it was short.
+    pub scanned: Option<i64>,
 }
 
 /// A change of a feed's switches.
@@ -196,6 +201,8 @@ pub enum FeedSwitch {
     Paused(Option<String>),
     /// Halt with a reason, or release.
     Halted(Option<String>),
+    /// The next complete scan may be of any size (R27).
+    AcceptFewer,
     /// Its word counts for nothing since then, or counts again (R49).
     Muted(Option<At>),
     /// What is read of its contacts; everything is read anew unless nothing was known.
@@ -215,6 +222,7 @@ impl FeedSwitch {
                 row.paused_note.clone_from(note);
             }
             Self::Halted(reason) => row.halted.clone_from(reason),
+            Self::AcceptFewer => row.accept_fewer = true,
             Self::Muted(since) => row.muted_since = since.map(At::micros),
             Self::Shape(shape) => {
                 if row.shape.as_ref().is_some_and(|known| known != shape) {
@@ -356,6 +364,17 @@ pub enum OutboxChange {
     Drop(WriteKey),
 }
 
+/// Dead letters of one system that are to be tried again (R35).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redrive {
+    /// System number.
+    pub system: i16,
+    /// Of these contacts; of all when there are none.
+    pub contacts: Vec<String>,
+    /// From then on, by our clock.
+    pub at: i64,
+}
+
 /// Where the feed stands after the page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeedChange {
@@ -366,6 +385,17 @@ pub struct FeedChange {
     /// The cursor this change follows. When the store has moved on, or the feed is paused by now, the
     /// transaction is refused with [`Applied::Overtaken`].
     pub follows: Option<String>,
+    /// What a complete scan that this page begins or ends leaves of an operator's word on its size.
+    pub scan: ScanNote,
+}
+
+/// What is noted of a complete scan beside its contacts (R27).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ScanNote {
+    /// [`FeedRow::accept_fewer`] was known when the scan was judged, and is used up by it.
+    pub uses_word: bool,
+    /// The new [`FeedRow::scanned`]; none leaves it as it is.
+    pub contacts: Option<i64>,
 }
 
 /// Everything that one transaction stores.
@@ -377,6 +407,8 @@ pub struct Changes {
     pub contacts: Vec<ContactRow>,
     /// Outbox changes.
     pub outbox: Vec<OutboxChange>,
+    /// Dead letters to try again.
+    pub redrives: Vec<Redrive>,
     /// Contacts to count under a load key; counted once however often they are given.
     pub load_members: Vec<(LoadKey, String)>,
     /// Flips to remember.
@@ -459,6 +491,10 @@ pub struct SystemFigures {
     pub pending_withdrawals: i64,
     /// Pending, claimed or sent grants.
     pub pending_grants: i64,
+    /// Those of the pending ones that were handed over and wait for an acknowledgement (R46).
+    pub sent: i64,
+    /// The batches that they went with.
+    pub batches: i64,
     /// Dead letters.
     pub dead: i64,
     /// Held writes.

@@ -9,8 +9,8 @@ use super::gate::{GateChanges, GateRound, RequestRow};
 use super::ledger::{self, Digest, Sealed};
 use super::{
     Applied, Changes, ContactRow, Decide, Decided, Decision, FeedChange, FeedRow, FeedSwitch, Flip,
-    Known, LIVE, LoadCount, LoadKey, OutboxChange, OutboxRow, QuarantineRow, Scope, StoreError,
-    SubjectRef, SubjectRow, SwitchChange, WriteKey,
+    Known, LIVE, LoadCount, LoadKey, OutboxChange, OutboxRow, QuarantineRow, Redrive, Scope,
+    StoreError, SubjectRef, SubjectRow, SwitchChange, WriteKey,
 };
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -126,6 +126,8 @@ pub(super) trait Writes: Reads {
     async fn count_contacts(&mut self, counts: &[(i16, i64, i64)]) -> Result<u64, StoreError>;
     async fn drop_outbox(&mut self, keys: &[&WriteKey]) -> Result<u64, StoreError>;
     async fn put_outbox(&mut self, rows: &[&OutboxRow]) -> Result<u64, StoreError>;
+    /// Makes dead letters pending again; all other writes stay as they are.
+    async fn redrive(&mut self, redrive: &Redrive) -> Result<u64, StoreError>;
     /// Counts members that are new, then adds them: two statements.
     async fn put_load_members(&mut self, members: &[(&LoadKey, &str)]) -> Result<(), StoreError>;
     async fn put_flips(&mut self, flips: &[Flip]) -> Result<(), StoreError>;
@@ -294,6 +296,7 @@ struct Checked<'a> {
     subjects: Vec<&'a SubjectRow>,
     dropped: Vec<&'a WriteKey>,
     outbox: Vec<&'a OutboxRow>,
+    redrives: &'a [Redrive],
     load_members: Vec<(&'a LoadKey, &'a str)>,
     flips: &'a [Flip],
     quarantine: Vec<&'a QuarantineRow>,
@@ -343,6 +346,7 @@ impl<'a> Checked<'a> {
                 .map(|(key, _)| *key)
                 .collect(),
             outbox: outbox.values().copied().flatten().collect(),
+            redrives: &changes.redrives,
             load_members: members.collect::<BTreeSet<_>>().into_iter().collect(),
             flips: &changes.flips,
             quarantine: newest(&changes.quarantine, |row| {
@@ -402,6 +406,10 @@ fn refuse_nul(changes: &Changes) -> Result<(), StoreError> {
                 &[&row.key.external, &row.changes, &row.in_flight, error],
             )?;
         }
+    }
+    for redrive in &changes.redrives {
+        let contacts: Vec<&str> = redrive.contacts.iter().map(String::as_str).collect();
+        refuse("dead letters", &contacts)?;
     }
     for (key, external) in &changes.load_members {
         refuse("a load", &[&key.actor, external])?;
@@ -482,6 +490,9 @@ async fn store<S: Writes + ?Sized>(
     }
     if !changes.outbox.is_empty() {
         rows += session.put_outbox(&changes.outbox).await?;
+    }
+    for redrive in changes.redrives {
+        rows += session.redrive(redrive).await?;
     }
     if !changes.load_members.is_empty() {
         session.put_load_members(&changes.load_members).await?;

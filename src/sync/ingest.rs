@@ -7,8 +7,8 @@ use super::workbench::{FLIP_WINDOW, Frame, Workbench, around, transact};
 use crate::connector::{Cursor, Found, Page};
 use crate::consent::{At, Reading, SubjectKey, SystemRules, Viewpoint, observe};
 use crate::store::{
-    Applied, Changes, FeedChange, FeedRow, LoadKey, QuarantineRow, Scope, Store, StoreError,
-    SubjectRef,
+    Applied, Changes, FeedChange, FeedRow, LoadKey, QuarantineRow, ScanNote, Scope, Store,
+    StoreError, SubjectRef,
 };
 use std::collections::BTreeSet;
 
@@ -88,12 +88,14 @@ pub async fn ingest_page(
     frame: Frame<'_>,
     origin: Origin<'_>,
     arrivals: &Arrivals,
+    scan: ScanNote,
 ) -> Result<(Applied, FeedRow), StoreError> {
-    let feed = feed_after(origin.feed, &arrivals.page, frame.now);
+    let feed = feed_after(origin.feed, &arrivals.page, scan, frame.now);
     let change = FeedChange {
         system: origin.system.id.0,
         row: feed.clone(),
         follows: origin.feed.cursor.clone(),
+        scan,
     };
     let applied = take_all(store, packer, frame, origin, arrivals, Some(&change)).await?;
     Ok((applied, feed))
@@ -272,12 +274,14 @@ fn load_keys(system: &SystemRules, page: &Page) -> Vec<LoadKey> {
     keys.into_iter().collect()
 }
 
-fn feed_after(before: &FeedRow, page: &Page, now: At) -> FeedRow {
+fn feed_after(before: &FeedRow, page: &Page, scan: ScanNote, now: At) -> FeedRow {
     FeedRow {
         cursor: Some(page.next.0.clone()),
         drained: page.drained.map(At::micros).or(before.drained),
         polled_at: Some(now.micros()),
         loaded: before.loaded || !page.load,
+        accept_fewer: before.accept_fewer && !scan.uses_word,
+        scanned: scan.contacts.or(before.scanned),
         ..before.clone()
     }
 }

@@ -468,7 +468,7 @@ impl Ground<'_> {
 }
 
 /// Where a write stands, in words.
-fn state(write: &OutboxRow) -> String {
+pub fn state(write: &OutboxRow) -> String {
     match write.state {
         DEAD => format!(
             "given up: {}",

@@ -7,7 +7,7 @@ use super::refresh::follow_hints;
 use crate::connector::{Cursor, Fault, Page};
 use crate::consent::guard;
 use crate::consent::{At, SystemRules};
-use crate::store::{Applied, FeedRow, FeedSwitch};
+use crate::store::{Applied, FeedRow, FeedSwitch, ScanNote};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -124,19 +124,33 @@ pub async fn poll(
         let Some(batch) = next? else {
             return Ok(());
         };
-        if let Some(reason) = too_short(member, &batch.arrivals.page).await? {
-            halt(member, &reason).await?;
-            return Ok(());
-        }
-        match store_batch(member, rules, &packer, &feed, &batch).await? {
+        let page = &batch.arrivals.page;
+        let told = match page.scan {
+            Some(seen) => Some(Scan::told(member, seen).await?),
+            None => None,
+        };
+        let counted = sweep.count(member, page).await?;
+        let size = match told.as_ref().or(counted.as_ref()) {
+            Some(scan) => scan.judge(member).await?,
+            None => Size::Fits(ScanNote::default()),
+        };
+        let note = match &size {
+            Size::Fits(note) => *note,
+            // A file can be put back; of what was swept everything but the last page is stored already.
+            Size::Short(reason) if told.is_some() => {
+                halt(member, reason).await?;
+                return Ok(());
+            }
+            Size::Short(_) => ScanNote::default(),
+        };
+        match store_batch(member, rules, &packer, &feed, &batch, note).await? {
             Some(after) => feed = after,
             // Somebody else stored a page of this feed, or an operator paused it or wants it read
             // anew; the next poll goes on from there.
             None => return Ok(()),
         }
-        let page = &batch.arrivals.page;
-        if let Some(reason) = sweep.judge(member, page).await? {
-            halt(member, &reason).await?;
+        if let Size::Short(reason) = &size {
+            halt(member, reason).await?;
             return Ok(());
         }
         more = page.more;
@@ -245,6 +259,7 @@ async fn store_batch(
     packer: &Packer<'_>,
     feed: &FeedRow,
     batch: &Batch,
+    scan: ScanNote,
 ) -> Result<Option<FeedRow>, SyncError> {
     let shared = &member.shared;
     let origin = Origin {
@@ -257,7 +272,7 @@ async fn store_batch(
     let page = &batch.arrivals.page;
     let frame = shared.frame(page.load);
     let (applied, after) =
-        ingest_page(&*shared.store, packer, frame, origin, &batch.arrivals).await?;
+        ingest_page(&*shared.store, packer, frame, origin, &batch.arrivals, scan).await?;
     let Applied::Stored { rows } = applied else {
         return Ok(None);
     };
@@ -273,18 +288,67 @@ async fn store_batch(
     Ok(Some(after))
 }
 
-/// R27: the reason to halt before anything of a scan is stored that says itself that it is too short.
-async fn too_short(member: &Member, page: &Page) -> Result<Option<String>, SyncError> {
-    let Some(seen) = page.scan else {
-        return Ok(None);
-    };
-    let known = known_contacts(member).await?;
-    Ok(guard::is_suddenly_empty(seen, known).then(|| {
-        format!(
-            "a full scan would find {seen} of {known} known contacts; nothing of it was stored; clear it \
-             away, or deliver a whole one, and resume the feed"
-        )
-    }))
+/// A complete scan, once it is known how many contacts it finds.
+struct Scan {
+    /// Contacts that it finds.
+    seen: u64,
+    /// Contacts that were known before it.
+    known: u64,
+    /// Nothing of it is stored yet: it said itself how many it would find.
+    told: bool,
+}
+
+/// What a guard makes of a complete scan.
+enum Size {
+    /// It may be stored, and this noted with it.
+    Fits(ScanNote),
+    /// The feed is to be halted, for this reason.
+    Short(String),
+}
+
+impl Scan {
+    async fn told(member: &Member, seen: u64) -> Result<Self, SyncError> {
+        Ok(Self {
+            seen,
+            known: known_contacts(member).await?,
+            told: true,
+        })
+    }
+
+    /// R27: less than half of what is known halts the feed, unless an operator has said that it may be
+    /// so. What was accepted once is what later scans are held against: the contacts that are not there
+    /// any more stay known, since nobody told that they were deleted.
+    async fn judge(&self, member: &Member) -> Result<Size, SyncError> {
+        // Now, since an operator may have said so while it was read.
+        let feed = member.shared.store.feed(member.id.0).await?;
+        let accepted = feed.scanned.map(i64::unsigned_abs);
+        let known = accepted.map_or(self.known, |accepted| accepted.min(self.known));
+        if !feed.accept_fewer && guard::is_suddenly_empty(self.seen, known) {
+            return Ok(Size::Short(self.reason(&member.name, known)));
+        }
+        let is_kept = feed.accept_fewer || accepted.is_some();
+        Ok(Size::Fits(ScanNote {
+            uses_word: feed.accept_fewer,
+            contacts: is_kept.then_some(self.seen.cast_signed()),
+        }))
+    }
+
+    fn reason(&self, name: &str, known: u64) -> String {
+        let seen = self.seen;
+        if self.told {
+            format!(
+                "a full scan would find {seen} of {known} known contacts; nothing of it was stored; clear \
+                 it away or have a whole one delivered, then `consentd resume {name}`, or `consentd \
+                 resume {name} --accept-fewer` if so many have really left"
+            )
+        } else {
+            format!(
+                "a full scan found {seen} of {known} known contacts; nothing was deleted; look whether \
+                 contacts are missing there, then `consentd resume {name}`, with --accept-fewer if so \
+                 many have really left"
+            )
+        }
+    }
 }
 
 /// The live contacts that the store knows.
@@ -297,7 +361,7 @@ async fn known_contacts(member: &Member) -> Result<u64, SyncError> {
 }
 
 /// R27: counts what a sweep over everything finds. A sweep that was begun before a restart is not
-/// judged, since its first part was not counted.
+/// judged, since its first part was not counted; nor is one that said its size itself.
 #[derive(Default)]
 struct Sweep {
     /// Its first page is read in this poll.
@@ -307,19 +371,19 @@ struct Sweep {
 }
 
 impl Sweep {
-    /// The reason to halt, once a sweep has ended with too few contacts.
-    async fn judge(&mut self, member: &Member, page: &Page) -> Result<Option<String>, SyncError> {
+    /// Takes in a page that is about to be stored. The sweep, when this page is the first one behind it.
+    async fn count(&mut self, member: &Member, page: &Page) -> Result<Option<Scan>, SyncError> {
         if !page.load {
             self.from_the_start = true;
-            let Some(known) = self.known.take() else {
-                return Ok(None);
-            };
             let seen = std::mem::take(&mut self.seen);
-            let empty = guard::is_suddenly_empty(seen, known);
-            return Ok(empty.then(|| {
-                format!("a full scan found {seen} of {known} known contacts; nothing was deleted")
+            let known = self.known.take();
+            return Ok(known.map(|known| Scan {
+                seen,
+                known,
+                told: false,
             }));
         }
+        self.from_the_start &= page.scan.is_none();
         if self.from_the_start {
             if self.known.is_none() {
                 self.known = Some(known_contacts(member).await?);

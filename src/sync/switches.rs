@@ -1,5 +1,6 @@
-//! The switches of a system, which outlive a restart: paused by an operator (R50), switched off or
-//! without legal-basis sync in the configuration (R49), to be read anew.
+//! The switches of a system, which outlive a restart: paused by an operator (R50), halted by a guard
+//! until an operator releases it (R27), switched off or without legal-basis sync in the configuration
+//! (R49), to be read anew; and its dead letters, which an operator has tried again (R35).
 //!
 //! Each is turned in one transaction with its entry in the ledger. Nothing here stops a task: the
 //! poller and the emitter look at the switches before each of their steps, and the store refuses a
@@ -8,7 +9,8 @@
 use crate::config::{Checked, SystemSettings};
 use crate::consent::At;
 use crate::store::{
-    Changes, FeedRow, FeedSwitch, Known, LedgerDraft, Scope, Store, StoreError, SwitchChange,
+    Applied, Changes, FeedRow, FeedSwitch, Known, LedgerDraft, Redrive, Scope, Store, StoreError,
+    SwitchChange,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -72,10 +74,21 @@ impl Operator {
     }
 
     fn entry(&self, act: &str) -> Entry {
-        Entry {
-            kind: "operator",
-            body: json!({ "act": act, "operator": self.name, "reason": self.reason }).to_string(),
-        }
+        Entry::of_operator(&json!({ "act": act, "operator": self.name, "reason": self.reason }))
+    }
+
+    /// A guard's halt is released; `halted` says why it was.
+    fn release(&self, halted: &str) -> Entry {
+        Entry::of_operator(&json!({
+            "act": "release", "operator": self.name, "reason": self.reason, "halted": halted,
+        }))
+    }
+
+    /// Dead letters are tried again, of these contacts or of all.
+    fn redrive(&self, contacts: &[String]) -> Entry {
+        Entry::of_operator(&json!({
+            "act": "redrive", "operator": self.name, "reason": self.reason, "contacts": contacts,
+        }))
     }
 }
 
@@ -86,11 +99,28 @@ struct Entry {
 }
 
 impl Entry {
+    fn of_operator(body: &serde_json::Value) -> Self {
+        Self {
+            kind: "operator",
+            body: body.to_string(),
+        }
+    }
+
     /// The configuration says so.
     fn of_configuration(act: &str) -> Self {
         Self {
             kind: "switched",
             body: json!({ "act": act }).to_string(),
+        }
+    }
+
+    fn draft(self, system: i16, now: At) -> LedgerDraft {
+        LedgerDraft {
+            kind: self.kind,
+            subject: None,
+            system: Some(system),
+            at: now.micros(),
+            body: self.body,
         }
     }
 }
@@ -115,22 +145,94 @@ pub async fn pause(
     Ok(true)
 }
 
-/// Resumes a paused system, which goes on where it stopped. False when it is not paused.
+/// What became of a system that was to be resumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Resumed {
+    /// It was paused, and is not any more.
+    pub paused: bool,
+    /// A guard had halted its feed, and it is released.
+    pub halted: bool,
+    /// Its next complete scan may be of any size, which it could not be before.
+    pub fewer: bool,
+}
+
+impl Resumed {
+    /// Whether anything is other than before.
+    pub fn is_changed(self) -> bool {
+        self != Self::default()
+    }
+}
+
+/// Resumes a system that is paused, halted by a guard (R27) or both; it goes on where it stopped. What
+/// halted it is judged again by its next complete scan, unless that one may be of any size, once:
+/// `accept_fewer`.
 ///
 /// # Errors
 /// When the store fails or the system has no number.
 pub async fn resume(
     store: &dyn Store,
     system: i16,
+    accept_fewer: bool,
     by: &Operator,
     now: At,
-) -> Result<bool, StoreError> {
-    if !store.feed(system).await?.paused {
-        return Ok(false);
+) -> Result<Resumed, StoreError> {
+    let feed = store.feed(system).await?;
+    let resumed = Resumed {
+        paused: feed.paused,
+        halted: feed.halted.is_some(),
+        fewer: accept_fewer && !feed.accept_fewer,
+    };
+    let mut turns = Vec::new();
+    if resumed.paused {
+        turns.push((FeedSwitch::Paused(None), Some(by.entry("resume"))));
     }
-    let turn = (FeedSwitch::Paused(None), Some(by.entry("resume")));
-    turn_all(store, system, vec![turn], now).await?;
-    Ok(true)
+    if let Some(why) = &feed.halted {
+        turns.push((FeedSwitch::Halted(None), Some(by.release(why))));
+    }
+    if resumed.fewer {
+        turns.push((FeedSwitch::AcceptFewer, Some(by.entry("accept-fewer"))));
+    }
+    if resumed.is_changed() {
+        turn_all(store, system, turns, now).await?;
+    }
+    Ok(resumed)
+}
+
+/// Has dead letters of a system tried again from now on: those of these contacts, or all when there are
+/// none. How many (R35).
+///
+/// # Errors
+/// When the store fails.
+pub async fn redrive(
+    store: &dyn Store,
+    system: i16,
+    contacts: &[String],
+    by: &Operator,
+    now: At,
+) -> Result<u64, StoreError> {
+    let figures = store.figures(now).await?;
+    let mut systems = figures.systems.iter();
+    if systems.all(|figures| figures.system != system || figures.dead == 0) {
+        return Ok(0);
+    }
+    let entry = by.redrive(contacts);
+    let changes = Changes {
+        redrives: vec![Redrive {
+            system,
+            contacts: contacts.to_vec(),
+            at: now.micros(),
+        }],
+        ledger: vec![entry.draft(system, now)],
+        ..Changes::default()
+    };
+    // The entry itself is among the rows that are stored.
+    let told = changes.ledger.len() as u64;
+    let decide = &mut |_: Known| changes.clone();
+    match store.transact(&Scope::default(), decide).await? {
+        Applied::Stored { rows } => Ok(rows.saturating_sub(told)),
+        // Only a page of a feed can be overtaken.
+        Applied::Overtaken => Ok(0),
+    }
 }
 
 /// Has everything of a system read anew from its next poll on. It is written to as before.
@@ -239,13 +341,8 @@ async fn turn_all(
             switch,
             at: now.micros(),
         });
-        changes.ledger.extend(entry.map(|entry| LedgerDraft {
-            kind: entry.kind,
-            subject: None,
-            system: Some(system),
-            at: now.micros(),
-            body: entry.body,
-        }));
+        let entry = entry.map(|entry| entry.draft(system, now));
+        changes.ledger.extend(entry);
     }
     let decide = &mut |_: Known| changes.clone();
     store.transact(&Scope::default(), decide).await.map(drop)

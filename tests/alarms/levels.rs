@@ -78,7 +78,7 @@ fn what_stands_follows_from_what_is_seen() {
         (
             "a write was given up",
             figures(|f| f.dead = 3),
-            Some(("dead-letter", "3 writes")),
+            Some(("dead-letter", "`consentd redrive ascend`")),
         ),
         ("r34: half of the time is left", waiting(24), None),
         (
@@ -89,7 +89,10 @@ fn what_stands_follows_from_what_is_seen() {
         (
             "r27: the feed is halted",
             halted,
-            Some(("feed-halted", "2 of 9 contacts")),
+            Some((
+                "feed-halted",
+                "2 of 9 contacts were left; `consentd resume ascend`",
+            )),
         ),
         (
             "the login is refused",

@@ -1,12 +1,17 @@
-//! `/v1/systems` and `/v1/reload`: operators turn switches while the daemon runs (R49, R50); and
-//! `/v1/alarms`.
+//! `/v1/systems` and `/v1/reload`: operators turn switches while the daemon runs (R27, R49, R50) and
+//! have dead letters tried again (R35); and `/v1/alarms`.
 
 use crate::api::{Answer, Surface, token};
 use crate::common::engine::Rig;
+use crate::openapi::assert_fits;
 use consentd::config::reload::Changed;
 use consentd::config::{ConfigFault, ConfigFaults, Role};
+use consentd::consent::At;
 use consentd::runtime::supervisor::ReloadError;
-use consentd::store::{AlarmChanges, AlarmPost, AlarmRow, AlarmStep};
+use consentd::store::{
+    AlarmChanges, AlarmPost, AlarmRow, AlarmStep, Changes, DEAD, FeedSwitch, Known,
+    LANE_WITHDRAWAL, OutboxChange, OutboxRow, Scope, WriteKey,
+};
 use consentd_sandbox::RECORDS;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -91,6 +96,89 @@ async fn a_resync_reads_everything_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn r27_a_halted_feed_is_released_and_may_find_fewer_once() {
+    let surface = Surface::start().await;
+    surface.rig.settle().await;
+    let id = number(&surface, "ascend").await;
+    let halted = FeedSwitch::Halted(Some("1 of 9 contacts were left".to_owned()));
+    let store = &surface.rig.store;
+    store
+        .set_feed_switch(id, halted, At::from_micros(5))
+        .await
+        .unwrap();
+    let path = "/v1/systems/ascend/resume";
+    let listed = surface.ask(looks(&surface, "/v1/systems")).await;
+    assert_eq!(
+        listed.body["systems"][0]["halted"],
+        "1 of 9 contacts were left"
+    );
+    let answer = post(&surface, path, &why("load mended")).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(answer.body.get("halted"), None);
+    assert_eq!(answer.body["accept_fewer"], false);
+    assert_fits("/v1/systems/{name}/{act}", "post", 200, &answer.body);
+    let fewer = json!({ "reason": "a purge", "accept_fewer": true });
+    let answer = post(&surface, path, &fewer).await;
+    assert_eq!(answer.body["accept_fewer"], true, "{}", answer.body);
+    assert!(store.feed(id).await.unwrap().accept_fewer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r35_dead_letters_are_tried_again() {
+    let surface = Surface::start().await;
+    let (ann, bob) = (surface.rig.person("ann"), surface.rig.person("bob"));
+    surface.rig.settle().await;
+    let id = number(&surface, "ascend").await;
+    let store = &surface.rig.store;
+    let letter = |contact: &str, subject| {
+        OutboxChange::Put(OutboxRow {
+            key: WriteKey {
+                system: id,
+                external: contact.to_owned(),
+                lane: LANE_WITHDRAWAL,
+            },
+            subject,
+            version: 1,
+            changes: "[]".to_owned(),
+            state: DEAD,
+            in_flight: String::new(),
+            decided_at: 1,
+            not_before: 0,
+            attempts: 12,
+            claimed_until: 0,
+            last_error: Some("POLICY".to_owned()),
+        })
+    };
+    let letters = vec![letter(&ann.ascend, 1), letter(&bob.ascend, 2)];
+    let decide = &mut |_: Known| Changes {
+        outbox: letters.clone(),
+        ..Changes::default()
+    };
+    store.transact(&Scope::default(), decide).await.unwrap();
+    let path = "/v1/systems/ascend/redrive";
+    let one = json!({ "reason": "the policy was changed", "contacts": [bob.ascend] });
+    for (body, revived) in [(&one, 1), (&one, 0), (&why("all of them"), 1)] {
+        let answer = post(&surface, path, body).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert_eq!(answer.body["redriven"], revived, "{body}");
+        assert_fits("/v1/systems/{name}/{act}", "post", 200, &answer.body);
+    }
+    let figures = store.figures(At::from_micros(5)).await.unwrap();
+    assert!(figures.systems.iter().all(|system| system.dead == 0));
+}
+
+async fn number(surface: &Surface, name: &str) -> i16 {
+    let systems = surface.rig.store.systems().await.unwrap();
+    let mut systems = systems.into_iter();
+    systems.find(|(_, known)| known == name).unwrap().0
+}
+
+fn looks(surface: &Surface, path: &str) -> reqwest::RequestBuilder {
+    let request = surface.request(Method::GET, path);
+    request.bearer_auth(token(Role::Viewer))
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_may_look_sees_the_alarms_that_stand() {
     let surface = Surface::start().await;
     let alarm = |kind: &str, cleared_at| AlarmRow {
@@ -153,6 +241,25 @@ async fn what_cannot_be_done_is_said() {
             422,
             "body",
         ),
+        (
+            "/v1/systems/ascend/pause",
+            json!({ "reason": "x", "accept_fewer": true }),
+            422,
+            "body",
+        ),
+        (
+            "/v1/systems/ascend/redrive",
+            json!({ "reason": "x", "contacts": [""] }),
+            422,
+            "contacts",
+        ),
+        (
+            "/v1/systems/ascend/redrive",
+            json!({ "reason": "x", "contacts": vec!["a"; 1_001] }),
+            422,
+            "contacts",
+        ),
+        ("/v1/systems/ascend/redrive", why(""), 422, "reason"),
     ];
     for (path, body, status, kind) in rows {
         let answer = post(&surface, path, &body).await;

@@ -117,6 +117,11 @@ impl Fake {
         state.changes.push(id.to_owned());
     }
 
+    /// A contact is not there any more, and nothing tells of it.
+    pub(crate) fn lose(&self, id: &str) {
+        self.state().contacts.remove(id);
+    }
+
     /// Somebody saves a value.
     pub(crate) fn save(&self, id: &str, purpose: PurposeId, shown: &Shown) {
         self.set(id, purpose, shown, PERSON, self.clock.now());

@@ -34,7 +34,8 @@ fn nature(name: &str) -> (Keeps, &'static [(PurposeId, Polarity)]) {
     }
 }
 
-/// Two purposes and these systems, with times for tests; `more` is added to the text.
+/// Two purposes and these systems, with times for tests; `more` is added to the text, with the folder
+/// for `HOME`. The text is put into the folder as `consentd.toml`, for commands.
 pub(crate) fn configured(folder: &Path, names: &[&str], more: &str) -> Checked {
     for (name, content) in [
         ("hash-key", "8c1f4a0d97b35e2266f0a1c4d3e8b759"),
@@ -46,15 +47,16 @@ pub(crate) fn configured(folder: &Path, names: &[&str], more: &str) -> Checked {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).unwrap();
         }
     }
-    let folder = folder.display();
+    let home = folder.display();
+    let more = more.replace("HOME", &home.to_string());
     let mut text = format!(
         r#"
         [server]
         listen = "127.0.0.1:0"
         [store]
-        url = "sqlite://{folder}/state/consentd.db"
+        url = "sqlite://{home}/state/consentd.db"
         [identity]
-        hash_key_file = "{folder}/hash-key"
+        hash_key_file = "{home}/hash-key"
         [policy]
         grant_settle_secs = 0
         [[purposes]]
@@ -77,7 +79,7 @@ pub(crate) fn configured(folder: &Path, names: &[&str], more: &str) -> Checked {
             grant = "client-credentials"
             login_url = "http://127.0.0.1:9"
             client_id = "{name}"
-            client_secret_file = "{folder}/secret"
+            client_secret_file = "{home}/secret"
             [systems.{name}.opt_out]
             mode = "contact-flag"
             field = "HasOptedOutOfEmail"
@@ -86,6 +88,7 @@ pub(crate) fn configured(folder: &Path, names: &[&str], more: &str) -> Checked {
         );
         table.unwrap();
     }
+    std::fs::write(folder.join("consentd.toml"), &text).unwrap();
     let mut checked = check(&text, [], &Disk::default()).unwrap();
     for system in &mut checked.systems {
         system.carries = nature(&system.name).1.to_vec();
@@ -194,6 +197,30 @@ impl Hub {
         }
     }
 
+    /// Runs a command with the configuration of this hub.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Answer {
+        let config = self.folder.path().join("consentd.toml");
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_consentd"))
+            .args(arguments)
+            .arg("--config")
+            .arg(config)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("CONSENTD_OPERATOR", "ann")
+            .output()
+            .unwrap();
+        Answer {
+            status: output.status.code(),
+            said: String::from_utf8(output.stdout).unwrap(),
+            complained: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// The path of its store.
+    pub(crate) fn store_path(&self) -> std::path::PathBuf {
+        self.folder.path().join("state/consentd.db")
+    }
+
     /// Goes on with another configuration, as after a restart.
     pub(crate) async fn go_on(&mut self, checked: &Checked) {
         let (engine, rules) = build(checked, &self.store, &self.clock, &self.fakes).await;
@@ -245,6 +272,14 @@ impl Hub {
         }
         panic!("writing does not stop");
     }
+}
+
+/// What a command came to.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: Option<i32>,
+    pub(crate) said: String,
+    pub(crate) complained: String,
 }
 
 async fn build(

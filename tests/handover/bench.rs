@@ -12,6 +12,7 @@ use consentd::sync::assemble::{Engine, Lines, Parts};
 use consentd::sync::checklist::{self, Ask, Crew, Desk, Freshness};
 use consentd::sync::engine::{Event, Listener, Member};
 use consentd::sync::pack::unpack_verdicts;
+use consentd::sync::switches::{self, Operator, Resumed};
 use consentd::sync::{emit, parity, poll};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -153,6 +154,15 @@ impl Exchange {
     pub(crate) async fn round(&self) {
         self.poll().await;
         self.emit().await;
+    }
+
+    /// An operator resumes Ascend.
+    pub(crate) async fn resume(&self, accept_fewer: bool) -> Resumed {
+        let by = Operator::new("ann", "asked around").unwrap();
+        let id = self.member().id.0;
+        switches::resume(&*self.store, id, accept_fewer, &by, self.now())
+            .await
+            .unwrap()
     }
 
     pub(crate) fn at(&self, path: &str) -> PathBuf {
@@ -314,6 +324,38 @@ impl Exchange {
         assert_eq!(given, answer, "{:?}", checklist.reports);
     }
 
+    /// The note of `consentd status` about Ascend.
+    pub(crate) fn noted(&self) -> Option<String> {
+        let output = self.command(&["status"]);
+        let rows: Vec<serde_json::Value> = serde_json::from_slice(&output).unwrap();
+        let mut rows = rows.iter();
+        let row = rows.find(|row| row["system"] == "ascend").unwrap();
+        row["note"].as_str().map(str::to_owned)
+    }
+
+    /// What a command prints with this configuration, in JSON.
+    fn command(&self, arguments: &[&str]) -> Vec<u8> {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_consentd"))
+            .args(arguments)
+            .args(["--output", "json", "--config"])
+            .arg(self.folder.path().join("consentd.toml"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    }
+
+    /// What `consentd explain` says of a person's contact in Ascend: event and words.
+    pub(crate) fn explained(&self, name: &str) -> Vec<(String, String)> {
+        let output = self.command(&["explain", &address(name)]);
+        let rows: Vec<serde_json::Value> = serde_json::from_slice(&output).unwrap();
+        let text = |row: &serde_json::Value, name: &str| row[name].as_str().unwrap().to_owned();
+        rows.iter()
+            .filter(|row| row["system"] == "ascend")
+            .map(|row| (text(row, "event"), text(row, "what")))
+            .collect()
+    }
+
     /// What the contact in Ascend has said, as it is stored.
     pub(crate) async fn said(&self, name: &str) -> String {
         let key = SubjectKey::from_address(&address(name)).unwrap();
@@ -401,6 +443,7 @@ fn configured(folder: &Path, database: Option<&Database>, file: &str) -> Checked
         {file}
         "#
     );
+    std::fs::write(Path::new(&folder.to_string()).join("consentd.toml"), &text).unwrap();
     check(&text, [], &Disk::default()).unwrap()
 }
 

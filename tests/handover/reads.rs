@@ -47,23 +47,23 @@ pub(crate) async fn r27_a_short_extract_halts_the_feed_before_anything_is_stored
         exchange.poll().await;
         let after = exchange.store.feed(id).await.unwrap();
         let halted = after.halted.clone().unwrap();
-        assert!(
-            halted.contains(&format!("{} of 5", short.len())),
-            "{halted}"
-        );
+        for part in [
+            &format!("{} of 5", short.len()),
+            "`consentd resume ascend --accept-fewer`",
+        ] {
+            assert!(halted.contains(part), "{halted}");
+        }
         assert_eq!(after.cursor, before.cursor);
         assert_eq!(exchange.verdict("a").await, None);
         assert!(
             exchange.files("inbound").contains(&name),
             "it stays where it is"
         );
-        let now = exchange.now();
-        let release = FeedSwitch::Halted(None);
-        exchange
-            .store
-            .set_feed_switch(id, release, now)
-            .await
-            .unwrap();
+        assert!(exchange.resume(false).await.halted);
+        exchange.poll().await;
+        let again = exchange.store.feed(id).await.unwrap();
+        assert_eq!(again.halted, after.halted, "the same file is judged again");
+        exchange.resume(false).await;
     }
     exchange.pass(1);
     let whole: Vec<_> = names.iter().map(|name| (*name, *name == "a")).collect();
@@ -76,6 +76,40 @@ pub(crate) async fn r27_a_short_extract_halts_the_feed_before_anything_is_stored
         [""; 0],
         "the older ones are filed away with it"
     );
+}
+
+pub(crate) async fn r27_a_short_extract_passes_once_an_operator_accepts_it(exchange: Exchange) {
+    exchange.people(&["a", "b", "c", "d", "e"]).await;
+    let id = exchange.member().id.0;
+    let feed = async || exchange.store.feed(id).await.unwrap();
+    let night = async |rows: &[(&str, bool)]| {
+        exchange.pass(24);
+        exchange.extract(rows);
+        exchange.poll().await;
+        feed().await.halted
+    };
+    assert!(night(&[("a", true), ("b", false)]).await.is_some());
+    assert!(exchange.resume(true).await.fewer);
+    assert!(feed().await.accept_fewer);
+    exchange.poll().await;
+    let after = feed().await;
+    assert_eq!((after.halted, after.accept_fewer), (None, false));
+    assert_eq!(exchange.verdict("a").await.unwrap().0, Status::Withdrawn);
+    // The base has shrunk for good: nobody has to say so every night.
+    assert_eq!(night(&[("a", true), ("b", false)]).await, None);
+    let halted = night(&[]).await.unwrap();
+    assert!(halted.contains("0 of 2"), "{halted}");
+    exchange.resume(false).await;
+    // Read anew, it is the same scan with the same size.
+    assert_eq!(night(&[("a", true), ("b", true)]).await, None);
+    exchange
+        .store
+        .set_feed_switch(id, FeedSwitch::Resync, exchange.now())
+        .await
+        .unwrap();
+    exchange.poll().await;
+    assert_eq!(feed().await.halted, None);
+    assert_eq!(exchange.verdict("b").await.unwrap().0, Status::Withdrawn);
 }
 
 pub(crate) async fn r25_a_manual_load_in_ascend_is_healed(exchange: Exchange) {

@@ -8,6 +8,55 @@ use consentd::sync::emit;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) async fn r53_explain_tells_of_batches_in_words(exchange: Exchange) {
+    exchange.people(&["ann", "bob"]).await;
+    exchange.opt("ann", true);
+    exchange.opt("bob", true);
+    exchange.round().await;
+    let (batch, rows) = exchange.newest();
+    let told = |name: &str, event: &str| -> Vec<String> {
+        let told = exchange.explained(name).into_iter();
+        told.filter(|(kind, _)| kind == event)
+            .map(|(_, what)| what)
+            .collect()
+    };
+    let handed = told("ann", "handed-over");
+    assert_eq!(handed.len(), 1);
+    let in_batch = format!("marketing to set (in batch {batch}, not acknowledged yet, ");
+    assert!(handed[0].starts_with(&in_batch), "{handed:?}");
+    assert_eq!(
+        told("ann", "pending"),
+        [format!(
+            "marketing to set: handed over in batch {batch}, waiting for the acknowledgement"
+        )]
+    );
+    assert_eq!(
+        exchange.noted().unwrap(),
+        "batches without an acknowledgement: 1, with 2 writes"
+    );
+    let said: Vec<_> = rows
+        .iter()
+        .map(|row| match row.id.as_str() {
+            "ann" => (row.number, "APPLIED", ""),
+            _ => (row.number, "REJECTED", "POLICY"),
+        })
+        .collect();
+    exchange.acknowledge(&batch, &said);
+    exchange.emit().await;
+    assert_eq!(exchange.noted(), None);
+    let written = told("ann", "written");
+    let acknowledged = format!("marketing to set (acknowledged in batch {batch}, ");
+    assert!(written[0].starts_with(&acknowledged), "{written:?}");
+    assert_eq!(told("ann", "pending"), [""; 0]);
+    let refused = told("bob", "refused");
+    assert!(refused[0].contains("(refused: POLICY, "), "{refused:?}");
+    let pending = told("bob", "pending");
+    assert!(
+        pending[0].starts_with("marketing to set: given up: "),
+        "{pending:?}"
+    );
+}
+
 pub(crate) async fn r46_a_change_goes_out_in_a_batch_and_is_done_once_acknowledged(
     mut exchange: Exchange,
 ) {

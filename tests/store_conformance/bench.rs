@@ -6,7 +6,8 @@ use consentd::store::ledger::BlockRow;
 use consentd::store::{
     Access, Applied, Changes, Claim, ContactRow, FeedChange, FeedRow, Flip, Known, LANE_GRANT,
     LANE_WITHDRAWAL, LIVE, LedgerDraft, LoadKey, OutboxChange, OutboxRow, PENDING, PgStore,
-    QuarantineRow, Scope, SqliteStore, Store, StoreError, SubjectRef, SubjectRow, WriteKey,
+    QuarantineRow, ScanNote, Scope, SqliteStore, Store, StoreError, SubjectRef, SubjectRow,
+    WriteKey,
 };
 use sqlx::sqlite::SqliteConnectOptions;
 use std::ops::Deref;
@@ -375,6 +376,7 @@ pub(crate) fn moved(cursor: &str, follows: Option<&str>) -> FeedChange {
         system: 1,
         row,
         follows: follows.map(str::to_owned),
+        scan: ScanNote::default(),
     }
 }
 

@@ -116,9 +116,27 @@ pub(crate) async fn requests_are_asked_for_in_several_ways(bench: Bench) {
     let some = RequestQuery {
         ids: vec![2, 4, 99],
         closed: true,
-        ..open
+        ..open.clone()
     };
     assert_eq!(ids(&bench, &some, 10).await, [2, 4]);
+    for (subject, closed, expected) in [(2, false, vec![]), (2, true, vec![2]), (3, true, vec![3])]
+    {
+        let of_one = RequestQuery {
+            subject: Some(reference(subject)),
+            closed,
+            ..open.clone()
+        };
+        assert_eq!(
+            ids(&bench, &of_one, 10).await,
+            expected,
+            "{subject} {closed}"
+        );
+    }
+    let nobody = RequestQuery {
+        subject: Some(reference(9)),
+        ..open
+    };
+    assert_eq!(ids(&bench, &nobody, 10).await, [0; 0]);
 }
 
 pub(crate) async fn open_requests_come_with_their_subjects(bench: Bench) {

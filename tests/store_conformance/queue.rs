@@ -3,7 +3,7 @@
 use crate::bench::{Bench, at, grant, puts, withdrawal};
 use consentd::store::{
     CLAIMED, Changes, Claim, DEAD, HELD, LANE_GRANT, LANE_WITHDRAWAL, OutboxChange, OutboxRow,
-    PENDING, Postponed, SENT,
+    PENDING, Postponed, Redrive, SENT,
 };
 
 fn externals(rows: &[OutboxRow]) -> Vec<&str> {
@@ -20,6 +20,21 @@ fn postponed(row: &OutboxRow) -> Postponed {
         error: "UNABLE_TO_LOCK_ROW".to_owned(),
         in_flight: None,
     }
+}
+
+/// How many dead letters became pending again.
+async fn redrive(bench: &Bench, system: i16, contacts: &[&str], now: i64) -> u64 {
+    let redrive = Redrive {
+        system,
+        contacts: contacts.iter().copied().map(str::to_owned).collect(),
+        at: now,
+    };
+    bench
+        .put(Changes {
+            redrives: vec![redrive],
+            ..Changes::default()
+        })
+        .await
 }
 
 async fn stored(bench: &Bench) -> Vec<OutboxRow> {
@@ -245,11 +260,16 @@ pub(crate) async fn dead_letters_wait_for_an_operator(bench: Bench) {
     bench.postpone(&dead).await.unwrap();
     assert_eq!(bench.claim(10_000, 9).await, []);
     assert_eq!(bench.next_due(1).await.unwrap(), None);
-    assert_eq!(bench.redrive(Some(2), at(60)).await.unwrap(), 0);
-    assert_eq!(bench.redrive(Some(1), at(60)).await.unwrap(), 2);
-    assert_eq!(bench.redrive(None, at(60)).await.unwrap(), 0);
+    assert_eq!(redrive(&bench, 2, &[], 60).await, 0);
+    assert_eq!(redrive(&bench, 1, &["c3", "c", ""], 60).await, 0);
+    assert_eq!(redrive(&bench, 1, &["c2", "c3"], 70).await, 1);
+    assert_eq!(bench.next_due(1).await.unwrap(), Some(at(70)));
+    assert_eq!(redrive(&bench, 1, &[], 60).await, 1, "the other one");
+    assert_eq!(redrive(&bench, 1, &[], 60).await, 0);
     assert_eq!(bench.next_due(1).await.unwrap(), Some(at(60)));
-    let again = bench.claim(60, 9).await;
+    assert_eq!(externals(&bench.claim(60, 9).await), ["c1"]);
+    bench.release_claims(1).await.unwrap();
+    let again = bench.claim(70, 9).await;
     assert_eq!(externals(&again), ["c1", "c2"]);
     assert_eq!(again[0].attempts, 0);
     assert_eq!(again[0].last_error.as_deref(), Some("UNABLE_TO_LOCK_ROW"));
@@ -288,6 +308,10 @@ pub(crate) async fn what_was_handed_over_waits_for_its_word(bench: Bench) {
     assert_eq!(kept[..2], rows[..2], "a restart leaves them alone");
     let figures = bench.figures(at(399)).await.unwrap();
     assert_eq!(figures.systems[0].pending_withdrawals, 2);
+    assert_eq!(
+        (figures.systems[0].sent, figures.systems[0].batches),
+        (2, 1)
+    );
     assert_eq!(figures.systems[0].oldest_withdrawal, Some(1));
     assert_eq!(figures.systems[0].differing, 3);
     bench
@@ -297,7 +321,7 @@ pub(crate) async fn what_was_handed_over_waits_for_its_word(bench: Bench) {
         })
         .await;
     assert_eq!(bench.next_due(1).await.unwrap(), Some(at(400)));
-    assert_eq!(bench.redrive(None, at(1)).await.unwrap(), 0);
+    assert_eq!(redrive(&bench, 1, &[], 1).await, 0);
     let again = bench.claim(400, 9).await;
     assert_eq!(externals(&again), ["c2"], "its word is late");
     assert_eq!(again[0].state, CLAIMED);

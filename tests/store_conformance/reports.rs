@@ -97,6 +97,8 @@ pub(crate) async fn figures_count_what_is_there(bench: Bench) {
         differing: 4,
         pending_withdrawals: 3,
         pending_grants: 1,
+        sent: 0,
+        batches: 0,
         dead: 1,
         held: 1,
         quarantined: 1,

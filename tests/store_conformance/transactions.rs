@@ -6,8 +6,9 @@ use crate::bench::{
 };
 use crate::gate::request;
 use consentd::store::{
-    Applied, Changes, ContactRow, DELETED, Decided, FeedRow, FeedSwitch, GateChanges, GateRound,
-    Known, LoadCount, MERGED, OutboxChange, OutboxRow, Scope, StoreError, SubjectRow, SwitchChange,
+    Applied, Changes, ContactRow, DELETED, Decided, FeedChange, FeedRow, FeedSwitch, GateChanges,
+    GateRound, Known, LoadCount, MERGED, OutboxChange, OutboxRow, ScanNote, Scope, StoreError,
+    SubjectRow, SwitchChange,
 };
 
 pub(crate) async fn every_row_comes_back_as_it_was_put(bench: Bench) {
@@ -325,6 +326,49 @@ pub(crate) async fn switches_stay_as_they_are_turned(bench: Bench) {
     assert_eq!(turn(&bench, FeedSwitch::Halted(None)).await.halted, None);
     let unknown = bench.set_feed_switch(9, FeedSwitch::Resync, at(6)).await;
     assert!(unknown.is_err(), "no system has that number");
+}
+
+/// R27: an operator's word on the size of the next complete scan stays until a scan uses it up.
+pub(crate) async fn a_word_on_the_next_scan_is_used_up_once(bench: Bench) {
+    let page = |cursor: &str, follows, uses_word, contacts| Changes {
+        feed: Some(FeedChange {
+            scan: ScanNote {
+                uses_word,
+                contacts,
+            },
+            ..moved(cursor, follows)
+        }),
+        ..Changes::default()
+    };
+    let stands = async |bench: &Bench| {
+        let feed = bench.feed(1).await.unwrap();
+        (feed.accept_fewer, feed.scanned)
+    };
+    bench.put(page("a", None, false, None)).await;
+    assert_eq!(stands(&bench).await, (false, None));
+    assert!(turn(&bench, FeedSwitch::AcceptFewer).await.accept_fewer);
+    turn(&bench, FeedSwitch::Halted(Some("empty".to_owned()))).await;
+    turn(&bench, FeedSwitch::Halted(None)).await;
+    let bench = bench.reopened().await;
+    assert_eq!(stands(&bench).await, (true, None), "it outlives a restart");
+    // The page's own idea of the switch is not stored: somebody may have turned it meanwhile.
+    bench.put(page("b", Some("a"), false, None)).await;
+    assert_eq!(stands(&bench).await, (true, None));
+    let late = page("d", Some("a"), true, Some(1));
+    let late = bench.try_put(&Scope::default(), late).await.unwrap();
+    assert_eq!(late, Applied::Overtaken);
+    assert_eq!(
+        stands(&bench).await,
+        (true, None),
+        "an overtaken page uses nothing up"
+    );
+    bench.put(page("c", Some("b"), true, Some(3))).await;
+    assert_eq!(stands(&bench).await, (false, Some(3)));
+    bench.put(page("d", Some("c"), false, None)).await;
+    turn(&bench, FeedSwitch::Resync).await;
+    assert_eq!(stands(&bench).await, (false, Some(3)));
+    bench.put(page("e", None, false, Some(4))).await;
+    assert_eq!(stands(&bench).await, (false, Some(4)));
 }
 
 pub(crate) async fn a_switch_is_turned_with_its_entry_or_not_at_all(bench: Bench) {

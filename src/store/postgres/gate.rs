@@ -51,7 +51,8 @@ impl PgStore {
             ", s.ref, s.address, s.verdicts FROM resubscribe_requests r \
              JOIN subjects s ON s.id = r.subject WHERE r.id > $1 \
              AND ($2 OR r.closed_at IS NULL) AND (NOT $3 OR r.urgent) \
-             AND ($4 OR r.id = ANY($5::BIGINT[])) ORDER BY r.id LIMIT $6"
+             AND ($4 OR r.id = ANY($5::BIGINT[])) \
+             AND ($6 OR s.ref = $7) ORDER BY r.id LIMIT $8"
         );
         let rows = sqlx::query(sql)
             .bind(query.after)
@@ -59,6 +60,8 @@ impl PgStore {
             .bind(query.urgent)
             .bind(query.ids.is_empty())
             .bind(&query.ids)
+            .bind(query.subject.is_none())
+            .bind(query.subject.map(|subject| subject.0.to_vec()))
             .bind(limit as i64)
             .fetch_all(&self.pool)
             .await;

@@ -6,8 +6,8 @@ use crate::consent::At;
 use crate::store::common::{failed, feed_columns, outbox_columns};
 use crate::store::report::{sort_by_urgency, still_standing, storable_error};
 use crate::store::{
-    CLAIMED, Claim, DEAD, Decided, FeedRow, LANE_GRANT, LANE_WITHDRAWAL, OutboxRow, PENDING,
-    Postponed, StoreError, WriteKey,
+    CLAIMED, Claim, Decided, FeedRow, LANE_GRANT, LANE_WITHDRAWAL, OutboxRow, PENDING, Postponed,
+    StoreError, WriteKey,
 };
 use sqlx::Row as _;
 
@@ -208,17 +208,6 @@ impl PgStore {
             .bind(column(postponed, |row| row.in_flight.as_deref()));
         self.write("postponed writes", query).await?;
         Ok(())
-    }
-
-    pub(super) async fn revive(&self, system: Option<i16>, now: At) -> Result<u64, StoreError> {
-        let sql = "UPDATE outbox SET state = $1, attempts = 0, not_before = $2, claimed_until = 0 \
-                   WHERE state = $3 AND ($4 IS NULL OR system = $4)";
-        let query = sqlx::query(sql)
-            .bind(PENDING)
-            .bind(now.micros())
-            .bind(DEAD)
-            .bind(system);
-        self.write_in_turn("dead letters", query).await
     }
 
     pub(super) async fn due(&self, system: i16) -> Result<Option<At>, StoreError> {

@@ -9,9 +9,9 @@ use crate::store::ledger::{Digest, Sealed};
 use crate::store::send::parted;
 use crate::store::session::{ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes};
 use crate::store::{
-    AlarmPost, AlarmRow, ContactRow, Decided, FeedChange, FeedRow, Flip, GateRound, LoadKey,
-    OutboxRow, QuarantineRow, RequestRow, RequestView, SendoutHead, SendoutRow, StoreError,
-    SubjectRef, SubjectRow, WriteKey,
+    AlarmPost, AlarmRow, ContactRow, DEAD, Decided, FeedChange, FeedRow, Flip, GateRound, LoadKey,
+    OutboxRow, PENDING, QuarantineRow, Redrive, RequestRow, RequestView, SendoutHead, SendoutRow,
+    StoreError, SubjectRef, SubjectRow, WriteKey,
 };
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
@@ -382,13 +382,16 @@ impl Writes for Session<'_> {
             loaded,
             ..
         } = &change.row;
-        let sql = "UPDATE systems SET cursor = $1, drained = $2, polled_at = $3, loaded = $4 \
-                   WHERE id = $5 AND cursor IS NOT DISTINCT FROM $6 AND NOT paused";
+        let sql = "UPDATE systems SET cursor = $1, drained = $2, polled_at = $3, loaded = $4, \
+                     accept_fewer = accept_fewer AND NOT $5, scanned = coalesce($6, scanned) \
+                   WHERE id = $7 AND cursor IS NOT DISTINCT FROM $8 AND NOT paused";
         let query = sqlx::query(sql)
             .bind(cursor)
             .bind(drained)
             .bind(polled_at)
             .bind(loaded)
+            .bind(change.scan.uses_word)
+            .bind(change.scan.contacts)
             .bind(change.system)
             .bind(&change.follows);
         self.write("the feed", query).await
@@ -401,7 +404,8 @@ impl Writes for Session<'_> {
         at: i64,
     ) -> Result<u64, StoreError> {
         let sql = "UPDATE systems SET cursor = $1, loaded = $2, paused = $3, paused_note = $4, \
-                     halted = $5, muted_since = $6, shape = $7, switched_at = $8 WHERE id = $9";
+                     halted = $5, muted_since = $6, shape = $7, accept_fewer = $8, switched_at = $9 \
+                   WHERE id = $10";
         let query = sqlx::query(sql)
             .bind(&row.cursor)
             .bind(row.loaded)
@@ -410,6 +414,7 @@ impl Writes for Session<'_> {
             .bind(&row.halted)
             .bind(row.muted_since)
             .bind(&row.shape)
+            .bind(row.accept_fewer)
             .bind(at)
             .bind(system);
         self.write("the feed", query).await
@@ -539,6 +544,19 @@ impl Writes for Session<'_> {
             .bind(column(rows, |row| row.claimed_until))
             .bind(column(rows, |row| row.last_error.as_deref()));
         self.write("the outbox", query).await
+    }
+
+    async fn redrive(&mut self, redrive: &Redrive) -> Result<u64, StoreError> {
+        let sql = "UPDATE outbox SET state = $1, attempts = 0, not_before = $2, claimed_until = 0 \
+                   WHERE system = $3 AND state = $4 \
+                     AND (cardinality($5::TEXT[]) = 0 OR external = ANY($5::TEXT[]))";
+        let query = sqlx::query(sql)
+            .bind(PENDING)
+            .bind(redrive.at)
+            .bind(redrive.system)
+            .bind(DEAD)
+            .bind(&redrive.contacts);
+        self.write("dead letters", query).await
     }
 
     async fn put_load_members(&mut self, members: &[(&LoadKey, &str)]) -> Result<(), StoreError> {

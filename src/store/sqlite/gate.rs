@@ -52,7 +52,8 @@ impl SqliteStore {
             ", s.ref, s.address, s.verdicts FROM resubscribe_requests r \
              JOIN subjects s ON s.id = r.subject WHERE r.id > ? \
              AND (? OR r.closed_at IS NULL) AND (NOT ? OR r.urgent) \
-             AND (? OR r.id IN (SELECT value FROM json_each(?))) ORDER BY r.id LIMIT ?"
+             AND (? OR r.id IN (SELECT value FROM json_each(?))) \
+             AND (? OR s.ref = ?) ORDER BY r.id LIMIT ?"
         );
         let rows = sqlx::query(sql)
             .bind(query.after)
@@ -60,6 +61,8 @@ impl SqliteStore {
             .bind(query.urgent)
             .bind(query.ids.is_empty())
             .bind(json(&query.ids)?)
+            .bind(query.subject.is_none())
+            .bind(query.subject.map(|subject| subject.0.to_vec()))
             .bind(limit as i64)
             .fetch_all(&self.readers)
             .await;

@@ -141,4 +141,10 @@ const TALLIES: &str = "\
     SELECT system, 'oldest', min(decided_at) FROM outbox INDEXED BY outbox_queue \
       WHERE lane = 0 AND state IN (0, 1, 2, 4) GROUP BY system \
     UNION ALL \
+    SELECT y.id, 'sent', count(*) FROM systems y CROSS JOIN outbox o INDEXED BY outbox_queue \
+      ON o.system = y.id AND o.state = 4 GROUP BY y.id \
+    UNION ALL \
+    SELECT y.id, 'batches', count(DISTINCT o.last_error) FROM systems y CROSS JOIN outbox o INDEXED BY outbox_queue \
+      ON o.system = y.id AND o.state = 4 GROUP BY y.id \
+    UNION ALL \
     SELECT system, 'quarantined', count(*) FROM quarantine GROUP BY system";

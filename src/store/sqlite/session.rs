@@ -11,9 +11,9 @@ use crate::store::session::{
     ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes, json,
 };
 use crate::store::{
-    AlarmPost, AlarmRow, ContactRow, Decided, FeedChange, FeedRow, Flip, GateRound, LoadKey,
-    OutboxRow, QuarantineRow, RequestRow, RequestView, SendoutHead, SendoutRow, StoreError,
-    SubjectRef, SubjectRow, WriteKey,
+    AlarmPost, AlarmRow, ContactRow, DEAD, Decided, FeedChange, FeedRow, Flip, GateRound, LoadKey,
+    OutboxRow, PENDING, QuarantineRow, Redrive, RequestRow, RequestView, SendoutHead, SendoutRow,
+    StoreError, SubjectRef, SubjectRow, WriteKey,
 };
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
@@ -433,13 +433,16 @@ impl Writes for Session<'_> {
             loaded,
             ..
         } = change.row.clone();
-        let sql = "UPDATE systems SET cursor = ?, drained = ?, polled_at = ?, loaded = ? \
+        let sql = "UPDATE systems SET cursor = ?, drained = ?, polled_at = ?, loaded = ?, \
+                     accept_fewer = accept_fewer AND NOT ?, scanned = coalesce(?, scanned) \
                    WHERE id = ? AND cursor IS ? AND paused = 0";
         let query = sqlx::query(sql)
             .bind(cursor)
             .bind(drained)
             .bind(polled_at)
             .bind(loaded)
+            .bind(change.scan.uses_word)
+            .bind(change.scan.contacts)
             .bind(change.system)
             .bind(change.follows.clone());
         self.write("the feed", query).await
@@ -452,7 +455,8 @@ impl Writes for Session<'_> {
         at: i64,
     ) -> Result<u64, StoreError> {
         let sql = "UPDATE systems SET cursor = ?, loaded = ?, paused = ?, paused_note = ?, \
-                     halted = ?, muted_since = ?, shape = ?, switched_at = ? WHERE id = ?";
+                     halted = ?, muted_since = ?, shape = ?, accept_fewer = ?, switched_at = ? \
+                   WHERE id = ?";
         let query = sqlx::query(sql)
             .bind(row.cursor.clone())
             .bind(row.loaded)
@@ -461,6 +465,7 @@ impl Writes for Session<'_> {
             .bind(row.halted.clone())
             .bind(row.muted_since)
             .bind(row.shape.clone())
+            .bind(row.accept_fewer)
             .bind(at)
             .bind(system);
         self.write("the feed", query).await
@@ -625,6 +630,19 @@ impl Writes for Session<'_> {
             .collect();
         self.write("the outbox", sqlx::query(sql).bind(json(&rows)?))
             .await
+    }
+
+    async fn redrive(&mut self, redrive: &Redrive) -> Result<u64, StoreError> {
+        let sql = "UPDATE outbox SET state = ?1, attempts = 0, not_before = ?2, claimed_until = 0 \
+                   WHERE system = ?3 AND state = ?4 AND (json_array_length(?5) = 0 \
+                     OR external IN (SELECT value FROM json_each(?5)))";
+        let query = sqlx::query(sql)
+            .bind(PENDING)
+            .bind(redrive.at)
+            .bind(redrive.system)
+            .bind(DEAD)
+            .bind(json(&redrive.contacts)?);
+        self.write("dead letters", query).await
     }
 
     async fn put_load_members(&mut self, members: &[(&LoadKey, &str)]) -> Result<(), StoreError> {

@@ -95,13 +95,75 @@ struct Why {
     reason: String,
 }
 
+/// How a system is resumed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Resume {
+    reason: String,
+    #[serde(default)]
+    accept_fewer: bool,
+}
+
+/// Which dead letters are tried again.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Redrive {
+    reason: String,
+    #[serde(default)]
+    contacts: Vec<String>,
+}
+
+/// Contacts that one request may name.
+const MOST_CONTACTS: usize = 1_000;
+
 /// Who acts, by the name of the token, and why, by the body.
 ///
 /// # Errors
 /// As [`read`], and when the reason is refused.
 pub(super) async fn operator(request: Request, token: &Token) -> Result<Operator, Problem> {
     let why: Why = read(request).await?;
-    Operator::new(&token.name, &why.reason).map_err(|fault| {
+    named(token, &why.reason)
+}
+
+/// The same, and whether the next complete scan may be of any size.
+///
+/// # Errors
+/// As [`operator`].
+pub(super) async fn resume(request: Request, token: &Token) -> Result<(Operator, bool), Problem> {
+    let resume: Resume = read(request).await?;
+    Ok((named(token, &resume.reason)?, resume.accept_fewer))
+}
+
+/// The same as [`operator`], and the contacts that are meant; all when there are none.
+///
+/// # Errors
+/// As [`operator`], and when there are too many contacts, or one that is the id of none.
+pub(super) async fn redrive(
+    request: Request,
+    token: &Token,
+) -> Result<(Operator, Vec<String>), Problem> {
+    let redrive: Redrive = read(request).await?;
+    let refused = |detail: String| {
+        Err(Problem::unprocessable(
+            "contacts",
+            "the contacts are refused",
+            detail,
+        ))
+    };
+    if redrive.contacts.len() > MOST_CONTACTS {
+        return refused(format!(
+            "one request names at most {MOST_CONTACTS}; leave them out for all"
+        ));
+    }
+    let is_none = |id: &String| id.is_empty() || id.chars().any(char::is_control);
+    if redrive.contacts.iter().any(is_none) {
+        return refused("one is empty or holds a control character".to_owned());
+    }
+    Ok((named(token, &redrive.reason)?, redrive.contacts))
+}
+
+fn named(token: &Token, reason: &str) -> Result<Operator, Problem> {
+    Operator::new(&token.name, reason).map_err(|fault| {
         Problem::unprocessable("reason", "the reason is refused", fault.to_string())
     })
 }

@@ -1,11 +1,11 @@
 //! `/v1/systems` and `/v1/reload`: what an operator may do while the daemon runs (R49, R50).
 //!
-//! The same switches as those of `consentd pause`, `resume` and `resync`, with the token's name as the
-//! operator's. They are durable before the answer is given (G13).
+//! The same as `consentd pause`, `resume`, `resync` and `redrive`, with the token's name as the
+//! operator's. What is done is durable before the answer is given (G13).
 
 use super::Api;
 use super::auth::Act;
-use super::bodies::operator;
+use super::bodies::{operator, redrive, resume};
 use super::problem::Problem;
 use crate::config::Token;
 use crate::config::reload::Changed;
@@ -14,7 +14,7 @@ use crate::runtime::clock::Clock;
 use crate::runtime::supervisor::{ReloadError, Supervisor};
 use crate::store::{FeedRow, Store};
 use crate::sync::checklist::Roster;
-use crate::sync::switches;
+use crate::sync::switches::{self, Resumed};
 use async_trait::async_trait;
 use axum::Json;
 use axum::extract::{Path, Request, State};
@@ -102,6 +102,8 @@ pub(super) struct SystemBody {
     /// Why a guard halted its feed.
     #[serde(skip_serializing_if = "Option::is_none")]
     halted: Option<String>,
+    /// Its next complete read may find however few contacts.
+    accept_fewer: bool,
     /// Since when its word counts for nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     muted_since: Option<String>,
@@ -112,6 +114,9 @@ pub(super) struct SystemBody {
     read_up_to: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     polled_at: Option<String>,
+    /// So many dead letters are tried again, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redriven: Option<u64>,
 }
 
 impl SystemBody {
@@ -123,10 +128,12 @@ impl SystemBody {
             paused: feed.paused,
             paused_note: feed.paused_note,
             halted: feed.halted,
+            accept_fewer: feed.accept_fewer,
             muted_since: feed.muted_since.map(time),
             loaded: feed.loaded,
             read_up_to: feed.drained.map(time),
             polled_at: feed.polled_at.map(time),
+            redriven: None,
         }
     }
 }
@@ -161,6 +168,7 @@ enum Turn {
     Pause,
     Resume,
     Resync,
+    Redrive,
 }
 
 impl Turn {
@@ -169,12 +177,13 @@ impl Turn {
             "pause" => Some(Self::Pause),
             "resume" => Some(Self::Resume),
             "resync" => Some(Self::Resync),
+            "redrive" => Some(Self::Redrive),
             _ => None,
         }
     }
 }
 
-/// Pauses, resumes, or has read anew.
+/// Pauses, resumes, has read anew, or has what was given up tried again.
 pub(super) async fn turn(
     State(api): State<Arc<Api>>,
     Path((name, act)): Path<(String, String)>,
@@ -188,23 +197,37 @@ pub(super) async fn turn(
             StatusCode::NOT_FOUND,
             "act",
             "there is no such act",
-            "a system can be asked to pause, resume or resync",
+            "a system can be asked to pause, resume, resync or redrive",
         )
     })?;
-    let operator = operator(request, &token).await?;
     let (store, now) = (&*board.store, board.clock.now());
+    let mut redriven = None;
     let turned = match turn {
-        Turn::Pause => switches::pause(store, id, &operator, now).await,
-        Turn::Resume => switches::resume(store, id, &operator, now).await,
-        Turn::Resync => switches::resync(store, id, &operator, now)
-            .await
-            .map(|()| true),
+        Turn::Pause => {
+            let by = operator(request, &token).await?;
+            switches::pause(store, id, &by, now).await
+        }
+        Turn::Resume => {
+            let (by, accept_fewer) = resume(request, &token).await?;
+            let resumed = switches::resume(store, id, accept_fewer, &by, now).await;
+            resumed.map(Resumed::is_changed)
+        }
+        Turn::Resync => {
+            let by = operator(request, &token).await?;
+            switches::resync(store, id, &by, now).await.map(|()| true)
+        }
+        Turn::Redrive => {
+            let (by, contacts) = redrive(request, &token).await?;
+            let done = switches::redrive(store, id, &contacts, &by, now).await;
+            done.map(|count| *redriven.insert(count) > 0)
+        }
     };
     if turned.map_err(|error| Problem::store(&error))? {
         told(&token, &name, &act);
         board.wake(id);
     }
-    Ok(Json(board.shown(&name, id).await?))
+    let shown = board.shown(&name, id).await?;
+    Ok(Json(SystemBody { redriven, ..shown }))
 }
 
 fn told(token: &Token, system: &str, act: &str) {
