@@ -54,8 +54,12 @@ pub async fn run(member: &Member, stop: &CancellationToken) {
     }
 }
 
-/// Sends everything that is due, and gives the time until more may be.
-async fn round(
+/// Sends everything that is due, and gives the time until more may be. `last_round`: when the last one
+/// ended, by which the schedule goes.
+///
+/// # Errors
+/// When a call fails for the whole batch, or the store fails; the round is not over then.
+pub async fn round(
     member: &Member,
     stop: &CancellationToken,
     last_round: &mut At,
@@ -116,7 +120,7 @@ fn look_interval(member: &Member) -> Duration {
 
 /// When the last round was, as far as what waits tells: a round that was missed while nobody was at
 /// work is made up (R39).
-async fn resumed_at(member: &Member) -> At {
+pub async fn resumed_at(member: &Member) -> At {
     let now = member.shared.clock.now();
     match member.shared.store.next_due(member.id.0).await {
         Ok(due) => due.map_or(now, |due| due.min(now)),
