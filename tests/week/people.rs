@@ -4,7 +4,7 @@
 //! what was said lies between two of them: an opt-out counts as late as it may have been said, an opt-in
 //! as early (R11). A load is nobody's word where it allows mail, and an opt-out where it does not (R25).
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use consentd_sandbox::{AGENT, Org, RECORDS, SPECIALIST, Sandbox};
 use rand::Rng as _;
 use rand::rngs::StdRng;
@@ -35,6 +35,8 @@ struct Word {
     at: DateTime<Utc>,
     place: Place,
     out: bool,
+    /// An opt-out in Ascend that we were about to write as well: whose it is nobody can tell there (R15).
+    may_be_ours: bool,
 }
 
 #[derive(Debug)]
@@ -109,11 +111,11 @@ impl Crowd {
             if dice.random_ratio(35, 100) {
                 set(sandbox.salesforce(), &person.salesforce, true, AGENT);
                 set(sandbox.ascend(), &person.ascend, true, RECORDS);
-                let place = Place::Salesforce;
                 person.words.push(Word {
                     at,
-                    place,
+                    place: Place::Salesforce,
                     out: true,
+                    may_be_ours: false,
                 });
             }
         }
@@ -143,34 +145,40 @@ impl Crowd {
             (Place::Salesforce, _) => Some(word.at),
             (Place::Ascend, true) => self.extracts.iter().find(|at| **at > word.at).copied(),
             (Place::Ascend, false) => {
+                // That one still showed the opt-out, so it was said after that.
                 let mut before = self.extracts.iter().rev();
-                before.find(|at| **at < word.at).copied()
+                let before = before.find(|at| **at < word.at)?;
+                Some(*before + TimeDelta::microseconds(1))
             }
         }
     }
 
-    /// Whether mail has to be off, once everything was heard; none where nobody said anything.
-    pub(crate) fn verdict(&self, person: &Person) -> Option<bool> {
-        let ranked = person.words.iter();
-        let ranked = ranked.filter_map(|word| Some((self.rank(word)?, word.out)));
-        ranked.max().map(|(_, out)| out)
-    }
-
-    /// Which boxes have to be ticked: those that were ticked after every opt-out.
-    pub(crate) fn ticked(&self, person: &Person) -> Vec<&'static str> {
-        let outs = person.words.iter().filter(|word| word.out);
-        let last_out = outs.filter_map(|word| self.rank(word)).max();
-        let on = person.boxes.iter().filter(|(_, (at, on))| {
-            *on && last_out.is_none_or(|out| out < *at)
-        });
-        on.map(|(name, _)| *name).collect()
+    /// What Salesforce may show once everything was heard: whether mail is off, and which boxes are
+    /// ticked. There are two of them where an opt-out may be taken for ours.
+    pub(crate) fn expected(&self, person: &Person) -> [(bool, Vec<&'static str>); 2] {
+        [true, false].map(|with_doubtful| {
+            let words = person.words.iter();
+            let words = words.filter(|word| with_doubtful || !word.may_be_ours);
+            let ranked: Vec<_> = words
+                .filter_map(|word| Some((self.rank(word)?, word.out)))
+                .collect();
+            let last = ranked.iter().max();
+            let last_out = ranked.iter().filter(|(_, out)| *out).max();
+            // A box is ticked where it was after every opt-out.
+            let is_on = |(at, on): (DateTime<Utc>, bool)| on && last_out.is_none_or(|out| out.0 < at);
+            let on = person.boxes.iter().filter(|(_, ticked)| is_on(**ticked));
+            (
+                last.is_some_and(|(_, out)| *out),
+                on.map(|(name, _)| *name).collect(),
+            )
+        })
     }
 
     /// Which boxes are ticked.
-    pub(crate) fn boxes(sandbox: &Sandbox, person: &Person) -> Vec<String> {
+    pub(crate) fn ticked(sandbox: &Sandbox, person: &Person) -> Vec<&'static str> {
         let contact = sandbox.salesforce().contact(&person.salesforce).unwrap();
-        let boxes = contact.preferences.into_iter();
-        boxes.filter(|(_, on)| *on).map(|(name, _)| name).collect()
+        let ticked = BOXES.iter().filter(|name| contact.preferences[**name]);
+        ticked.copied().collect()
     }
 
     /// Somebody opts out by the agent, or is opted in by a specialist. False where it is so already.
@@ -186,6 +194,7 @@ impl Crowd {
             at: sandbox.clock().now(),
             place: Place::Salesforce,
             out,
+            may_be_ours: false,
         });
         true
     }
@@ -194,7 +203,8 @@ impl Crowd {
     /// another change.
     pub(crate) fn say_in_ascend(&mut self, sandbox: &Sandbox, number: usize, out: bool) -> bool {
         let person = &mut self.people[number];
-        if person.shown(sandbox).1 == out || person.window == self.extracts.len() {
+        let shown = person.shown(sandbox);
+        if shown.1 == out || person.window == self.extracts.len() {
             return false;
         }
         sandbox.clock().advance(2);
@@ -204,6 +214,7 @@ impl Crowd {
             at: sandbox.clock().now(),
             place: Place::Ascend,
             out,
+            may_be_ours: out && shown.0,
         });
         true
     }
@@ -212,14 +223,18 @@ impl Crowd {
     pub(crate) fn loaded(&mut self, sandbox: &Sandbox, before: &[Shown]) -> usize {
         let (at, mut allowed) = (sandbox.clock().now(), 0);
         for (person, before) in self.people.iter_mut().zip(before) {
-            let out = person.shown(sandbox).1;
+            let (in_salesforce, out) = person.shown(sandbox);
             if out == before.1 {
                 continue;
             }
             person.window = self.extracts.len();
             if out {
-                let place = Place::Ascend;
-                person.words.push(Word { at, place, out });
+                person.words.push(Word {
+                    at,
+                    place: Place::Ascend,
+                    out,
+                    may_be_ours: in_salesforce,
+                });
             } else {
                 allowed += 1;
             }
