@@ -153,12 +153,23 @@ impl Crowd {
         }
     }
 
+    /// Whether the extract that would show it may show an opt-out that we wrote.
+    fn is_doubtful(&self, person: &Person, word: &Word) -> bool {
+        let in_ascend = word.place == Place::Ascend && word.out;
+        let seen = self.rank(word);
+        let ours = |other: &Word| {
+            let between = other.at > word.at && seen.is_none_or(|seen| other.at < seen);
+            other.place == Place::Salesforce && other.out && between
+        };
+        in_ascend && (word.may_be_ours || person.words.iter().any(ours))
+    }
+
     /// What Salesforce may show once everything was heard: whether mail is off, and which boxes are
     /// ticked. There are two of them where an opt-out may be taken for ours.
     pub(crate) fn expected(&self, person: &Person) -> [(bool, Vec<&'static str>); 2] {
         [true, false].map(|with_doubtful| {
             let words = person.words.iter();
-            let words = words.filter(|word| with_doubtful || !word.may_be_ours);
+            let words = words.filter(|word| with_doubtful || !self.is_doubtful(person, word));
             let ranked: Vec<_> = words
                 .filter_map(|word| Some((self.rank(word)?, word.out)))
                 .collect();
