@@ -341,8 +341,9 @@ fn see(
     } else {
         modified.latest()
     };
-    statement.stamp = Stamp::between(since.min(modified.earliest()), until);
-    if until.since(statement.stamp.earliest()) > view.policy.observed_window {
+    // The last look still showed the old value: whatever came after it is later than all that it showed.
+    statement.stamp = Stamp::between(since.plus(1).min(modified.earliest()), until);
+    if until.since(since.min(modified.earliest())) > view.policy.observed_window {
         statement.evidence = Evidence::Baseline;
     }
     speak(after, purpose, statement, reading, view);

@@ -137,7 +137,8 @@ pub struct OutboxRow {
     /// [`PENDING`], [`CLAIMED`], [`DEAD`], [`HELD`] or [`SENT`].
     pub state: i16,
     /// Packed changes as they were claimed, while an attempt may be under way; they may take effect
-    /// even if `changes` has moved on. One a line, the newest first; empty when there is none.
+    /// even if `changes` has moved on. One a line, the newest first; empty when there is none. A claim
+    /// that adds nothing, because its changes may be under way already, leaves a line end behind them.
     pub in_flight: String,
     /// When the decision was first made; the deadline counts from here (R34).
     pub decided_at: i64,

@@ -54,8 +54,12 @@ pub async fn run(member: &Member, stop: &CancellationToken) {
     }
 }
 
-/// Sends everything that is due, and gives the time until more may be.
-async fn round(
+/// Sends everything that is due, and gives the time until more may be. `last_round`: when the last one
+/// ended, by which the schedule goes.
+///
+/// # Errors
+/// When a call fails for the whole batch, or the store fails; the round is not over then.
+pub async fn round(
     member: &Member,
     stop: &CancellationToken,
     last_round: &mut At,
@@ -116,7 +120,7 @@ fn look_interval(member: &Member) -> Duration {
 
 /// When the last round was, as far as what waits tells: a round that was missed while nobody was at
 /// work is made up (R39).
-async fn resumed_at(member: &Member) -> At {
+pub async fn resumed_at(member: &Member) -> At {
     let now = member.shared.clock.now();
     match member.shared.store.next_due(member.id.0).await {
         Ok(due) => due.map_or(now, |due| due.min(now)),
@@ -255,7 +259,7 @@ pub async fn emit_batch(member: &Member) -> Result<usize, SyncError> {
             Look::Confirmed => settled.push((index, "confirmed")),
             Look::Superseded => {
                 let back = unclaim(&claimed.row, claimed.row.not_before, None);
-                postponed.push(unless_seen(back, seen(index)));
+                postponed.push(unless_seen(back, &claimed.row, seen(index)));
             }
             Look::Wait => {
                 member.wake_poller.notify_one();
@@ -310,7 +314,7 @@ pub async fn emit_batch(member: &Member) -> Result<usize, SyncError> {
                                 "{}: a write to {} was refused: {fault}", member.name, claimed.row.key.external);
                             member.tell(Event::Fault(fault.clone()));
                             let back = failed(member, &claimed.row, &fault, true);
-                            postponed.push(unless_seen(back, seen(*index)));
+                            postponed.push(unless_seen(back, &claimed.row, seen(*index)));
                         }
                     }
                 }
@@ -333,7 +337,9 @@ pub async fn emit_batch(member: &Member) -> Result<usize, SyncError> {
                 postponed.extend(
                     sent.iter()
                         .filter_map(|i| Some((*i, claimed.get(*i)?)))
-                        .map(|(i, c)| unless_seen(postpone_whole(member, &c.row, &fault), seen(i))),
+                        .map(|(i, c)| {
+                            unless_seen(postpone_whole(member, &c.row, &fault), &c.row, seen(i))
+                        }),
                 );
                 whole = Some(fault);
             }
@@ -412,7 +418,10 @@ async fn claim(member: &Member, packer: &Packer<'_>) -> Result<Vec<Claimed>, Syn
         .partition(|claimed| once.insert(claimed.row.key.external.clone()));
     let back: Vec<Postponed> = again
         .iter()
-        .map(|claimed| unclaim(&claimed.row, claimed.row.not_before, None))
+        .map(|claimed| {
+            let back = unclaim(&claimed.row, claimed.row.not_before, None);
+            unless_seen(back, &claimed.row, false)
+        })
         .collect();
     if !back.is_empty() {
         shared.store.postpone(&back).await?;
@@ -675,10 +684,14 @@ fn request(claimed: &Claimed, target: &Target, background: Background) -> WriteR
     }
 }
 
-/// Where no look showed what earlier attempts have done, that stays as it was noted.
-fn unless_seen(back: Postponed, seen: bool) -> Postponed {
+/// Nothing was sent. Where no look showed what earlier attempts have done, what they may still do stays
+/// noted, and this one is not taken for one of them: somebody else's change to the same value is no echo.
+fn unless_seen(back: Postponed, row: &OutboxRow, seen: bool) -> Postponed {
     Postponed {
-        in_flight: back.in_flight.filter(|_| seen),
+        in_flight: match back.in_flight {
+            Some(_) if !seen => Some(earlier(row).to_owned()),
+            as_it_is => as_it_is,
+        },
         ..back
     }
 }
@@ -688,9 +701,9 @@ fn unless_seen(back: Postponed, seen: bool) -> Postponed {
 async fn give_back(member: &Member, claimed: &[Claimed], fault: Fault) -> Result<usize, SyncError> {
     let back: Vec<Postponed> = claimed
         .iter()
-        .map(|claimed| Postponed {
-            in_flight: (claimed.row.attempts == 0).then(|| earlier(&claimed.row).to_owned()),
-            ..postpone_whole(member, &claimed.row, &fault)
+        .map(|claimed| {
+            let back = postpone_whole(member, &claimed.row, &fault);
+            unless_seen(back, &claimed.row, false)
         })
         .collect();
     member.shared.store.postpone(&back).await?;
@@ -712,6 +725,10 @@ fn unclaim(row: &OutboxRow, not_before: i64, error: Option<&str>) -> Postponed {
 
 /// What was under way before a write was claimed, as long as nothing was sent since.
 fn earlier(row: &OutboxRow) -> &str {
+    // A line end at the end: what was claimed was under way before.
+    if let Some(all) = row.in_flight.strip_suffix('\n') {
+        return all;
+    }
     let rest = row.in_flight.strip_prefix(row.changes.as_str());
     rest.map_or("", |rest| rest.trim_start_matches('\n'))
 }

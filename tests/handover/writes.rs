@@ -508,6 +508,46 @@ pub(crate) async fn r46_a_lock_of_somebody_else_holds_up_and_our_own_does_not(ex
     assert!(!exchange.at("exchange.lock").exists());
 }
 
+/// Nobody knows of it there, so the same value in Ascend is somebody's word.
+pub(crate) async fn r15_what_could_not_be_handed_over_is_not_taken_for_an_echo(exchange: Exchange) {
+    exchange.people(&["ann", "bob"]).await;
+    exchange.opt("ann", true);
+    exchange.poll().await;
+    let lock = format!("ascend {}\n", exchange.now());
+    exchange.put("exchange.lock", &lock);
+    emit::emit_batch(exchange.member()).await.unwrap_err();
+    assert_eq!(exchange.row("ann").await.in_flight, "");
+    std::fs::remove_file(exchange.at("exchange.lock")).unwrap();
+    exchange.opt("ann", false);
+    exchange.round().await;
+    assert_eq!(exchange.batches().len(), 0, "Ascend allows mail as it is");
+
+    exchange.pass(20);
+    exchange.extract(&[("ann", true), ("bob", false)]);
+    exchange.round().await;
+    exchange.round().await;
+    assert!(exchange.is_out("ann"), "she opted out in Ascend");
+    assert_eq!(exchange.batches().len(), 0, "and stays so there");
+}
+
+/// What was handed over before is still under way when a later attempt fails.
+pub(crate) async fn r15_an_attempt_that_failed_forgets_nothing_that_was_handed_over(
+    exchange: Exchange,
+) {
+    exchange.people(&["ann"]).await;
+    exchange.opt("ann", true);
+    exchange.round().await;
+    let handed = exchange.row("ann").await.in_flight;
+    assert_ne!(handed, "");
+    // Nobody answers, and the second batch cannot be written.
+    exchange.pass(13);
+    exchange.put("exchange.lock", &format!("ascend {}\n", exchange.now()));
+    for _ in 0..2 {
+        emit::emit_batch(exchange.member()).await.unwrap_err();
+        assert_eq!(exchange.row("ann").await.in_flight, handed);
+    }
+}
+
 pub(crate) async fn r39_words_are_taken_whatever_the_schedule_and_batches_are_not(
     exchange: Exchange,
 ) {

@@ -130,6 +130,7 @@ pub(crate) fn withdrawn(minutes: i64) -> Statement {
 /// Changes of a statement, for rows that need one.
 pub(crate) trait Say {
     fn seen_between(self, from: i64, until: i64) -> Statement;
+    fn seen_after(self, look: i64, until: i64) -> Statement;
     fn found_between(self, from: i64, until: i64) -> Statement;
     fn explicit(self) -> Statement;
     fn to_the_second(self) -> Statement;
@@ -140,6 +141,12 @@ pub(crate) trait Say {
 impl Say for Statement {
     fn seen_between(mut self, from: i64, until: i64) -> Statement {
         self.stamp = Stamp::between(t(from), t(until));
+        self.evidence = Evidence::Observed;
+        self
+    }
+
+    fn seen_after(mut self, look: i64, until: i64) -> Statement {
+        self.stamp = Stamp::between(t(look).plus(1), t(until));
         self.evidence = Evidence::Observed;
         self
     }

@@ -248,8 +248,8 @@ fn r12_a_change_seen_to_the_default_speaks() {
             .read(20, &row(10, &[(purpose, from)]))
             .read(40, &row(30, &[(purpose, to)]));
         let expected = match status {
-            Status::Granted => granted(0).seen_between(20, 30),
-            Status::Withdrawn => withdrawn(0).seen_between(20, 30),
+            Status::Granted => granted(0).seen_after(20, 30),
+            Status::Withdrawn => withdrawn(0).seen_after(20, 30),
         };
         assert!(
             story.said(purpose).contains(&expected),
@@ -301,15 +301,32 @@ fn r10_a_change_is_bracketed_by_what_was_read_before() {
     story.read(70, &row(60, &[(MARKETING, OUT)]));
     assert_eq!(
         story.said(MARKETING),
-        [withdrawn(0).seen_between(50, 60)],
+        [withdrawn(0).seen_after(50, 60)],
         "every change up to 50 had been read, though this contact was read at 20"
     );
     story.known_since = Some(t(40));
     story.read(90, &row(80, &[(MARKETING, IN)]));
     assert_eq!(
         story.said(MARKETING)[0],
-        granted(0).seen_between(70, 80),
+        granted(0).seen_after(70, 80),
         "this contact was read at 70, later than the rest"
+    );
+}
+
+/// Two looks at a system that tells no times, a value between them and another after them.
+#[test]
+fn r11_an_opt_in_seen_after_the_look_that_showed_an_opt_out_is_later_than_it() {
+    let mut story = Story::of(SALESFORCE);
+    story
+        .read(20, &row(20, &[(MARKETING, IN)]))
+        .read(40, &row(40, &[(MARKETING, OUT)]))
+        .read(60, &row(60, &[(MARKETING, IN)]));
+    let said = story.said(MARKETING);
+    let find = |status| said.iter().find(|one| one.status == status).unwrap();
+    let (out, back) = (find(Status::Withdrawn), find(Status::Granted));
+    assert!(
+        back.stamp.earliest() > out.stamp.latest(),
+        "or nobody could ever be opted in there: {said:?}"
     );
 }
 
@@ -439,7 +456,7 @@ fn r10_a_change_that_history_contradicts_is_not_yet_told() {
     );
     assert_eq!(
         story.said(MARKETING)[0],
-        withdrawn(0).seen_between(0, 29),
+        withdrawn(0).seen_after(0, 29),
         "it shows an opt-out after the last opt-in that history tells of"
     );
     story.read(31, &rows_alone(&[history(MARKETING, OUT, 20, "ann")]));
@@ -648,7 +665,7 @@ fn r15_a_withdrawal_hidden_behind_our_own_edit_counts() {
         .read(40, &by(row(30, &[(MARKETING, IN), (NEWS, IN)]), OURSELVES));
     assert_eq!(
         story.said(NEWS)[0],
-        withdrawn(0).seen_between(20, 30),
+        withdrawn(0).seen_after(20, 30),
         "a person unticked the box before our write of another field"
     );
 }
@@ -664,7 +681,7 @@ fn r15_a_true_change_after_our_write_speaks() {
         .read(60, &by(row(50, &[(MARKETING, IN)]), "ann"));
     assert_eq!(
         story.said(MARKETING),
-        [granted(0).seen_between(40, 50).by("ann")]
+        [granted(0).seen_after(40, 50).by("ann")]
     );
 }
 
@@ -908,7 +925,7 @@ fn r16_a_modification_in_the_future_is_capped_and_listed() {
     story
         .read(20, &row(10, &[(MARKETING, IN)]))
         .read(40, &row(4000, &[(MARKETING, OUT)]));
-    assert_eq!(story.said(MARKETING), [withdrawn(0).seen_between(20, 40)]);
+    assert_eq!(story.said(MARKETING), [withdrawn(0).seen_after(20, 40)]);
     assert!(story.is_future_stamped());
     let mut story = Story::of(SALESFORCE);
     story.read(20, &row(4000, &[(MARKETING, IN)]));
@@ -942,7 +959,7 @@ fn r16_impossible_stamps_are_no_stamps() {
         story.read(40, &set(30, Status::Withdrawn));
         assert_eq!(
             story.said(STORE)[0],
-            withdrawn(0).seen_between(20, 30),
+            withdrawn(0).seen_after(20, 30),
             "{sentence}: seen to change"
         );
         assert!(!story.is_future_stamped());
@@ -985,7 +1002,7 @@ fn r10_a_stored_time_is_the_statement() {
     story.read(40, &set(30, Status::Withdrawn, -1500));
     assert_eq!(
         story.said(STORE)[0],
-        withdrawn(0).seen_between(20, 30),
+        withdrawn(0).seen_after(20, 30),
         "a withdrawal whose stored time lags is believed to be new"
     );
     story.read(60, &set(50, Status::Granted, -1200));

@@ -338,9 +338,10 @@ pub(crate) async fn what_may_still_happen_is_kept_when_more_is_claimed(bench: Be
     };
     let rows = [
         ("nothing is under way", "[1]", "", "[1]"),
-        ("the same is under way", "[1]", "[1]", "[1]"),
+        ("the same is under way", "[1]", "[1]", "[1]\n"),
+        ("it was claimed twice", "[1]", "[1]\n", "[1]\n"),
         ("another one is", "[2]", "[1]", "[2]\n[1]"),
-        ("it is one of them", "[1]", "[2]\n[1]", "[2]\n[1]"),
+        ("it is one of them", "[1]", "[2]\n[1]", "[2]\n[1]\n"),
         ("it is the end of one of them", "[1]", "[[1]", "[1]\n[[1]"),
     ];
     for (sentence, changes, before, after) in rows {

@@ -99,7 +99,7 @@ impl PgStore {
              UPDATE outbox SET state = 1, claimed_until = $1, in_flight = CASE \
                WHEN in_flight = '' THEN changes \
                WHEN strpos(chr(10) || in_flight || chr(10), chr(10) || changes || chr(10)) > 0 \
-                 THEN in_flight \
+                 THEN rtrim(in_flight, chr(10)) || chr(10) \
                ELSE changes || chr(10) || in_flight END FROM due \
              WHERE system = $2 AND external = of_contact AND lane = of_lane \
              RETURNING ",

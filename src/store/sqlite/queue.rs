@@ -79,7 +79,7 @@ impl SqliteStore {
             "UPDATE outbox AS o SET state = 1, claimed_until = ?1, in_flight = CASE \
                WHEN in_flight = '' THEN changes \
                WHEN instr(char(10) || in_flight || char(10), char(10) || changes || char(10)) > 0 \
-                 THEN in_flight \
+                 THEN rtrim(in_flight, char(10)) || char(10) \
                ELSE changes || char(10) || in_flight END \
              WHERE (o.system, o.external, o.lane) IN ( \
                SELECT ?2, d.external, d.lane FROM ( \
