@@ -80,8 +80,9 @@ async fn r47_whoever_may_look_sees_the_requests_without_addresses() {
     assert_eq!(all.status, 200, "{}", all.body);
     assert_eq!(numbers(&all), [1, 2, 3]);
     assert_fits(LIST, "get", 200, &all.body);
-    let found = surface.rig.store.requests(&RequestQuery::default(), 1);
-    let subject = found.await.unwrap()[0].subject.short();
+    let query = RequestQuery::default();
+    let found = surface.rig.store.requests(&query, 1).await.unwrap();
+    let subject = found[0].subject.short();
     let expected = json!({
         "request": 1,
         "urgency": "weekly",
