@@ -203,6 +203,8 @@ impl Surface {
                 differing: 50,
                 pending_withdrawals: 7,
                 pending_grants: 2,
+                sent: 0,
+                batches: 0,
                 dead: 1,
                 held: 4,
                 quarantined: 5,

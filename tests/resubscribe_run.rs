@@ -168,6 +168,7 @@ fn r47_an_urgent_request_is_raised_worked_and_over() {
     assert_eq!(api.urgent(), Ok(Vec::new()));
 
     let id = request["request"].as_i64().unwrap();
+    let named = json!(id.to_string());
     let urgent = format!("/v1/resubscribe/{id}/urgent");
     let why = json!({ "reason": "her event is tomorrow" });
     let answer = api.ask(Method::POST, &urgent, Some(&why));
@@ -175,7 +176,7 @@ fn r47_an_urgent_request_is_raised_worked_and_over() {
     let said = wait_for("an alarm is raised", STEP, || {
         let mut urgent = api.urgent()?;
         match urgent.pop() {
-            Some((about, said)) if about == id.to_string() => Ok(said),
+            Some((about, said)) if about == named => Ok(said),
             other => Err(format!("{other:?}")),
         }
     });

@@ -21,7 +21,7 @@ pub struct Systems {
         required_unless_present = "all",
         conflicts_with = "all"
     )]
-    systems: Vec<String>,
+    names: Vec<String>,
     /// Every configured system.
     #[arg(long)]
     all: bool,
@@ -87,7 +87,7 @@ fn chosen(args: &Systems, checked: &Checked) -> anyhow::Result<Vec<String>> {
     if args.all {
         return Ok(configured);
     }
-    let mut names = args.systems.clone();
+    let mut names = args.names.clone();
     names.sort_unstable();
     names.dedup();
     match names.iter().find(|name| !configured.contains(name)) {
