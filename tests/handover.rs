@@ -48,6 +48,7 @@ on_both_databases! {
         g10_a_crash_between_the_file_and_the_store_loses_and_doubles_nothing,
         r46_a_newer_word_in_ascend_wins_and_an_older_one_does_not,
         r46_a_lock_of_somebody_else_holds_up_and_our_own_does_not,
+        r11_an_opt_out_for_which_an_opt_in_is_refused_as_older_counts,
         r15_what_could_not_be_handed_over_is_not_taken_for_an_echo,
         r15_an_attempt_that_failed_forgets_nothing_that_was_handed_over,
         r39_words_are_taken_whatever_the_schedule_and_batches_are_not;

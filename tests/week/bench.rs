@@ -16,7 +16,6 @@ use consentd::sync::engine::{Event, Listener, Member, SyncError};
 use consentd::sync::{emit, parity, poll, switches};
 use consentd_sandbox::{Options, Sandbox};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// The sandbox's clock as the daemon's.
@@ -140,10 +139,6 @@ impl Bench {
         self.knows_the_gate = false;
     }
 
-    pub(crate) fn is_running(&self) -> bool {
-        self.engine.is_some()
-    }
-
     /// What the daemon's tasks do when they are woken: each system is read, and what is due is sent.
     pub(crate) async fn turn(&mut self) {
         let stop = CancellationToken::new();
@@ -219,13 +214,6 @@ impl Bench {
             .unwrap()
     }
 
-    pub(crate) async fn debug(&self, address: &str) {
-        let key = consentd::consent::SubjectKey::from_address(address).unwrap();
-        let subject = self.engine.as_ref().unwrap().shared.pseudonyms.of(&key);
-        let dossier = self.store.dossier(subject).await.unwrap().unwrap();
-        eprintln!("{dossier:#?}");
-    }
-
     pub(crate) async fn outbox(&self) -> Vec<OutboxRow> {
         self.store.outbox(0, 10_000).await.unwrap()
     }
@@ -245,6 +233,3 @@ impl Post {
         poll::poll(member, rules, stop).await
     }
 }
-
-/// How long a test may take of real time.
-pub(crate) const LIMIT: Duration = Duration::from_mins(1);
