@@ -60,6 +60,7 @@ on_both_databases! {
         r46_an_extract_that_contradicts_itself_is_not_read,
         r46_everything_is_read_anew_from_what_was_filed_away,
         r51_a_dry_run_moves_nothing,
+        parity_asked_afresh_reads_the_newest_extract_and_touches_nothing,
         r42_a_system_by_files_is_unverified_unless_its_last_extract_will_do,
         r10_a_time_that_says_when_a_value_was_set_is_history with "as_of = \"changed\"";
 }
