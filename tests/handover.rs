@@ -49,6 +49,7 @@ on_both_databases! {
         g10_a_crash_between_the_file_and_the_store_loses_and_doubles_nothing,
         r46_a_newer_word_in_ascend_wins_and_an_older_one_does_not,
         r46_a_lock_of_somebody_else_holds_up_and_our_own_does_not,
+        r11_an_opt_out_for_which_an_opt_in_is_refused_as_older_counts,
         r15_what_could_not_be_handed_over_is_not_taken_for_an_echo,
         r15_an_attempt_that_failed_forgets_nothing_that_was_handed_over,
         r39_words_are_taken_whatever_the_schedule_and_batches_are_not;
@@ -61,6 +62,7 @@ on_both_databases! {
         r46_an_extract_that_contradicts_itself_is_not_read,
         r46_everything_is_read_anew_from_what_was_filed_away,
         r51_a_dry_run_moves_nothing,
+        parity_asked_afresh_reads_the_newest_extract_and_touches_nothing,
         r42_a_system_by_files_is_unverified_unless_its_last_extract_will_do,
         r10_a_time_that_says_when_a_value_was_set_is_history with "as_of = \"changed\"";
 }

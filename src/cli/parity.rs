@@ -106,6 +106,9 @@ fn remarks(args: &Args, parity: &Parity, found: &List) -> String {
         say(format!(
             "\n{drifted} drifted; {under_way} differ because a write is under way; {moved} contacts changed meanwhile"
         ));
+        for (system, as_of) in &parity.as_of {
+            say(format!("{system} tells of {as_of}"));
+        }
     }
     if found.len() >= MAX_LISTED {
         say(format!(

@@ -261,8 +261,14 @@ pub struct Batching {
 /// alone decides whether and when to try again.
 #[async_trait]
 pub trait Connector: Send + Sync {
-    /// Logs in and checks every permission and field the configuration needs. Writes nothing.
+    /// Logs in and checks every permission and field the configuration needs. Changes no contact, and
+    /// leaves nothing behind.
     async fn probe(&self) -> Result<Probe, Fault>;
+
+    /// The same for somebody who only reads, beside a daemon at work: no right to write is tried.
+    async fn probe_to_read(&self) -> Result<Probe, Fault> {
+        self.probe().await
+    }
 
     /// The page that follows `cursor`; the first page of a full load when there is none. Reading
     /// the same cursor twice is allowed at any time, also after a restart.

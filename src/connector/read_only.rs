@@ -36,7 +36,11 @@ impl std::fmt::Debug for ReadOnly {
 #[async_trait]
 impl Connector for ReadOnly {
     async fn probe(&self) -> Result<Probe, Fault> {
-        self.0.probe().await
+        self.0.probe_to_read().await
+    }
+
+    async fn probe_to_read(&self) -> Result<Probe, Fault> {
+        self.0.probe_to_read().await
     }
 
     async fn read(&self, cursor: Option<&Cursor>) -> Result<Page, Fault> {

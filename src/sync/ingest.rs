@@ -190,7 +190,10 @@ fn take_in(
             in_flight: &in_flight,
             stale,
         };
-        let after = observe(bench.contact(system.id, &reading.contact), reading, &view);
+        let overtaken = bench.overtaken(system.id, reading, page.read_at);
+        let before = overtaken.as_ref().filter(|_| !stale);
+        let before = before.or_else(|| bench.contact(system.id, &reading.contact));
+        let after = observe(before, reading, &view);
         let slot = bench.set_contact(after);
         if reading.whole && !stale {
             let as_of = reading.as_of.unwrap_or(page.read_at);

@@ -105,8 +105,11 @@ pub struct Parity {
     pub drift: Vec<Drift>,
     /// Values that differ because a write is under way: no drift.
     pub under_way: u64,
-    /// Contacts that changed while the systems were asked, so that nothing can be said of them.
+    /// Contacts that changed while the systems were asked, or after the instant of which a system tells,
+    /// so that nothing can be said of them.
     pub moved: u64,
+    /// The instant of which each system tells, by name; only where they were asked.
+    pub as_of: BTreeMap<String, At>,
 }
 
 impl Parity {
@@ -166,6 +169,7 @@ pub async fn compare_fresh(
     now: At,
 ) -> Result<Parity, StoreError> {
     let mut parity = run(store, rules, parked, Some(fresh), now).await?;
+    parity.as_of = fresh.as_of();
     fresh.find_unknown(store, rules, &mut parity).await?;
     Ok(parity)
 }

@@ -12,6 +12,7 @@ use consentd::sync::assemble::{Engine, Lines, Parts};
 use consentd::sync::checklist::{self, Ask, Crew, Desk, Freshness};
 use consentd::sync::engine::{Event, Listener, Member};
 use consentd::sync::pack::unpack_verdicts;
+use consentd::sync::parity::fresh::Fresh;
 use consentd::sync::switches::{self, Operator, Resumed};
 use consentd::sync::{emit, parity, poll};
 use std::collections::BTreeMap;
@@ -303,6 +304,45 @@ impl Exchange {
         let mut found = parity.differences.into_iter();
         let found = found.find(|one| one.system == "ascend" && one.contact == id);
         found.map_or("equal".to_owned(), |found| found.reason)
+    }
+
+    /// What `consentd parity --full` says beside the daemon.
+    pub(crate) async fn parity_asked_afresh(&self) -> parity::Parity {
+        let shared: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let (crm, clock) = (Arc::clone(&self.crm), Arc::clone(&shared));
+        let connect = move |system: &SystemSettings| {
+            if system.name == "crm" {
+                Ok(Arc::clone(&crm) as Arc<dyn Connector>)
+            } else {
+                registry::connect_by(&system.kind, &clock)
+            }
+        };
+        let stop = CancellationToken::new();
+        let fresh = Fresh::read(&self.checked, &*self.store, &connect, shared, &stop).await;
+        let (fresh, rules) = (fresh.unwrap(), &self.engine.shared.rules);
+        parity::compare_fresh(&*self.store, rules, &BTreeMap::new(), &fresh, self.now())
+            .await
+            .unwrap()
+    }
+
+    /// Everything in the exchange folder, with when it was changed last: a folder changes when a file in
+    /// it comes or goes.
+    pub(crate) fn everything(&self) -> BTreeMap<PathBuf, std::time::SystemTime> {
+        let mut found = BTreeMap::new();
+        let mut folders = vec![self.at("")];
+        while let Some(folder) = folders.pop() {
+            let changed = folder.metadata().unwrap().modified().unwrap();
+            found.insert(folder.clone(), changed);
+            for entry in std::fs::read_dir(&folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    found.insert(path.clone(), path.metadata().unwrap().modified().unwrap());
+                }
+            }
+        }
+        found
     }
 
     /// What a check before mail answers, with data of that age allowed.

@@ -366,6 +366,48 @@ pub(crate) async fn r51_a_dry_run_moves_nothing(mut exchange: Exchange) {
     assert_eq!(exchange.files("outbound"), [""; 0]);
 }
 
+pub(crate) async fn parity_asked_afresh_reads_the_newest_extract_and_touches_nothing(
+    exchange: Exchange,
+) {
+    exchange.people(&["ann", "bob"]).await;
+    exchange.opt("ann", true);
+    exchange.round().await;
+    let read = exchange.now();
+    // The daemon has filed the newest extract away, a batch is on its way, and somebody loads.
+    exchange.put("exchange.lock", &format!("ascend {}\n", exchange.now()));
+    exchange.put("inbound/broken.ack.csv", "?");
+    let before = exchange.everything();
+    let parity = exchange.parity_asked_afresh().await;
+    assert_eq!((parity.drifted, parity.different()), (0, 1), "{parity:?}");
+    assert!(parity.as_of["ascend"] < read, "it tells of that extract");
+    assert_eq!(exchange.everything(), before);
+
+    // It took effect after the extract that still is the newest.
+    exchange.apply_newest();
+    exchange.emit().await;
+    let before = exchange.everything();
+    let parity = exchange.parity_asked_afresh().await;
+    assert_eq!((parity.drifted, parity.moved), (0, 1), "{parity:?}");
+    assert_eq!(exchange.everything(), before);
+
+    // A newer one that the daemon has not read yet.
+    exchange.pass(1);
+    let made = exchange.now();
+    exchange.extract(&[("ann", true), ("bob", true)]);
+    let before = exchange.everything();
+    let parity = exchange.parity_asked_afresh().await;
+    assert_eq!(parity.as_of["ascend"], made);
+    let drift: Vec<&str> = parity
+        .drift
+        .iter()
+        .map(|one| one.contact.as_str())
+        .collect();
+    assert_eq!(drift, ["bob"], "the daemon does not know yet");
+    assert_eq!(exchange.everything(), before);
+    exchange.poll().await;
+    assert_eq!(exchange.parity_asked_afresh().await.drifted, 0);
+}
+
 pub(crate) async fn r42_a_system_by_files_is_unverified_unless_its_last_extract_will_do(
     exchange: Exchange,
 ) {

@@ -489,6 +489,39 @@ pub(crate) async fn r46_a_newer_word_in_ascend_wins_and_an_older_one_does_not(ex
     assert!(exchange.outbox().await.is_empty());
 }
 
+/// Of an opt-out that is said once more nothing tells but that our opt-in is refused as the older.
+pub(crate) async fn r11_an_opt_out_for_which_an_opt_in_is_refused_as_older_counts(
+    exchange: Exchange,
+) {
+    exchange.people(&["ann", "bob"]).await;
+    exchange.opt("ann", true);
+    exchange.opt("bob", true);
+    exchange.round().await;
+    exchange.apply_newest();
+    exchange.round().await;
+    exchange.pass(12);
+    exchange.extract(&[("ann", true), ("bob", true)]);
+    exchange.round().await;
+    exchange.opt("ann", false);
+    exchange.opt("bob", false);
+    exchange.round().await;
+    let (batch, rows) = exchange.newest();
+    let said: Vec<_> = rows
+        .iter()
+        .map(|row| (row.number, "REJECTED", "STALE"))
+        .collect();
+    exchange.acknowledge(&batch, &said);
+    exchange.round().await;
+    exchange.pass(12);
+    exchange.extract(&[("ann", true), ("bob", false)]);
+    exchange.round().await;
+    exchange.round().await;
+    assert!(exchange.is_out("ann"), "she said so again after the opt-in");
+    assert!(!exchange.is_out("bob"), "he did not, as it turns out");
+    assert_eq!(exchange.newest().0, batch, "nobody is opted in over that");
+    assert!(exchange.outbox().await.is_empty());
+}
+
 pub(crate) async fn r46_a_lock_of_somebody_else_holds_up_and_our_own_does_not(exchange: Exchange) {
     exchange.people(&["ann"]).await;
     exchange.opt("ann", true);

@@ -16,7 +16,6 @@ use consentd::sync::engine::{Event, Listener, Member, SyncError};
 use consentd::sync::{emit, parity, poll, switches};
 use consentd_sandbox::{Options, Sandbox};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// The sandbox's clock as the daemon's.
@@ -76,7 +75,11 @@ impl Bench {
         let text = text.replacen(r#""* * * * *""#, r#""0 1 * * *""#, 1);
         let text = text.replacen("[policy]", "[policy]\nobserved_window_hours = 72", 1);
         // No vendor is spared here, so that a week takes seconds.
-        let text = text.replacen("precedence = 1\n", "precedence = 1\nmax_calls_per_sec = 1000\n", 1);
+        let text = text.replacen(
+            "precedence = 1\n",
+            "precedence = 1\nmax_calls_per_sec = 1000\n",
+            1,
+        );
         std::fs::write(&path, text).unwrap();
         let checked = config::load(&path).unwrap();
         let store = store::open(&checked.store, Access::Daemon).await.unwrap();
@@ -140,10 +143,6 @@ impl Bench {
         self.knows_the_gate = false;
     }
 
-    pub(crate) fn is_running(&self) -> bool {
-        self.engine.is_some()
-    }
-
     /// What the daemon's tasks do when they are woken: each system is read, and what is due is sent.
     pub(crate) async fn turn(&mut self) {
         let stop = CancellationToken::new();
@@ -158,7 +157,10 @@ impl Bench {
                 post.member.failed(&error);
             }
         }
-        let keeper = self.engine.as_ref().and_then(|engine| engine.keeper.as_ref());
+        let keeper = self
+            .engine
+            .as_ref()
+            .and_then(|engine| engine.keeper.as_ref());
         if let Some(keeper) = keeper {
             keeper.turn(&mut self.knows_the_gate, &stop).await.unwrap();
         }
@@ -200,11 +202,12 @@ impl Bench {
                 rows: late.missing as u64,
             }));
             let unreadable = member.connector.unreadable().into_iter();
-            view.unreadable.extend(unreadable.map(|file| UnreadableFile {
-                system: member.name.clone(),
-                file: file.name,
-                reason: file.reason,
-            }));
+            view.unreadable
+                .extend(unreadable.map(|file| UnreadableFile {
+                    system: member.name.clone(),
+                    file: file.name,
+                    reason: file.reason,
+                }));
         }
         alarm::levels(&view).standing
     }
@@ -219,13 +222,6 @@ impl Bench {
             .unwrap()
     }
 
-    pub(crate) async fn debug(&self, address: &str) {
-        let key = consentd::consent::SubjectKey::from_address(address).unwrap();
-        let subject = self.engine.as_ref().unwrap().shared.pseudonyms.of(&key);
-        let dossier = self.store.dossier(subject).await.unwrap().unwrap();
-        eprintln!("{dossier:#?}");
-    }
-
     pub(crate) async fn outbox(&self) -> Vec<OutboxRow> {
         self.store.outbox(0, 10_000).await.unwrap()
     }
@@ -235,7 +231,11 @@ impl Post {
     /// As the poller does it: nothing while calls pause, and a login where there was none yet.
     async fn read(&mut self, stop: &CancellationToken) -> Result<(), SyncError> {
         let member = &self.member;
-        if member.breaker.open_until(member.shared.clock.now()).is_some() {
+        if member
+            .breaker
+            .open_until(member.shared.clock.now())
+            .is_some()
+        {
             return Ok(());
         }
         let rules = match &self.rules {
@@ -245,6 +245,3 @@ impl Post {
         poll::poll(member, rules, stop).await
     }
 }
-
-/// How long a test may take of real time.
-pub(crate) const LIMIT: Duration = Duration::from_mins(1);

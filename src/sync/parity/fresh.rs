@@ -242,7 +242,7 @@ impl Fresh {
             }
             return Ok(false);
         };
-        if self.has_moved(row, fresh) {
+        if self.has_moved(row, fresh) || is_older(fresh, &seat.record) {
             parity.moved += 1;
             return Ok(was_there);
         }
@@ -333,6 +333,13 @@ impl Fresh {
                 .is_some_and(|(ours, theirs)| ours > theirs)
     }
 
+    /// The instant of which a system tells, by its name: up to it everything was read.
+    pub(super) fn as_of(&self) -> BTreeMap<String, At> {
+        let read = self.read.iter();
+        read.filter_map(|(name, at)| Some((name.clone(), (*at)?)))
+            .collect()
+    }
+
     /// Where consent is recorded apart from the contact, nothing but the records tells when it was read:
     /// the store has one that is later than all that was.
     fn has_said_more(&self, seat: &Seat<'_>, purpose: PurposeId) -> bool {
@@ -420,6 +427,13 @@ impl Fresh {
         });
         Ok(())
     }
+}
+
+/// A file tells of the instant at which it was made; it may not show what took effect later.
+fn is_older(fresh: &ContactRow, stored: &Record) -> bool {
+    let told = fresh.read_at.map(At::from_micros);
+    told.zip(stored.written_at)
+        .is_some_and(|(told, written)| told < written)
 }
 
 /// Whether two values of one field are the same; a record without a basis is as good as one with it.

@@ -7,7 +7,7 @@
 use super::Workbench;
 use super::entry::written;
 use crate::connector::{Answer, FaultClass, Receipt};
-use crate::consent::{At, Change, Contact, PurposeId, Shown, SystemId};
+use crate::consent::{At, Change, Contact, PurposeId, Reading, Shown, SystemId};
 use crate::store::{
     CLAIMED, DEAD, LANE_GRANT, LANE_WITHDRAWAL, ONCE_READ, OutboxChange, OutboxRow, PENDING, SENT,
     WriteKey,
@@ -195,6 +195,28 @@ impl Workbench<'_> {
         Ok(true)
     }
 
+    /// The contact as it was before the change for which the system refused our opt-in as the older
+    /// one. It may show the same opt-out as it did when it was read last, or as we wrote it, and nothing
+    /// else tells that somebody said so anew; in doubt it counts (R11).
+    pub fn overtaken(&self, system: SystemId, reading: &Reading, read_at: At) -> Option<Contact> {
+        if !self.stored.once_read || !reading.whole {
+            return None;
+        }
+        let key = WriteKey {
+            system: system.0,
+            external: reading.contact.clone(),
+            lane: LANE_GRANT,
+        };
+        let as_of = reading.as_of.unwrap_or(read_at);
+        let row = self.outbox.get(&key).filter(|row| waits(row, as_of))?;
+        let changes = self.packer.unpack_changes(&row.changes).ok()?.changes;
+        let mut before = self.contact(system, &reading.contact)?.clone();
+        for change in changes {
+            before.record.entry(change.purpose).shown = Some(change.to);
+        }
+        Some(before)
+    }
+
     /// The contact was read as it was then: a write that had to wait for that may go.
     pub fn heard_again(&mut self, system: SystemId, contact: &str, as_of: At) {
         if !self.stored.once_read {
@@ -206,12 +228,8 @@ impl Workbench<'_> {
                 external: contact.to_owned(),
                 lane,
             };
-            let waits = |row: &&OutboxRow| {
-                row.state == PENDING
-                    && row.not_before == ONCE_READ
-                    && row.claimed_until <= as_of.micros()
-            };
-            if let Some(row) = self.outbox.get(&key).filter(waits).cloned() {
+            let found = self.outbox.get(&key);
+            if let Some(row) = found.filter(|row| waits(row, as_of)).cloned() {
                 self.replace(OutboxRow {
                     not_before: self.frame.now.micros(),
                     claimed_until: 0,
@@ -344,4 +362,9 @@ pub(super) fn sets(changes: &[Change], given: &[(PurposeId, Shown)]) -> bool {
     let mut given = given.to_vec();
     given.sort();
     values(changes) == given
+}
+
+/// Whether a write has waited for a contact to be read as it was then.
+fn waits(row: &OutboxRow, as_of: At) -> bool {
+    row.state == PENDING && row.not_before == ONCE_READ && row.claimed_until <= as_of.micros()
 }

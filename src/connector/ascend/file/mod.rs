@@ -495,6 +495,12 @@ impl AscendFile {
             for entry in extract::candidates(&entries, stand.last.as_ref(), &refused) {
                 let checked = match self.look_through(folder, entry, stand.last.as_ref()).await {
                     Ok(checked) => checked,
+                    // The daemon files an extract away beside whoever only reads; it is found there.
+                    Err(Unusable::Fault(_))
+                        if !filed && stand.load && self.is_gone(entry).await? =>
+                    {
+                        continue;
+                    }
                     Err(Unusable::Fault(fault)) => return Err(fault),
                     Err(Unusable::Refused(why)) => {
                         self.refuse(entry, why);
@@ -521,6 +527,15 @@ impl AscendFile {
             }
         }
         Ok(None)
+    }
+
+    /// Whether an extract does not lie any more where it was delivered.
+    async fn is_gone(&self, entry: &Entry) -> Result<bool, Fault> {
+        let size = self
+            .place
+            .size(&format!("{INBOUND}/{}", entry.name))
+            .await?;
+        Ok(size.is_none())
     }
 
     /// Whether a folder can be written, shown by writing a file that nobody reads.
@@ -562,15 +577,7 @@ fn cannot_be_asked() -> Fault {
 #[async_trait]
 impl Connector for AscendFile {
     async fn probe(&self) -> Result<Probe, Fault> {
-        let mut found = Probe::default();
-        for folder in [batch::OUTBOUND, INBOUND] {
-            if !self.place.has_folder(folder).await? {
-                found.missing.push(format!(
-                    "the folder {folder} in the exchange folder; is it mounted, and the right one? make the \
-                     folder if so"
-                ));
-            }
-        }
+        let mut found = self.probe_to_read().await?;
         if !found.missing.is_empty() {
             return Ok(found);
         }
@@ -585,6 +592,22 @@ impl Connector for AscendFile {
                 )),
                 Err(fault) => return Err(fault),
             }
+        }
+        Ok(found)
+    }
+
+    async fn probe_to_read(&self) -> Result<Probe, Fault> {
+        let mut found = Probe::default();
+        for folder in [batch::OUTBOUND, INBOUND] {
+            if !self.place.has_folder(folder).await? {
+                found.missing.push(format!(
+                    "the folder {folder} in the exchange folder; is it mounted, and the right one? make the \
+                     folder if so"
+                ));
+            }
+        }
+        if !found.missing.is_empty() {
+            return Ok(found);
         }
         if let Some(holder) = lock::holder(&self.place).await?
             && holder.owner != self.settings.lock_owner
