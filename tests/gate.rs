@@ -557,7 +557,7 @@ async fn r47_people_close_requests_and_say_which_are_urgent() {
 
 #[tokio::test]
 async fn r47_status_has_a_line_on_the_gate() {
-    let rig = Rig::start(Auto::Off).await;
+    let rig = Rig::start(Auto::Off, None).await;
     let line = || {
         let answer = rig.hub.command(&["status"]);
         let mut lines = answer.said.lines();
