@@ -363,7 +363,11 @@ pub(crate) async fn parity_asked_afresh_reads_the_newest_extract_and_touches_not
     let before = exchange.everything();
     let parity = exchange.parity_asked_afresh().await;
     assert_eq!(parity.as_of["ascend"], made);
-    let drift: Vec<&str> = parity.drift.iter().map(|one| one.contact.as_str()).collect();
+    let drift: Vec<&str> = parity
+        .drift
+        .iter()
+        .map(|one| one.contact.as_str())
+        .collect();
     assert_eq!(drift, ["bob"], "the daemon does not know yet");
     assert_eq!(exchange.everything(), before);
     exchange.poll().await;

@@ -75,7 +75,11 @@ impl Bench {
         let text = text.replacen(r#""* * * * *""#, r#""0 1 * * *""#, 1);
         let text = text.replacen("[policy]", "[policy]\nobserved_window_hours = 72", 1);
         // No vendor is spared here, so that a week takes seconds.
-        let text = text.replacen("precedence = 1\n", "precedence = 1\nmax_calls_per_sec = 1000\n", 1);
+        let text = text.replacen(
+            "precedence = 1\n",
+            "precedence = 1\nmax_calls_per_sec = 1000\n",
+            1,
+        );
         std::fs::write(&path, text).unwrap();
         let checked = config::load(&path).unwrap();
         let store = store::open(&checked.store, Access::Daemon).await.unwrap();
@@ -153,7 +157,10 @@ impl Bench {
                 post.member.failed(&error);
             }
         }
-        let keeper = self.engine.as_ref().and_then(|engine| engine.keeper.as_ref());
+        let keeper = self
+            .engine
+            .as_ref()
+            .and_then(|engine| engine.keeper.as_ref());
         if let Some(keeper) = keeper {
             keeper.turn(&mut self.knows_the_gate, &stop).await.unwrap();
         }
@@ -195,11 +202,12 @@ impl Bench {
                 rows: late.missing as u64,
             }));
             let unreadable = member.connector.unreadable().into_iter();
-            view.unreadable.extend(unreadable.map(|file| UnreadableFile {
-                system: member.name.clone(),
-                file: file.name,
-                reason: file.reason,
-            }));
+            view.unreadable
+                .extend(unreadable.map(|file| UnreadableFile {
+                    system: member.name.clone(),
+                    file: file.name,
+                    reason: file.reason,
+                }));
         }
         alarm::levels(&view).standing
     }
@@ -223,7 +231,11 @@ impl Post {
     /// As the poller does it: nothing while calls pause, and a login where there was none yet.
     async fn read(&mut self, stop: &CancellationToken) -> Result<(), SyncError> {
         let member = &self.member;
-        if member.breaker.open_until(member.shared.clock.now()).is_some() {
+        if member
+            .breaker
+            .open_until(member.shared.clock.now())
+            .is_some()
+        {
             return Ok(());
         }
         let rules = match &self.rules {

@@ -176,7 +176,8 @@ impl Crowd {
             let last = ranked.iter().max();
             let last_out = ranked.iter().filter(|(_, out)| *out).max();
             // A box is ticked where it was after every opt-out.
-            let is_on = |(at, on): (DateTime<Utc>, bool)| on && last_out.is_none_or(|out| out.0 < at);
+            let is_on =
+                |(at, on): (DateTime<Utc>, bool)| on && last_out.is_none_or(|out| out.0 < at);
             let on = person.boxes.iter().filter(|(_, ticked)| is_on(**ticked));
             (
                 last.is_some_and(|(_, out)| *out),
@@ -193,7 +194,12 @@ impl Crowd {
     }
 
     /// Somebody opts out by the agent, or is opted in by a specialist. False where it is so already.
-    pub(crate) fn say_in_salesforce(&mut self, sandbox: &Sandbox, number: usize, out: bool) -> bool {
+    pub(crate) fn say_in_salesforce(
+        &mut self,
+        sandbox: &Sandbox,
+        number: usize,
+        out: bool,
+    ) -> bool {
         let person = &mut self.people[number];
         if person.shown(sandbox).0 == out {
             return false;
@@ -272,8 +278,12 @@ impl Crowd {
 
     /// An hour of a day. `in_ascend`: what the records staff change there, opt-outs and opt-ins.
     pub(crate) fn act(&mut self, sandbox: &Sandbox, in_ascend: (bool, bool)) {
-        self.some(4, |all, number| all.say_in_salesforce(sandbox, number, true));
-        self.some(3, |all, number| all.say_in_salesforce(sandbox, number, false));
+        self.some(4, |all, number| {
+            all.say_in_salesforce(sandbox, number, true)
+        });
+        self.some(3, |all, number| {
+            all.say_in_salesforce(sandbox, number, false)
+        });
         if in_ascend.0 {
             self.some(2, |all, number| all.say_in_ascend(sandbox, number, true));
         }
@@ -285,7 +295,9 @@ impl Crowd {
         let name = self.dice.random_range(0..1_000_000);
         let edit = fields(json!({ "Email": format!("moved{name}@week.example") }));
         let ascend = sandbox.ascend();
-        ascend.edit(&self.people[number].ascend, &edit, RECORDS).unwrap();
+        ascend
+            .edit(&self.people[number].ascend, &edit, RECORDS)
+            .unwrap();
     }
 
     /// A specialist turns a box over, for somebody who gets mail.

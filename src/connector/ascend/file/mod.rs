@@ -496,7 +496,9 @@ impl AscendFile {
                 let checked = match self.look_through(folder, entry, stand.last.as_ref()).await {
                     Ok(checked) => checked,
                     // The daemon files an extract away beside whoever only reads; it is found there.
-                    Err(Unusable::Fault(_)) if !filed && stand.load && self.is_gone(entry).await? => {
+                    Err(Unusable::Fault(_))
+                        if !filed && stand.load && self.is_gone(entry).await? =>
+                    {
                         continue;
                     }
                     Err(Unusable::Fault(fault)) => return Err(fault),
@@ -529,7 +531,10 @@ impl AscendFile {
 
     /// Whether an extract does not lie any more where it was delivered.
     async fn is_gone(&self, entry: &Entry) -> Result<bool, Fault> {
-        let size = self.place.size(&format!("{INBOUND}/{}", entry.name)).await?;
+        let size = self
+            .place
+            .size(&format!("{INBOUND}/{}", entry.name))
+            .await?;
         Ok(size.is_none())
     }
 
