@@ -22,6 +22,8 @@ mod emarketeer_reads;
 mod emarketeer_writes;
 #[path = "connector_conformance/files.rs"]
 mod files;
+#[path = "connector_conformance/files_any.rs"]
+mod files_any;
 #[path = "connector_conformance/marketing_cloud.rs"]
 mod marketing_cloud;
 #[path = "connector_conformance/marketing_cloud_odd.rs"]

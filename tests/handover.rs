@@ -52,6 +52,7 @@ on_both_databases! {
         r11_an_opt_out_for_which_an_opt_in_is_refused_as_older_counts,
         r15_what_could_not_be_handed_over_is_not_taken_for_an_echo,
         r15_an_attempt_that_failed_forgets_nothing_that_was_handed_over,
+        r39_a_night_that_was_missed_is_made_up_at_the_start_and_only_that,
         r39_words_are_taken_whatever_the_schedule_and_batches_are_not;
     reads:
         r46_an_extract_made_before_the_acknowledgement_says_nothing_of_it,

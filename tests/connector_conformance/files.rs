@@ -5,6 +5,7 @@ use consentd::connector::ascend::file::AscendFile;
 use consentd::connector::ascend::file::config::{
     Credential, Meaning, PlaceSettings, Settings, SftpSettings,
 };
+use consentd::connector::read_only::ReadOnly;
 use consentd::connector::{
     Answer, Background, Connector, Cursor, Fault, FaultClass, Outcome, Page, Receipt, Target,
     WriteRequest,
@@ -175,7 +176,7 @@ fn batch_of(outcomes: &[Outcome]) -> String {
 }
 
 /// Everything that is there to be read.
-async fn read_all(connector: &AscendFile, cursor: Option<&Cursor>) -> Vec<Page> {
+async fn read_all(connector: &impl Connector, cursor: Option<&Cursor>) -> Vec<Page> {
     let mut pages: Vec<Page> = Vec::new();
     loop {
         let from = pages.last().map(|page| page.next.clone());
@@ -251,6 +252,44 @@ async fn c111_an_extract_is_read_whole_in_pages_and_again_from_any_of_them() {
         let idle = read_all(&files.connector, Some(&pages[3].next)).await;
         assert_eq!((idle.len(), idle[0].readings.len()), (1, 0), "C31");
         assert_eq!(idle[0].next, pages[3].next);
+    }
+}
+
+/// The folders below the exchange folder, with when a file came into them or went last.
+fn changed(files: &Files) -> Vec<Option<std::time::SystemTime>> {
+    let folders = ["", "outbound", "inbound", "inbound/done", "sent"];
+    let at = |folder: &&str| std::fs::metadata(files.side().folder().join(folder)).ok();
+    let changed = folders.iter().map(|folder| at(folder)?.modified().ok());
+    changed.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c122_who_only_reads_finds_the_newest_extract_wherever_it_lies_and_touches_nothing() {
+    for way in WAYS {
+        let files = Files::start(way).await;
+        for number in 0..25 {
+            files.create(&format!("D-{number}"));
+        }
+        let delivered = files.side().extract().unwrap().file;
+        let contacts =
+            |pages: &[Page]| -> usize { pages.iter().map(|page| page.readings.len()).sum() };
+        for lies_in in ["inbound", "inbound/done"] {
+            let name = delivered.clone();
+            assert!(files.lying(lies_in).contains(&name), "{way:?} {lies_in}");
+            let before = changed(&files);
+            let reader = ReadOnly::new(Arc::new(connect(&files.settings)));
+            assert_eq!(reader.probe().await.unwrap().missing, [""; 0]);
+            let pages = read_all(&reader, None).await;
+            assert_eq!(contacts(&pages), 25, "{way:?} {lies_in}");
+            let end = &pages.last().unwrap().next;
+            reader.read_stored(end).await.unwrap();
+            assert_eq!(reader.receipts().await.unwrap(), []);
+            assert_eq!(changed(&files), before, "{way:?} {lies_in}");
+            // Meanwhile the daemon reads it and files it away.
+            let pages = read_all(&files.connector, None).await;
+            let end = &pages.last().unwrap().next;
+            files.connector.read_stored(end).await.unwrap();
+        }
     }
 }
 

@@ -607,6 +607,39 @@ pub(crate) async fn r39_words_are_taken_whatever_the_schedule_and_batches_are_no
     assert!(batch.starts_with("20260111-01"), "{batch}");
 }
 
+pub(crate) async fn r39_a_night_that_was_missed_is_made_up_at_the_start_and_only_that(
+    mut exchange: Exchange,
+) {
+    exchange.people(&["ann", "bob"]).await;
+    exchange.opt("ann", true);
+    exchange.poll().await;
+    // It is five in the morning there; nobody is at work from then until after the next one.
+    exchange.pass(26);
+    exchange.restart().await;
+    let stop = CancellationToken::new();
+    let watch = async {
+        until(async || exchange.row("ann").await.state == SENT).await;
+        assert_eq!(exchange.batches().len(), 1);
+        stop.cancel();
+    };
+    tokio::join!(emit::run(exchange.member(), &stop), watch);
+    let (batch, _) = exchange.newest();
+    assert!(batch.starts_with("20260111-07"), "at seven: {batch}");
+    exchange.apply_newest();
+    exchange.emit().await;
+
+    // What is decided after the night waits for the next one, also over a restart.
+    exchange.opt("bob", true);
+    exchange.poll().await;
+    exchange.restart().await;
+    let member = exchange.member();
+    let mut last_round = emit::resumed_at(member).await;
+    let wait = emit::round(member, &stop, &mut last_round).await.unwrap();
+    assert!(wait > Duration::ZERO);
+    assert_eq!(exchange.row("bob").await.state, PENDING);
+    assert_eq!(exchange.batches().len(), 1);
+}
+
 /// Waits until it is so.
 async fn until(holds: impl AsyncFn() -> bool) {
     let begun = Instant::now();

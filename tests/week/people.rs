@@ -175,14 +175,13 @@ impl Crowd {
                 .collect();
             let last = ranked.iter().max();
             let last_out = ranked.iter().filter(|(_, out)| *out).max();
-            // A box is ticked where it was after every opt-out.
-            let is_on =
-                |(at, on): (DateTime<Utc>, bool)| on && last_out.is_none_or(|out| out.0 < at);
+            let is_out = last.is_some_and(|(_, out)| *out);
+            // R20: a box is ticked where it was after every opt-out, and while nobody is opted out.
+            let is_on = |(at, on): (DateTime<Utc>, bool)| {
+                on && !is_out && last_out.is_none_or(|out| out.0 < at)
+            };
             let on = person.boxes.iter().filter(|(_, ticked)| is_on(**ticked));
-            (
-                last.is_some_and(|(_, out)| *out),
-                on.map(|(name, _)| *name).collect(),
-            )
+            (is_out, on.map(|(name, _)| *name).collect())
         })
     }
 
