@@ -264,7 +264,7 @@ fn changed(files: &Files) -> Vec<Option<std::time::SystemTime>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c122_who_only_reads_finds_the_newest_extract_wherever_it_lies_and_touches_nothing() {
+async fn c134_who_only_reads_finds_the_newest_extract_wherever_it_lies_and_touches_nothing() {
     for way in WAYS {
         let files = Files::start(way).await;
         for number in 0..25 {

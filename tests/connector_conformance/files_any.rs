@@ -168,7 +168,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(96) })]
 
     #[test]
-    fn c120_however_a_word_is_split_repeated_and_mixed_with_rubbish_it_says_the_same(
+    fn c132_however_a_word_is_split_repeated_and_mixed_with_rubbish_it_says_the_same(
         answers in vec(0..ANSWERS.len(), 1..9),
         files in vec(comes(), 0..8),
     ) {
@@ -221,7 +221,7 @@ proptest! {
     }
 
     #[test]
-    fn c121_any_text_is_carried_and_none_begins_a_formula(
+    fn c133_any_text_is_carried_and_none_begins_a_formula(
         address in "([=+@\t\r\0'\"-]|\\PC|\n|,){0,12}",
         reason in "([=+@\t\r\0'\"-]|\\PC|\n|,){0,40}",
     ) {
