@@ -6,6 +6,7 @@
 use super::build::is_loopback;
 use super::checked::SystemKind;
 use super::keys;
+use super::platform::stand_in_url;
 use super::raw::Table;
 use super::secret::{self, SecretReader};
 use super::system::{Vendor, granted_bases, limits, seconds};
@@ -399,12 +400,7 @@ fn base_url(table: &Table<'_>, default: &str) -> Url {
             }
         }
     }
-    parsed.unwrap_or_else(stand_in)
-}
-
-fn stand_in() -> Url {
-    #[expect(clippy::expect_used, reason = "a constant address")]
-    Url::parse("https://api.invalid").expect("a constant address")
+    parsed.unwrap_or_else(stand_in_url)
 }
 
 fn endpoint(table: &Table<'_>, base: &Url, key: &str, default: &str) -> Url {

@@ -145,6 +145,18 @@ pub trait Store: Send + Sync {
     /// `decide` may be called again if the database asks for the transaction to be repeated.
     async fn transact(&self, scope: &Scope, decide: Decide<'_>) -> Result<Applied, StoreError>;
 
+    /// What the store knows within `scope`. It waits for the transaction that is under way, so that
+    /// nothing decided before is missing; nothing is stored.
+    async fn known(&self, scope: &Scope) -> Result<Known, StoreError> {
+        let mut known = Known::default();
+        let look = &mut |found: Known| {
+            known = found;
+            Changes::default()
+        };
+        self.transact(scope, look).await?;
+        Ok(known)
+    }
+
     /// Gives each configured system its number, the same over restarts, in the given order.
     async fn register_systems(&self, names: &[String]) -> Result<Vec<i16>, StoreError>;
 

@@ -13,8 +13,8 @@ use crate::consent::plan::agrees;
 use crate::consent::time::{HOUR, MINUTE, SECOND};
 use crate::consent::{At, PurposeId, Shown, SystemId};
 use crate::store::{
-    CLAIMED, Changes, Claim, ContactRow, DEAD, Known, LANE_WITHDRAWAL, LIVE, OutboxRow, PENDING,
-    Postponed, Scope, StoreError, SubjectRow, WriteKey,
+    CLAIMED, Claim, ContactRow, DEAD, Known, LANE_WITHDRAWAL, LIVE, OutboxRow, PENDING, Postponed,
+    Scope, StoreError, SubjectRow, WriteKey,
 };
 use crate::sync::pack::unpack_verdicts;
 use std::collections::BTreeMap;
@@ -443,15 +443,7 @@ async fn look(
             .collect(),
         ..Scope::default()
     };
-    let mut known = Known::default();
-    member
-        .shared
-        .store
-        .transact(&scope, &mut |now_known: Known| {
-            known = now_known;
-            Changes::default()
-        })
-        .await?;
+    let known = member.shared.store.known(&scope).await?;
     let outbox: BTreeMap<&WriteKey, &OutboxRow> =
         known.outbox.iter().map(|row| (&row.key, row)).collect();
     let mut records = BTreeMap::new();

@@ -396,12 +396,7 @@ impl Keeper {
             requests: true,
             ..Scope::default()
         };
-        let mut known = Known::default();
-        let look = &mut |found: Known| {
-            known = found;
-            Changes::default()
-        };
-        store.transact(&scope, look).await?;
+        let known = store.known(&scope).await?;
         let before = people(&known, subjects, &self.shared.rules, &self.terms)
             .map_err(|error| unreadable(&error))?;
         let keys: BTreeSet<&str> = before

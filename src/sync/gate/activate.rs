@@ -134,12 +134,7 @@ impl Keeper {
         scope: &Scope,
         ids: &BTreeSet<i64>,
     ) -> Result<(Vec<Task>, BTreeMap<i64, Came>), SyncError> {
-        let mut known = Known::default();
-        let look = &mut |found: Known| {
-            known = found;
-            Changes::default()
-        };
-        self.shared.store.transact(scope, look).await?;
+        let known = self.shared.store.known(scope).await?;
         let people = people(&known, &scope.subjects, &self.shared.rules, &self.terms)
             .map_err(|error| unreadable(&error))?;
         let (mut tasks, mut came) = (Vec::new(), BTreeMap::new());

@@ -12,8 +12,8 @@ use crate::consent::plan::agrees;
 use crate::consent::{At, PurposeId, Record, Rules, Shown, SystemId};
 use crate::runtime::clock::Clock;
 use crate::store::{
-    self, Access, CLAIMED, Changes, ContactRow, Known, LIVE, OutboxRow, PENDING, Scope, Store,
-    StoreError, StoreSettings, SubjectRef,
+    self, Access, CLAIMED, ContactRow, LIVE, OutboxRow, PENDING, Scope, Store, StoreError,
+    StoreSettings, SubjectRef,
 };
 use crate::sync::assemble::{Connect, Engine, Lines, NotConnected, Parts, rules};
 use crate::sync::engine::{Event, Listener, SyncError};
@@ -189,12 +189,7 @@ impl Fresh {
             contacts: keys.collect(),
             ..Scope::default()
         };
-        let mut found = Known::default();
-        let look = &mut |known: Known| {
-            found = known;
-            Changes::default()
-        };
-        self.store.transact(&scope, look).await?;
+        let found = self.store.known(&scope).await?;
         let subjects: HashMap<i64, SubjectRef> = found
             .subjects
             .iter()
