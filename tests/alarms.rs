@@ -4,12 +4,7 @@
 
 #[path = "alarms/deliveries.rs"]
 mod deliveries;
-#[expect(dead_code, reason = "this file uses a part of it")]
-#[path = "common/fake.rs"]
-mod fake;
 #[path = "alarms/levels.rs"]
 mod levels;
 #[path = "alarms/receivers.rs"]
 mod receivers;
-#[path = "alarms/surfaces.rs"]
-mod surfaces;

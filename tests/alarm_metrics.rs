@@ -1,16 +1,23 @@
-//! From what the daemon knows to what stands, in the store and in the metrics.
+//! From what the daemon knows to what stands, in the store and in the metrics. Metrics belong to the
+//! process, so no other test may look for alarms in this one.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use crate::fake::{Fake, Keeps};
-use crate::levels::START;
+#[expect(dead_code, reason = "this file uses a part of it")]
+#[path = "common/fake.rs"]
+mod fake;
+
 use consentd::alarm::notifier::Notifier;
 use consentd::connector::Connector;
-use consentd::consent::{Polarity, PurposeId};
+use consentd::consent::{At, Polarity, PurposeId};
 use consentd::runtime::clock::{Clock, Manual};
 use consentd::runtime::health::{Board, Watched};
 use consentd::store::{Access, FeedSwitch, SqliteStore, Store};
 use consentd::web::metrics::{Refresher, Shown, install};
+use fake::{Fake, Keeps};
 use std::sync::Arc;
 use std::time::Duration;
+
+const START: At = At::from_micros(1_767_225_600_000_000);
 
 #[tokio::test]
 async fn a_refresh_raises_what_stands_and_gives_the_all_clear() {
