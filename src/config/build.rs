@@ -7,7 +7,7 @@ use super::checked::{
 use super::keys;
 use super::raw::{Notes, Raw, Table};
 use super::secret::{self, SecretReader};
-use super::{ConfigFaults, alarms, marketing_cloud, server, system};
+use super::{ConfigFaults, alarms, marketing_cloud, mass_change, server, system};
 use crate::connector::ascend::config::Mode;
 use crate::consent::purpose::PurposeDraft;
 use crate::consent::{
@@ -40,9 +40,9 @@ pub(super) fn checked(raw: &Raw, secrets: &dyn SecretReader) -> Result<Checked, 
     let root = raw.root(&notes);
     let purposes = purposes(&root);
     let hash_key = secret::hash_key(&root.table("identity", keys::IDENTITY), secrets);
-    let systems = systems(&root, &purposes, secrets, &hash_key);
-    let marketing_cloud = marketing_cloud::build(&root, &purposes, &systems, secrets);
     let mut policy = policy(&root);
+    let systems = systems(&root, &purposes, secrets, &hash_key, &policy.rules);
+    let marketing_cloud = marketing_cloud::build(&root, &purposes, &systems, secrets);
     policy.rules.version = version(&policy, &purposes, &systems);
     let checked = Checked {
         server: server::build(&root, secrets),
@@ -259,6 +259,7 @@ fn policy(root: &Table<'_>) -> PolicySettings {
             observed_window: i64::from(window_hours) * time::HOUR,
             load_contacts: table.number_or("load_contacts_per_minute", "contacts", 25, 2..=100_000),
             flaps_per_hour: table.number_or("flaps_per_hour", "flips", 6, 1..=1_000),
+            thresholds: mass_change::of_policy(&table),
         },
         grant_settle: seconds("grant_settle_secs", 60, 0..=86_400),
         future_tolerance: seconds("future_tolerance_secs", 300, 0..=3_600),
@@ -336,6 +337,7 @@ fn systems(
     purposes: &Purposes,
     secrets: &dyn SecretReader,
     hash_key: &SecretSlice<u8>,
+    policy: &Policy,
 ) -> Vec<SystemSettings> {
     let named = root.named("systems");
     if named.is_empty() {
@@ -355,7 +357,7 @@ fn systems(
     }
     let mut systems: Vec<_> = named
         .iter()
-        .filter_map(|(name, item)| system::build(name, item, purposes, secrets, hash_key))
+        .filter_map(|(name, item)| system::build(name, item, purposes, secrets, hash_key, policy))
         .collect();
     check_links(root, &mut systems);
     systems

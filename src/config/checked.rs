@@ -1,6 +1,7 @@
 //! The configuration once it is checked: what the rest of the daemon is built from.
 
 use crate::connector::{ascend, emarketeer, marketing_cloud, salesforce, superoffice};
+use crate::consent::rules::Thresholds;
 use crate::consent::{Polarity, Policy, PurposeId, Purposes};
 use crate::store::StoreSettings;
 use chrono_tz::Tz;
@@ -356,6 +357,8 @@ pub struct SystemSettings {
     pub precedence: u16,
     /// Users whose statements cannot grant (R25).
     pub bulk_actors: BTreeSet<String>,
+    /// R26: thresholds of what it says of single purposes, where they differ from those of the policy.
+    pub mass_change: Vec<(PurposeId, Thresholds)>,
     /// A feed that lags more than this makes the daemon not ready.
     pub max_lag: Duration,
     /// Its connector.

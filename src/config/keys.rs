@@ -89,6 +89,16 @@ pub(super) const POLICY: Keys = keys(
         "flaps_per_hour",
         "load_contacts_per_minute",
         "duplicates",
+        "mass_change",
+    ],
+);
+pub(super) const MASS_CHANGE: Keys = keys(
+    "policy.mass_change",
+    &[
+        "grants_at_least",
+        "grants_percent",
+        "withdrawals_at_least",
+        "withdrawals_percent",
     ],
 );
 pub(super) const DUPLICATES: Keys = keys("policy.duplicates", &["write", "withdrawal"]);
@@ -111,6 +121,7 @@ macro_rules! system_keys {
             "page_rows",
             "precedence",
             "bulk_actors",
+            "mass_change",
             "request_timeout_secs",
             "connect_timeout_secs",
             "max_body_mib",

@@ -11,6 +11,7 @@ pub mod checked;
 mod emarketeer;
 pub mod keys;
 mod marketing_cloud;
+mod mass_change;
 mod platform;
 mod raw;
 pub mod reload;

@@ -183,6 +183,27 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// A share in percent, with a fraction or without, in millionths.
+    fn percent(&self) -> Option<u32> {
+        let percent = match &self.value.kind {
+            ValueKind::I64(number) => *number as f64,
+            ValueKind::Float(number) => *number,
+            ValueKind::String(text) if self.is_from_environment() => match text.trim().parse() {
+                Ok(number) => number,
+                Err(_) => return self.wrong_type("a number of percent"),
+            },
+            _ => return self.wrong_type("a number of percent, without quotes"),
+        };
+        if (0.0..=100.0).contains(&percent) {
+            return Some((percent * 10_000.0).round() as u32);
+        }
+        self.notes.add(
+            &self.path,
+            format!("must be 0 to 100 percent, but is {percent}"),
+        );
+        None
+    }
+
     /// As a list of texts.
     pub(super) fn texts(&self) -> Option<Vec<String>> {
         match &self.value.kind {
@@ -384,6 +405,12 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// A share in percent, in millionths.
+    pub(super) fn percent_or(&self, key: &str, default: u32) -> u32 {
+        let given = self.item(key).and_then(|item| item.percent());
+        given.unwrap_or(default)
+    }
+
     /// A list of texts; empty when not given.
     pub(super) fn texts(&self, key: &str) -> Vec<String> {
         self.item(key)
@@ -468,6 +495,11 @@ impl<'a> Table<'a> {
 }
 
 impl<'a> Item<'a> {
+    /// Opens the value as a table.
+    pub(super) fn as_table(&self, keys: Keys) -> Table<'a> {
+        Table::open(&self.path, Some(self.value), keys, self.notes)
+    }
+
     /// Opens the value as a table; `keys` may depend on what it says under `by`.
     pub(super) fn table_by(&self, by: &str, choose: impl Fn(Option<&str>) -> Keys) -> Table<'a> {
         let kind = match &self.value.kind {

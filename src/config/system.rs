@@ -3,9 +3,9 @@
 use super::checked::{Link, Schedule, SystemKind, SystemSettings};
 use super::raw::{Item, Table};
 use super::secret::SecretReader;
-use super::{ascend_file, emarketeer, keys, superoffice, vendors};
+use super::{ascend_file, emarketeer, keys, mass_change, superoffice, vendors};
 use crate::connector::http::Limits;
-use crate::consent::{Basis, Polarity, PurposeId, Purposes};
+use crate::consent::{Basis, Polarity, Policy, PurposeId, Purposes};
 use chrono_tz::Tz;
 use croner::Cron;
 use croner::errors::CronError;
@@ -36,6 +36,7 @@ pub(super) fn build(
     purposes: &Purposes,
     secrets: &dyn SecretReader,
     hash_key: &SecretSlice<u8>,
+    policy: &Policy,
 ) -> Option<SystemSettings> {
     let table = item.table_by("kind", |kind| match kind {
         Some("salesforce") => keys::SALESFORCE,
@@ -83,6 +84,7 @@ pub(super) fn build(
         poll_interval,
         precedence: table.number_or("precedence", "(lower wins ties)", 1, 1..=1_000) as u16,
         bulk_actors: table.texts("bulk_actors").into_iter().collect(),
+        mass_change: mass_change::of_system(&table, purposes, policy.thresholds),
         max_lag,
         kind: vendor.kind,
         secrets: table.notes.secrets_mark(),

@@ -1,4 +1,63 @@
-//! When a person must look before writes go out: the decisions behind the guards (R25–R28).
+//! When a person must look before writes go out: the decisions behind the guards (R24–R29).
+
+use super::rules::Threshold;
+
+/// R29: why decisions wait for a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HoldKind {
+    /// Grants found at first sight that may be later than the withdrawal (R24).
+    WeakGrant,
+    /// A load would have granted where somebody had withdrawn; the withdrawals stand (R25).
+    Load,
+    /// Too many verdicts turned the same way within an hour (R26).
+    MassChange,
+    /// One person's verdict turns back and forth (R28).
+    Flapping,
+}
+
+impl HoldKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::WeakGrant,
+        Self::Load,
+        Self::MassChange,
+        Self::Flapping,
+    ];
+
+    /// The word used in the store, the API and the CLI.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::WeakGrant => "weak-grant",
+            Self::Load => "load",
+            Self::MassChange => "mass-change",
+            Self::Flapping => "flapping",
+        }
+    }
+
+    /// The kind of that word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
+    }
+
+    /// Whether the verdict stands already and only its writes wait. Of the others the verdict itself
+    /// would change.
+    pub const fn holds_writes(self) -> bool {
+        match self {
+            Self::MassChange | Self::Flapping => true,
+            Self::WeakGrant | Self::Load => false,
+        }
+    }
+
+    /// The rule that holds.
+    pub const fn rule(self) -> &'static str {
+        match self {
+            Self::WeakGrant => "R24",
+            Self::Load => "R25",
+            Self::MassChange => "R26",
+            Self::Flapping => "R28",
+        }
+    }
+}
 
 /// R25: whether the contacts that one actor granted in a minute make it a load. A load may straddle
 /// a minute's end, so each minute is judged together with the one before and the one after.
@@ -8,27 +67,13 @@ pub const fn is_load(before: i64, minute: i64, after: i64, threshold: u32) -> bo
         && (before.saturating_add(minute) >= threshold || minute.saturating_add(after) >= threshold)
 }
 
-/// R26: the direction of a mass change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// Verdicts that turn granted.
-    Granting,
-    /// Verdicts that turn withdrawn.
-    Withdrawing,
-}
-
-/// R26: how many flips of one direction within an hour are too many for a person not to look:
-/// more than max(50, 0.5 %) to granted, more than max(1,000, 20 %) to withdrawn.
-pub const fn is_mass_change(direction: Direction, flips: u64, subjects: u64) -> bool {
-    let bound = match direction {
-        Direction::Granting => {
-            let share = subjects / 200;
-            if share > 50 { share } else { 50 }
-        }
-        Direction::Withdrawing => {
-            let share = subjects / 5;
-            if share > 1_000 { share } else { 1_000 }
-        }
+/// R26: whether so many flips of one direction within an hour are too many for a person not to look.
+pub const fn is_mass_change(flips: u64, subjects: u64, threshold: Threshold) -> bool {
+    let share = (subjects as u128 * threshold.per_million as u128 / 1_000_000) as u64;
+    let bound = if share > threshold.at_least {
+        share
+    } else {
+        threshold.at_least
     };
     flips > bound
 }
@@ -46,6 +91,8 @@ pub const fn is_flapping(flips: u64, allowed_per_hour: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::consent::Status;
+    use crate::consent::rules::Thresholds;
 
     #[test]
     fn r25_many_contacts_of_one_actor_in_about_a_minute_are_a_load() {
@@ -85,51 +132,52 @@ mod tests {
         let rows = [
             (
                 "fifty grants pass in a small base",
-                Direction::Granting,
+                Status::Granted,
                 50,
                 100,
                 false,
             ),
-            ("one more is too many", Direction::Granting, 51, 100, true),
+            ("one more is too many", Status::Granted, 51, 100, true),
             (
                 "half a percent passes in a large base",
-                Direction::Granting,
+                Status::Granted,
                 5_000,
                 1_000_000,
                 false,
             ),
             (
                 "more than half a percent does not",
-                Direction::Granting,
+                Status::Granted,
                 5_001,
                 1_000_000,
                 true,
             ),
             (
                 "a thousand withdrawals pass in a small base",
-                Direction::Withdrawing,
+                Status::Withdrawn,
                 1_000,
                 100,
                 false,
             ),
             (
                 "a fifth passes in a large base",
-                Direction::Withdrawing,
+                Status::Withdrawn,
                 200_000,
                 1_000_000,
                 false,
             ),
             (
                 "more than a fifth does not",
-                Direction::Withdrawing,
+                Status::Withdrawn,
                 200_001,
                 1_000_000,
                 true,
             ),
         ];
-        for (sentence, direction, flips, subjects, expected) in rows {
+        for (sentence, status, flips, subjects, expected) in rows {
+            let threshold = Thresholds::default().of(status);
             assert_eq!(
-                is_mass_change(direction, flips, subjects),
+                is_mass_change(flips, subjects, threshold),
                 expected,
                 "{sentence}"
             );

@@ -4,7 +4,7 @@
 //! technical failure. A test reads this folder's imports and fails when that changes. What a
 //! system *shows* becomes *statements* ([`mod@observe`]), statements of one subject become *verdicts*
 //! ([`mod@resolve`]), verdicts become *intended writes* ([`mod@plan`]); [`guard`] says when a person must
-//! look first; [`mod@send`] says whether somebody may be mailed, and [`gate`] what follows where mail would
+//! look first, and [`review`] what that person's word adds; [`mod@send`] says whether somebody may be mailed, and [`gate`] what follows where mail would
 //! not be delivered. Rule numbers (R…) are those of `docs/rules.md`.
 
 pub mod address;
@@ -16,6 +16,7 @@ pub mod observe;
 pub mod plan;
 pub mod purpose;
 pub mod resolve;
+pub mod review;
 pub mod rules;
 pub mod send;
 pub mod statement;

@@ -1,4 +1,4 @@
-//! From the statements of one subject to its verdicts (R4, R6, R14, R18–R24, R49).
+//! From the statements of one subject to its verdicts (R4, R6, R14, R18–R24, R29, R49).
 //!
 //! A verdict is a function of the *set* of statements, never of an earlier verdict, so any order,
 //! batching or repetition of the same observations gives the same verdicts (R18, R19).
@@ -24,7 +24,9 @@ pub struct Source {
 }
 
 /// A statement that stands for itself: a withdrawal that outlived its contact's stay under this
-/// subject (R14), or one declared by an operator or through the API (R18).
+/// subject (R14), or one declared by an operator or through the API (R18). Or an operator's word that
+/// a statement counts for nothing (R29, R30). Both are facts that are added and never taken away, so
+/// that a verdict stays a function of a set.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Remembered {
     /// What it is about.
@@ -33,6 +35,20 @@ pub struct Remembered {
     pub source: Source,
     /// What was said.
     pub statement: Statement,
+    /// It does not add the statement: an operator has overruled it.
+    pub overruled: bool,
+}
+
+impl Remembered {
+    /// Whether it overrules what `source` says of `purpose`: that very statement, or one that tells of
+    /// the same act with better evidence.
+    fn overrules(&self, purpose: PurposeId, source: Origin<'_>, statement: &Statement) -> bool {
+        self.overruled
+            && self.purpose == purpose
+            && self.source.system == source.system
+            && self.source.contact == source.contact
+            && (self.statement == *statement || self.statement.is_told_better_by(statement))
+    }
 }
 
 /// All that is known of one subject.
@@ -84,6 +100,8 @@ pub enum Loss {
     NotConsent,
     /// A category granted while its parent was withdrawn (R20).
     WhileParentWithdrawn,
+    /// An operator has rejected it (R29), or undone what it did (R30).
+    Overruled,
 }
 
 impl Loss {
@@ -95,6 +113,7 @@ impl Loss {
             Self::Load => "R25",
             Self::NotConsent => "R22",
             Self::WhileParentWithdrawn => "R20",
+            Self::Overruled => "R29",
         }
     }
 }
@@ -290,6 +309,7 @@ pub fn resolve(subject: &Subject<'_>, rules: &Rules) -> Resolution {
     let mut handed: Vec<Handed<'_>> = Vec::new();
     for (purpose, _) in rules.purposes.iter() {
         let mut field = candidates(subject, rules, &voices, purpose);
+        let mut overruled = overruled(subject, purpose, &mut field);
         for candidate in &mut field {
             candidate.handicap = match handicap(subject, rules, purpose, candidate) {
                 Some(Loss::Load) => Some(Loss::Load),
@@ -319,7 +339,8 @@ pub fn resolve(subject: &Subject<'_>, rules: &Rules) -> Resolution {
                 field.extend_from_slice(&parent.withdrawals);
             }
         }
-        let verdict = decide(rules, purpose, field, &mut resolution);
+        overruled.sort_by(|a, b| order(b, a, rules));
+        let verdict = decide(rules, purpose, field, &overruled, &mut resolution);
         conflicts(
             subject,
             rules,
@@ -417,7 +438,7 @@ fn candidates<'a>(
         subject
             .remembered
             .iter()
-            .filter(|kept| kept.purpose == purpose)
+            .filter(|kept| kept.purpose == purpose && !kept.overruled)
             .filter(|kept| {
                 let system = kept.source.system.and_then(|id| rules.system(id));
                 system.is_none_or(|system| system.hears(&kept.statement))
@@ -433,6 +454,26 @@ fn candidates<'a>(
             }),
     );
     found
+}
+
+/// R29, R30: takes out of the field what operators have overruled, and gives it.
+fn overruled<'a>(
+    subject: &Subject<'a>,
+    purpose: PurposeId,
+    field: &mut Vec<Candidate<'a>>,
+) -> Vec<Candidate<'a>> {
+    if !subject.remembered.iter().any(|kept| kept.overruled) {
+        return Vec::new();
+    }
+    let out = field.extract_if(.., |candidate| {
+        let mut words = subject.remembered.iter();
+        words.any(|word| word.overrules(purpose, candidate.origin, candidate.statement))
+    });
+    let out = out.map(|candidate| Candidate {
+        handicap: Some(Loss::Overruled),
+        ..candidate
+    });
+    out.collect()
 }
 
 /// What keeps a grant from competing with withdrawals; withdrawals always compete.
@@ -500,6 +541,31 @@ fn void(
         .then_some(Loss::WhileParentWithdrawn)
 }
 
+/// What a system says in favour of a purpose, the best first, whatever handicap it has; without what
+/// operators have overruled.
+pub(super) fn grants_of(
+    subject: &Subject<'_>,
+    rules: &Rules,
+    purpose: PurposeId,
+    system: SystemId,
+) -> Vec<(Source, Statement)> {
+    let voices: Voices<'_> = rules
+        .systems
+        .iter()
+        .map(|system| (system, representative(subject.contacts, system.id)))
+        .collect();
+    let mut field = candidates(subject, rules, &voices, purpose);
+    overruled(subject, purpose, &mut field);
+    field.retain(|candidate| {
+        candidate.origin.system == Some(system) && candidate.statement.status == Status::Granted
+    });
+    field.sort_by(|a, b| order(b, a, rules));
+    let grants = field.iter();
+    grants
+        .map(|candidate| (candidate.origin.source(), candidate.statement.clone()))
+        .collect()
+}
+
 /// R18: the total order; the greatest wins.
 fn order(a: &Candidate<'_>, b: &Candidate<'_>, rules: &Rules) -> Ordering {
     let precedence = |candidate: &Candidate<'_>| {
@@ -531,8 +597,12 @@ fn decide(
     rules: &Rules,
     purpose: PurposeId,
     mut field: Vec<Candidate<'_>>,
+    overruled: &[Candidate<'_>],
     resolution: &mut Resolution,
 ) -> Option<Verdict> {
+    let verdict = |winner: &Candidate<'_>, reason: Reason, field: &[Candidate<'_>]| {
+        verdict(rules, purpose, winner, reason, field, overruled)
+    };
     field.sort_by(|a, b| order(b, a, rules));
     // R20: while a parent is withdrawn no descendant is granted, whatever it says.
     let parent = rules.purposes.ancestors(purpose).find_map(|parent| {
@@ -549,11 +619,11 @@ fn decide(
         let weak = field
             .iter()
             .find(|candidate| matches!(candidate.handicap, Some(Loss::Weak | Loss::NotConsent)))?;
-        return Some(verdict(rules, purpose, weak, Reason::OnlyWeak, &field));
+        return Some(verdict(weak, Reason::OnlyWeak, &field));
     };
     if winner.statement.status == Status::Granted {
         let Some(parent) = parent else {
-            return Some(verdict(rules, purpose, &winner, Reason::Latest, &field));
+            return Some(verdict(&winner, Reason::Latest, &field));
         };
         // Ticked since the parent was withdrawn.
         for candidate in &mut field {
@@ -577,7 +647,7 @@ fn decide(
             said_of: parent.said_of,
             handicap: None,
         };
-        return Some(verdict(rules, purpose, &over, Reason::Parent, &field));
+        return Some(verdict(&over, Reason::Parent, &field));
     }
     let last = winner.statement.rank();
     // R24: a person decides about a grant found at first sight that may be the later; under a
@@ -603,7 +673,7 @@ fn decide(
     } else {
         Reason::Latest
     };
-    Some(verdict(rules, purpose, &winner, reason, &field))
+    Some(verdict(&winner, reason, &field))
 }
 
 fn verdict(
@@ -612,6 +682,7 @@ fn verdict(
     winner: &Candidate<'_>,
     reason: Reason,
     field: &[Candidate<'_>],
+    overruled: &[Candidate<'_>],
 ) -> Verdict {
     let same = |candidate: &Candidate<'_>| {
         candidate.origin == winner.origin
@@ -627,6 +698,7 @@ fn verdict(
     let lost = field
         .iter()
         .filter(|candidate| !same(candidate))
+        .chain(overruled)
         .take(MAX_LOST)
         .map(|candidate| Lost {
             source: candidate.origin.source(),
@@ -664,7 +736,7 @@ fn standing_basis(field: &[Candidate<'_>]) -> Option<(Basis, Option<SystemId>)> 
             None | Some(Loss::Weak | Loss::Earlier) => true,
             // R22: where something was withdrawn it revives nothing, neither status nor basis.
             Some(Loss::NotConsent) => last_withdrawal.is_none(),
-            Some(Loss::Load | Loss::WhileParentWithdrawn) => false,
+            Some(Loss::Load | Loss::WhileParentWithdrawn | Loss::Overruled) => false,
         })
         .find_map(|candidate| {
             let basis = candidate.statement.basis.clone()?;
@@ -722,7 +794,11 @@ fn conflicts(
         };
         let said = |of: PurposeId| {
             let statements = contact.record.get(of).into_iter().flat_map(Holding::said);
-            statements.filter(|statement| system.hears(statement))
+            statements.filter(move |statement| {
+                let mut words = subject.remembered.iter();
+                system.hears(statement)
+                    && !words.any(|word| word.overrules(of, Origin::of(contact), statement))
+            })
         };
         // R20: what a contact withdrew of a parent it withdrew of the category too. Where the
         // category is silent the conflict of the parent says it all.

@@ -118,6 +118,50 @@ pub enum DuplicateWithdrawal {
     Any,
 }
 
+/// R26: how many flips within an hour are a mass change: more than both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Threshold {
+    /// So many, however few subjects there are.
+    pub at_least: u64,
+    /// This share of the subjects, in millionths.
+    pub per_million: u32,
+}
+
+/// R26: thresholds of both directions. That of grants is low, since a wrong grant is unlawful mail; a
+/// withdrawal goes on for longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Thresholds {
+    /// Of verdicts that turn granted.
+    pub grants: Threshold,
+    /// Of verdicts that turn withdrawn.
+    pub withdrawals: Threshold,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self {
+            grants: Threshold {
+                at_least: 50,
+                per_million: 5_000,
+            },
+            withdrawals: Threshold {
+                at_least: 1_000,
+                per_million: 200_000,
+            },
+        }
+    }
+}
+
+impl Thresholds {
+    /// That of verdicts which turn so.
+    pub const fn of(self, status: Status) -> Threshold {
+        match status {
+            Status::Granted => self.grants,
+            Status::Withdrawn => self.withdrawals,
+        }
+    }
+}
+
 /// Settings of resolution and guards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -134,6 +178,8 @@ pub struct Policy {
     pub load_contacts: u32,
     /// R28: more flips of one subject and purpose within an hour hold the subject.
     pub flaps_per_hour: u32,
+    /// R26: how many flips within an hour hold their writes.
+    pub thresholds: Thresholds,
 }
 
 impl Default for Policy {
@@ -145,6 +191,7 @@ impl Default for Policy {
             observed_window: 24 * HOUR,
             load_contacts: 25,
             flaps_per_hour: 6,
+            thresholds: Thresholds::default(),
         }
     }
 }
@@ -158,6 +205,9 @@ pub struct Rules {
     pub systems: Vec<SystemRules>,
     /// The settings.
     pub policy: Policy,
+    /// R26: thresholds that differ from those of the policy, by the system whose word decides and the
+    /// purpose.
+    pub thresholds: Vec<(SystemId, PurposeId, Thresholds)>,
 }
 
 impl Rules {
@@ -165,6 +215,13 @@ impl Rules {
     /// nor are written to.
     pub fn system(&self, id: SystemId) -> Option<&SystemRules> {
         self.systems.iter().find(|system| system.id == id)
+    }
+
+    /// R26: the thresholds of what a system says of a purpose.
+    pub fn thresholds(&self, system: SystemId, purpose: PurposeId) -> Thresholds {
+        let mut own = self.thresholds.iter();
+        own.find(|(id, of, _)| (*id, *of) == (system, purpose))
+            .map_or(self.policy.thresholds, |(.., thresholds)| *thresholds)
     }
 
     /// The system's configured name, or `?`.

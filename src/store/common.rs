@@ -239,6 +239,20 @@ macro_rules! request_columns {
     };
 }
 
+/// The columns of a hold, in the order in which both databases read them.
+macro_rules! hold_columns {
+    () => {
+        "h.id, h.kind, h.system, h.purpose, h.withdrawn, h.actor, h.opened_at, h.closed_at"
+    };
+}
+
+/// The columns of what waits under a hold, in the order in which both databases read them.
+macro_rules! held_columns {
+    () => {
+        "w.subject, w.hold, w.purpose, w.since, w.released"
+    };
+}
+
 /// The columns of an alarm and of one of its posts, in the order in which both databases read them.
 macro_rules! alarm_columns {
     () => {
@@ -339,6 +353,55 @@ macro_rules! queue_readers {
                 address: row.try_get(17)?,
                 verdicts: row.try_get(18)?,
             })
+        }
+
+        pub(in crate::store) fn hold(row: &$row) -> Result<HoldRow, sqlx::Error> {
+            Ok(HoldRow {
+                id: row.try_get(0)?,
+                kind: row.try_get(1)?,
+                system: row.try_get(2)?,
+                purpose: row.try_get(3)?,
+                withdrawn: row.try_get(4)?,
+                actor: row.try_get(5)?,
+                opened_at: row.try_get(6)?,
+                closed_at: row.try_get(7)?,
+            })
+        }
+
+        /// A hold with the counts behind it.
+        pub(in crate::store) fn hold_view(row: &$row) -> Result<HoldView, sqlx::Error> {
+            Ok(HoldView {
+                hold: Self::hold(row)?,
+                waiting: row.try_get(8)?,
+                released: row.try_get(9)?,
+            })
+        }
+
+        pub(in crate::store) fn held(row: &$row) -> Result<HeldRow, sqlx::Error> {
+            Ok(HeldRow {
+                subject: row.try_get(0)?,
+                hold: row.try_get(1)?,
+                purpose: row.try_get(2)?,
+                since: row.try_get(3)?,
+                released: row.try_get(4)?,
+            })
+        }
+
+        /// What waits, with its subject's keyed hash behind it.
+        pub(in crate::store) fn held_view(row: &$row) -> Result<HeldView, sqlx::Error> {
+            Ok(HeldView {
+                row: Self::held(row)?,
+                subject: SubjectRef(fixed(row.try_get(5)?)?),
+            })
+        }
+
+        pub(in crate::store) fn flip_count(row: &$row) -> Result<FlipCount, sqlx::Error> {
+            Ok((
+                row.try_get(0)?,
+                row.try_get(1)?,
+                row.try_get(2)?,
+                row.try_get(3)?,
+            ))
         }
 
         /// An alarm, and one of its posts if it has any.
@@ -573,6 +636,23 @@ macro_rules! implement_store {
                 self.requests_asked_for(query, limit).await
             }
 
+            async fn holds(
+                &self,
+                closed_too: bool,
+                limit: usize,
+            ) -> Result<Vec<HoldView>, StoreError> {
+                self.all_holds(closed_too, limit).await
+            }
+
+            async fn held(
+                &self,
+                hold: i64,
+                after: i64,
+                limit: usize,
+            ) -> Result<Vec<HeldView>, StoreError> {
+                self.held_under(hold, after, limit).await
+            }
+
             async fn alarms(&self) -> Result<Vec<AlarmRow>, StoreError> {
                 self.all_alarms().await
             }
@@ -601,8 +681,8 @@ macro_rules! implement_store {
 }
 
 pub(super) use {
-    alarm_columns, contact_columns, feed_columns, implement_store, outbox_columns, queue_readers,
-    request_columns, sendout_columns,
+    alarm_columns, contact_columns, feed_columns, held_columns, hold_columns, implement_store,
+    outbox_columns, queue_readers, request_columns, sendout_columns,
 };
 
 /// Bytes of a fixed length, as a digest or a keyed hash has.

@@ -8,6 +8,7 @@
 mod alarms;
 mod common;
 mod gate;
+mod holds;
 pub mod ledger;
 pub mod postgres;
 mod report;
@@ -18,6 +19,7 @@ pub mod sqlite;
 
 pub use alarms::*;
 pub use gate::*;
+pub use holds::*;
 pub use postgres::PgStore;
 pub use rows::*;
 pub use send::*;
@@ -294,6 +296,14 @@ pub trait Store: Send + Sync {
         query: &RequestQuery,
         limit: usize,
     ) -> Result<Vec<RequestView>, StoreError>;
+
+    /// The holds, the newest first, at most `limit`: those that are open, or also closed ones.
+    async fn holds(&self, closed_too: bool, limit: usize) -> Result<Vec<HoldView>, StoreError>;
+
+    /// What waits under a hold and is not released, in the order of the subjects' numbers: of the first
+    /// `limit` subjects behind `after`.
+    async fn held(&self, hold: i64, after: i64, limit: usize) -> Result<Vec<HeldView>, StoreError>;
+
     /// The alarms with what each channel was told of them, in the order in which they were raised.
     async fn alarms(&self) -> Result<Vec<AlarmRow>, StoreError>;
 

@@ -2,6 +2,7 @@
 //! are JSON text made and read by `sync::pack` alone, stored byte for byte.
 
 use super::gate::{GateChanges, RequestRow};
+use super::holds::{FlipCount, HeldRow, HoldChanges, HoldRow};
 use crate::consent::At;
 use std::fmt;
 
@@ -308,7 +309,8 @@ pub struct Scope {
     pub loads: Vec<LoadKey>,
     /// Contacts with one of `loads` are loaded too while the key has at most this many of them.
     pub load_contacts_up_to: i64,
-    /// Flips since this instant are counted for the subjects in scope (R28); none: not needed.
+    /// Flips since this instant are counted, for the subjects in scope (R28) and by cause (R26); none:
+    /// not needed.
     pub flips_since: Option<i64>,
     /// The open re-subscribe requests of the subjects in scope are needed (R47).
     pub requests: bool,
@@ -335,6 +337,12 @@ pub struct Known {
     pub flips: Vec<(i64, String, i64)>,
     /// Open re-subscribe requests of the subjects in scope, by number, if they are asked for.
     pub requests: Vec<RequestRow>,
+    /// All open holds, by number.
+    pub holds: Vec<HoldRow>,
+    /// What waits of the subjects in scope, released rows included, in order.
+    pub held: Vec<HeldRow>,
+    /// Flips since `flips_since` of all subjects, by cause (R26).
+    pub flip_counts: Vec<FlipCount>,
     /// The number that the next new subject gets; new subjects are numbered from here upwards.
     pub next_subject: i64,
     /// The sequence number that the first ledger entry of this transaction gets.
@@ -428,6 +436,8 @@ pub struct Changes {
     pub decided: Option<Decided>,
     /// What becomes of the gate's requests and of who is to be asked about.
     pub gate: GateChanges,
+    /// What becomes of holds.
+    pub holds: HoldChanges,
 }
 
 /// What came of a transaction.
@@ -521,6 +531,10 @@ pub struct Figures {
     pub requests: i64,
     /// Those of them that are urgent.
     pub urgent_requests: i64,
+    /// Open holds.
+    pub holds: i64,
+    /// Persons of whom something waits under them.
+    pub held_subjects: i64,
 }
 
 /// A stored ledger entry.

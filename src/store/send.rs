@@ -13,6 +13,8 @@ pub struct RecipientRow {
     pub is_contact: bool,
     /// Packed changes of its contacts' writes that wait for a person.
     pub held: Vec<String>,
+    /// Names of the purposes whose grants wait for a person (R26, R28).
+    pub held_purposes: Vec<String>,
     /// The latest state of one of its contacts could not be understood (R40), so what is stored of
     /// it is old.
     pub is_quarantined: bool,
@@ -22,12 +24,14 @@ pub struct RecipientRow {
 
 impl RecipientRow {
     /// Takes in one doubt, by the kind under which the statements of both databases give it: 0 a write
-    /// that is held, with its packed changes, 1 quarantine, 2 an open re-subscribe request.
+    /// that is held, with its packed changes, 1 quarantine, 2 an open re-subscribe request, 3 a grant that
+    /// is held, with its purpose.
     pub(super) fn doubt(&mut self, kind: i64, held: Option<String>) {
         match kind {
             0 => self.held.extend(held),
             1 => self.is_quarantined = true,
-            _ => self.is_undeliverable = true,
+            2 => self.is_undeliverable = true,
+            _ => self.held_purposes.extend(held),
         }
     }
 }

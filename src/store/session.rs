@@ -6,12 +6,14 @@
 
 use super::common::{failed, refused, unregistered};
 use super::gate::{GateChanges, GateRound, RequestRow};
+use super::holds::{FlipCount, HeldKey, HeldRow, HoldChanges, HoldRow, Trip};
 use super::ledger::{self, Digest, Sealed};
 use super::{
     Applied, Changes, ContactRow, Decide, Decided, Decision, FeedChange, FeedRow, FeedSwitch, Flip,
     Known, LIVE, LoadCount, LoadKey, OutboxChange, OutboxRow, QuarantineRow, Redrive, Scope,
     StoreError, SubjectRef, SubjectRow, SwitchChange, WriteKey,
 };
+use crate::consent::At;
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -35,6 +37,8 @@ pub(super) struct Standing {
     pub(super) newest_block: Option<Digest>,
     /// Whether the outbox has any row: during a first load it has none, and is not searched.
     pub(super) any_outbox: bool,
+    /// Whether any hold is open.
+    pub(super) any_hold: bool,
 }
 
 /// Contacts named by their keys. One that belongs to a subject comes with everyone of that subject
@@ -100,6 +104,11 @@ pub(super) trait Reads: Send {
     ) -> Result<Vec<(i64, String, i64)>, StoreError>;
     /// Open re-subscribe requests of these subjects.
     async fn open_requests(&mut self, subjects: &[i64]) -> Result<Vec<RequestRow>, StoreError>;
+    /// All open holds.
+    async fn open_holds(&mut self) -> Result<Vec<HoldRow>, StoreError>;
+    async fn held_of(&mut self, subjects: &[i64]) -> Result<Vec<HeldRow>, StoreError>;
+    /// Flips by cause since an instant, to the minute.
+    async fn flip_counts(&mut self, since: i64) -> Result<Vec<FlipCount>, StoreError>;
     /// Where a system's feed stands; none for one without a number.
     async fn feed_of(&mut self, system: i16) -> Result<Option<FeedRow>, StoreError>;
 }
@@ -130,7 +139,17 @@ pub(super) trait Writes: Reads {
     async fn redrive(&mut self, redrive: &Redrive) -> Result<u64, StoreError>;
     /// Counts members that are new, then adds them: two statements.
     async fn put_load_members(&mut self, members: &[(&LoadKey, &str)]) -> Result<(), StoreError>;
+    /// Remembers flips and counts them by cause: two statements.
     async fn put_flips(&mut self, flips: &[Flip]) -> Result<(), StoreError>;
+    async fn judge_flips(&mut self, judged: &[(i64, String)]) -> Result<(), StoreError>;
+    async fn put_holds(&mut self, rows: &[HoldRow]) -> Result<u64, StoreError>;
+    async fn put_held(&mut self, rows: &[HeldRow]) -> Result<u64, StoreError>;
+    async fn drop_held(&mut self, keys: &[HeldKey]) -> Result<u64, StoreError>;
+    /// Takes in everybody who flipped by the cause of a hold, and stops their writes: two statements.
+    async fn trip(&mut self, trip: &Trip, at: i64) -> Result<u64, StoreError>;
+    /// Closes those of these holds under which nothing waits, and forgets what was released and counted
+    /// under them: three statements.
+    async fn close_holds(&mut self, holds: &[i64], at: i64) -> Result<(), StoreError>;
     /// Leaves unchanged rows alone, and the instant at which a record was first seen.
     async fn put_quarantine(&mut self, rows: &[&QuarantineRow]) -> Result<u64, StoreError>;
     async fn heal(&mut self, keys: &[Key<'_>]) -> Result<u64, StoreError>;
@@ -306,6 +325,7 @@ struct Checked<'a> {
     switches: &'a [SwitchChange],
     decided: Option<&'a Decided>,
     gate: &'a GateChanges,
+    holds: &'a HoldChanges,
     /// Each subject once, with the latest instant.
     gate_due: Vec<(i64, i64)>,
     requests: Vec<&'a RequestRow>,
@@ -358,6 +378,7 @@ impl<'a> Checked<'a> {
             switches: &changes.switches,
             decided: changes.decided.as_ref(),
             gate: &changes.gate,
+            holds: &changes.holds,
             gate_due: due.into_iter().collect(),
             requests: newest(&changes.gate.requests, |row| row.id),
             next_subject,
@@ -419,6 +440,9 @@ fn refuse_nul(changes: &Changes) -> Result<(), StoreError> {
     }
     for row in &changes.flips {
         refuse("a flip", &[&row.purpose])?;
+    }
+    for row in &changes.holds.opened {
+        refuse("a hold", &[&row.purpose, &row.actor])?;
     }
     for row in &changes.gate.requests {
         let texts = [
@@ -518,6 +542,7 @@ async fn store<S: Writes + ?Sized>(
     if let Some(round) = &changes.gate.round {
         session.put_gate_round(round).await?;
     }
+    rows += store_holds(session, changes.holds).await?;
     if let Some(sealed) = sealed {
         rows += changes.ledger.len() as u64;
         next_sequence = sealed.block.last + 1;
@@ -533,6 +558,39 @@ async fn store<S: Writes + ?Sized>(
         applied,
         sequence: next_sequence - 1,
     })
+}
+
+/// Stores what becomes of holds; how many rows that was.
+async fn store_holds<S: Writes + ?Sized>(
+    session: &mut S,
+    changes: &HoldChanges,
+) -> Result<u64, StoreError> {
+    let mut rows = 0;
+    if !changes.judged_flips.is_empty() {
+        session.judge_flips(&changes.judged_flips).await?;
+    }
+    if !changes.opened.is_empty() {
+        rows += session.put_holds(&changes.opened).await?;
+    }
+    if !changes.gone.is_empty() {
+        rows += session.drop_held(&changes.gone).await?;
+    }
+    if !changes.held.is_empty() {
+        rows += session.put_held(&changes.held).await?;
+    }
+    for trip in &changes.trips {
+        rows += session.trip(trip, changes.at).await?;
+    }
+    let gone = changes.gone.iter().map(|(_, hold, _)| *hold);
+    let released = changes.held.iter().filter(|row| row.released);
+    let tripped = changes.trips.iter().map(|trip| trip.hold);
+    let touched = gone.chain(released.map(|row| row.hold)).chain(tripped);
+    let touched: BTreeSet<i64> = touched.collect();
+    if !touched.is_empty() {
+        let touched: Vec<i64> = touched.into_iter().collect();
+        session.close_holds(&touched, changes.at).await?;
+    }
+    Ok(rows)
 }
 
 /// Reads what `scope` names, closed over subjects and links; see [`Known`].
@@ -643,6 +701,19 @@ pub(super) async fn load<S: Reads + ?Sized>(
         known.flips = session.flips(&ids, since).await?;
         known.flips.sort_unstable();
     }
+    if let Some(since) = scope.flips_since {
+        known.flip_counts = session.flip_counts(since).await?;
+        known.flip_counts.sort_unstable();
+    }
+    if standing.any_hold {
+        known.holds = session.open_holds().await?;
+        known.holds.sort_unstable_by_key(|hold| hold.id);
+        if !known.subjects.is_empty() {
+            let ids: Vec<i64> = known.subjects.iter().map(|subject| subject.id).collect();
+            known.held = session.held_of(&ids).await?;
+            known.held.sort_unstable();
+        }
+    }
     if scope.requests && !known.subjects.is_empty() {
         let ids: Vec<i64> = known.subjects.iter().map(|subject| subject.id).collect();
         known.requests = session.open_requests(&ids).await?;
@@ -721,6 +792,22 @@ async fn members<S: Reads + ?Sized>(
         .collect();
     members.sort_unstable();
     Ok(members)
+}
+
+/// R26: flips counted by cause and minute.
+pub(super) fn per_minute(flips: &[Flip]) -> Vec<(i16, &str, bool, i64, i64)> {
+    let mut counts: BTreeMap<(i16, &str, bool, i64), i64> = BTreeMap::new();
+    for flip in flips {
+        let minute = At::from_micros(flip.at).minute();
+        let cause = (flip.system, flip.purpose.as_str(), flip.withdrawn, minute);
+        *counts.entry(cause).or_default() += 1;
+    }
+    let counts = counts.into_iter();
+    counts
+        .map(|((system, purpose, withdrawn, minute), flips)| {
+            (system, purpose, withdrawn, minute, flips)
+        })
+        .collect()
 }
 
 /// JSON text of rows, for SQLite, and of whatever else must be one text.

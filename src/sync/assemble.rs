@@ -277,12 +277,15 @@ pub async fn rules(checked: &Checked, store: &dyn Store) -> Result<Rules, StoreE
         .collect();
     let ids = store.register_systems(&names).await?;
     let mut systems = Vec::new();
+    let mut thresholds = Vec::new();
     for (system, id) in checked.systems.iter().zip(ids) {
         let heard_until = if system.legal_basis_sync {
             None
         } else {
             store.feed(id).await?.muted_since.map(At::from_micros)
         };
+        let own = system.mass_change.iter();
+        thresholds.extend(own.map(|(purpose, own)| (SystemId(id), *purpose, *own)));
         systems.push(SystemRules {
             id: SystemId(id),
             name: system.name.clone(),
@@ -302,6 +305,7 @@ pub async fn rules(checked: &Checked, store: &dyn Store) -> Result<Rules, StoreE
     Ok(Rules {
         purposes: checked.purposes.clone(),
         systems,
+        thresholds,
         policy: checked.policy.rules.clone(),
     })
 }
@@ -311,7 +315,7 @@ fn named<'a>(rules: &'a Rules, name: &str) -> Option<&'a SystemRules> {
 }
 
 /// R58: who follows whom.
-fn links(checked: &Checked, rules: &Rules) -> Vec<Link> {
+pub(super) fn links(checked: &Checked, rules: &Rules) -> Vec<Link> {
     let linked = checked.systems.iter().filter_map(|system| {
         let link = system.link.as_ref()?;
         Some(Link {

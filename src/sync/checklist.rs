@@ -447,6 +447,9 @@ fn recipient(
                 .map(|change| (change.purpose, Doubt::Held)),
         );
     }
+    let held = row.held_purposes.iter();
+    let held = held.filter_map(|name| rules.purposes.find(name));
+    doubts.extend(held.map(|purpose| (purpose, Doubt::Held)));
     let recipient = Recipient {
         voices: verdicts
             .iter()

@@ -112,13 +112,13 @@ pub struct Shared {
 
 impl Shared {
     /// The frame of a transaction now.
-    pub fn frame(&self, load: bool) -> Frame<'_> {
+    pub fn frame(&self, old_news: bool) -> Frame<'_> {
         Frame {
             rules: &self.rules,
             links: &self.links,
             grant_settle: self.grant_settle,
             now: self.clock.now(),
-            load,
+            old_news,
             gate: self.gate,
         }
     }

@@ -245,7 +245,7 @@ fn scope_of(
         links,
         loads: load_keys(system, page),
         load_contacts_up_to: i64::from(frame.rules.policy.load_contacts),
-        flips_since: (!page.load).then(|| frame.now.minus(FLIP_WINDOW).micros()),
+        flips_since: (!frame.old_news).then(|| frame.now.minus(FLIP_WINDOW).micros()),
         requests: false,
     }
 }

@@ -8,6 +8,7 @@ pub mod checklist;
 pub mod emit;
 pub mod engine;
 pub mod gate;
+pub mod holds;
 pub mod identity;
 pub mod ingest;
 pub mod pack;

@@ -336,18 +336,7 @@ impl<'r> Packer<'r> {
     /// # Errors
     /// When `before` is not one that this makes.
     pub fn remembered(&self, remembered: &[Remembered], before: &str) -> Result<String, PackError> {
-        let mut packed: Vec<PackedRemembered<'_>> = remembered
-            .iter()
-            .map(|kept| {
-                let (system, contact) = self.source(&kept.source);
-                PackedRemembered(
-                    Cow::Borrowed(self.rules.purposes.name(kept.purpose)),
-                    system.map(Cow::Borrowed),
-                    Cow::Borrowed(contact),
-                    (&kept.statement).into(),
-                )
-            })
-            .collect();
+        let mut packed = self.packed(remembered);
         let stored: Vec<PackedRemembered<'_>> = read_remembered(before)?;
         let unknown = |kept: &PackedRemembered<'_>| self.rules.purposes.find(&kept.0).is_none();
         packed.extend(stored.into_iter().filter(unknown));
@@ -357,6 +346,28 @@ impl<'r> Packer<'r> {
         Ok(write(&packed))
     }
 
+    /// Facts for the ledger, as [`Packer::unpack_remembered`] reads them.
+    pub fn facts(&self, facts: &[Remembered]) -> String {
+        if facts.is_empty() {
+            return String::new();
+        }
+        write(&self.packed(facts))
+    }
+
+    fn packed<'a>(&'a self, remembered: &'a [Remembered]) -> Vec<PackedRemembered<'a>> {
+        let packed = remembered.iter().map(|kept| {
+            let (system, contact) = self.source(&kept.source);
+            PackedRemembered(
+                Cow::Borrowed(self.rules.purposes.name(kept.purpose)),
+                system.map(Cow::Borrowed),
+                Cow::Borrowed(contact),
+                (&kept.statement).into(),
+                kept.overruled,
+            )
+        });
+        packed.collect()
+    }
+
     /// Reads statements without a contact back.
     ///
     /// # Errors
@@ -364,27 +375,30 @@ impl<'r> Packer<'r> {
     pub fn unpack_remembered(&self, text: &str) -> Result<Vec<Remembered>, PackError> {
         Ok(read_remembered(text)?
             .into_iter()
-            .filter_map(|PackedRemembered(purpose, system, contact, statement)| {
-                let system = match system {
-                    // A system no longer configured does not take its withdrawals along: they stay,
-                    // under no system.
-                    Some(name) => self
-                        .rules
-                        .systems
-                        .iter()
-                        .find(|s| s.name == name)
-                        .map(|s| s.id),
-                    None => None,
-                };
-                Some(Remembered {
-                    purpose: self.rules.purposes.find(&purpose)?,
-                    source: Source {
-                        system,
-                        contact: contact.into_owned(),
-                    },
-                    statement: statement.unpack(),
-                })
-            })
+            .filter_map(
+                |PackedRemembered(purpose, system, contact, statement, overruled)| {
+                    let system = match system {
+                        // A system no longer configured does not take its withdrawals along: they stay,
+                        // under no system.
+                        Some(name) => self
+                            .rules
+                            .systems
+                            .iter()
+                            .find(|s| s.name == name)
+                            .map(|s| s.id),
+                        None => None,
+                    };
+                    Some(Remembered {
+                        purpose: self.rules.purposes.find(&purpose)?,
+                        source: Source {
+                            system,
+                            contact: contact.into_owned(),
+                        },
+                        statement: statement.unpack(),
+                        overruled,
+                    })
+                },
+            )
             .collect())
     }
 
@@ -531,6 +545,9 @@ struct PackedRemembered<'a>(
     Option<Cow<'a, str>>,
     Cow<'a, str>,
     PackedStatement<'a>,
+    /// An operator has overruled it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    bool,
 );
 
 /// A stored finding.

@@ -270,7 +270,7 @@ async fn store_batch(
         may_heal: feed.loaded,
     };
     let page = &batch.arrivals.page;
-    let frame = shared.frame(page.load);
+    let frame = shared.frame(page.load && !feed.loaded);
     let (applied, after) =
         ingest_page(&*shared.store, packer, frame, origin, &batch.arrivals, scan).await?;
     let Applied::Stored { rows } = applied else {

@@ -7,12 +7,15 @@
 mod decide;
 mod entry;
 mod handover;
+mod holds;
 mod loads;
 mod places;
 
 pub use self::handover::Handed;
+pub use self::holds::{Act, Came, Return, Word, direction};
 
 use self::entry::written;
+use self::holds::Holds;
 use self::loads::ByLoad;
 use self::places::Places;
 use super::pack::{PackError, Packer};
@@ -47,8 +50,8 @@ pub struct Frame<'a> {
     pub grant_settle: i64,
     /// Our clock.
     pub now: At,
-    /// The page belongs to a load of everything, so that its flips are no news (R26).
-    pub load: bool,
+    /// What turns is no news: it belongs to a first load of everything, or an operator turned it (R26).
+    pub old_news: bool,
     /// R47: the gate is to be asked when the verdict of this purpose turns.
     pub gate: Option<PurposeId>,
 }
@@ -115,7 +118,7 @@ pub async fn transact(
     for _ in 0..MAX_TRIES {
         let asked: ByLoad<()> = scope.loads.iter().map(|key| (key, ())).collect();
         let mut turn = Turn {
-            lay_out: |known| Workbench::new(known, frame, packer, &asked, scope.contacts.len()),
+            lay_out: |known| Workbench::new(known, frame, packer, &asked, &scope),
             act: &mut act,
             complete: &mut complete,
             bench: None,
@@ -215,6 +218,8 @@ pub struct Workbench<'a> {
     /// Load keys whose count has grown while that could still matter to its other members.
     grown: BTreeSet<LoadKey>,
     flips: Map<(i64, String), i64>,
+    holds: Holds,
+    next_subject: i64,
     next_sequence: i64,
     changes: Changes,
 }
@@ -222,12 +227,13 @@ pub struct Workbench<'a> {
 impl<'a> Workbench<'a> {
     /// Lays out what the store knows, with room for as many contacts as were asked for.
     fn new(
-        known: Known,
+        mut known: Known,
         frame: Frame<'a>,
         packer: &'a Packer<'a>,
         asked: &'a ByLoad<()>,
-        room: usize,
+        scope: &Scope,
     ) -> Result<Self, PackError> {
+        let (room, counts_flips) = (scope.contacts.len(), scope.flips_since.is_some());
         let mut outbox = known.outbox.iter();
         let stored = Stored {
             written: known.contacts.iter().any(|row| row.written_seq > 0),
@@ -235,6 +241,7 @@ impl<'a> Workbench<'a> {
             in_flight: outbox.any(|row| !row.in_flight.is_empty()),
             once_read: known.outbox.iter().any(|row| row.not_before == ONCE_READ),
         };
+        let holds = Holds::of(&mut known, counts_flips);
         let mut bench = Self {
             frame,
             packer,
@@ -260,6 +267,8 @@ impl<'a> Workbench<'a> {
                 .into_iter()
                 .map(|(subject, purpose, count)| ((subject, purpose), count))
                 .collect(),
+            holds,
+            next_subject: known.next_subject,
             next_sequence: known.next_sequence,
             changes: Changes::default(),
         };
@@ -546,6 +555,7 @@ impl<'a> Workbench<'a> {
                     purpose,
                     source: source.clone(),
                     statement: last.clone(),
+                    overruled: false,
                 })
                 .collect();
             self.remember(left, withdrawals)?;
@@ -562,12 +572,9 @@ impl<'a> Workbench<'a> {
     /// # Errors
     /// When the stored list cannot be read back.
     pub fn remember(&mut self, subject: i64, statements: Vec<Remembered>) -> Result<(), PackError> {
+        let mut all = self.remembered(subject)?;
         let Some(place) = self.places.get_mut(subject) else {
             return Ok(());
-        };
-        let mut all = match place.remembered.take() {
-            Some(all) => all,
-            None => self.packer.unpack_remembered(&place.row.remembered)?,
         };
         for statement in statements {
             if !all.contains(&statement) {
@@ -579,6 +586,16 @@ impl<'a> Workbench<'a> {
         all.sort();
         place.remembered = Some(all);
         Ok(())
+    }
+
+    fn remembered(&self, subject: i64) -> Result<Vec<Remembered>, PackError> {
+        match self.places.get(subject) {
+            None => Ok(Vec::new()),
+            Some(place) => match &place.remembered {
+                Some(all) => Ok(all.clone()),
+                None => self.packer.unpack_remembered(&place.row.remembered),
+            },
+        }
     }
 
     /// Notes that a write took effect: the contact shows it, and what was asked for before is
@@ -656,6 +673,7 @@ impl<'a> Workbench<'a> {
         for subject in touched {
             self.decide(subject)?;
         }
+        self.guard_against_mass_change();
         self.store_subjects()?;
         Ok(self.changes)
     }

@@ -301,6 +301,7 @@ pub(crate) async fn stage(fakes: &[(&str, Arc<Fake>)], carrying: usize) -> Stage
         rules: Arc::new(Rules {
             purposes,
             systems: systems.clone(),
+            thresholds: Vec::new(),
             policy: Policy::default(),
         }),
         links,

@@ -67,6 +67,7 @@ pub(crate) fn rules() -> Rules {
             system(RECORDS, "records", records()),
             system(MAILER, "mailer", records()),
         ],
+        thresholds: Vec::new(),
         policy: Policy::default(),
     }
 }

@@ -66,6 +66,7 @@ pub(crate) fn rules() -> Rules {
             system(SUPEROFFICE, "superoffice", true, &records),
             system(EMARKETEER, "emarketeer", false, &records),
         ],
+        thresholds: Vec::new(),
         policy: Policy::default(),
     }
 }
@@ -255,6 +256,7 @@ pub(crate) fn operator(purpose: PurposeId, statement: Statement) -> Remembered {
             contact: "op".to_owned(),
         },
         statement,
+        overruled: false,
     }
 }
 

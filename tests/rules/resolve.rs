@@ -341,6 +341,7 @@ fn r14_a_withdrawal_stays_with_the_address_it_was_said_under() {
             contact: "moved".to_owned(),
         },
         statement: withdrawn(10),
+        overruled: false,
     };
     let rows = [
         ("alone", vec![], "withdrawn by salesforce/moved (R18)"),

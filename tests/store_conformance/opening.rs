@@ -34,7 +34,7 @@ pub(crate) async fn a_newer_or_broken_schema_is_refused(bench: Bench) {
     for access in [Access::Daemon, Access::Tool] {
         let why = bench.refusal(access).await;
         assert!(
-            why.contains("schema 7") && why.contains("schema 5"),
+            why.contains("schema 7") && why.contains("schema 6"),
             "{why}"
         );
     }

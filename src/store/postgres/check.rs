@@ -161,7 +161,8 @@ async fn add_doubts(
 ) -> Result<(), StoreError> {
     let any = "SELECT EXISTS (SELECT 1 FROM systems y JOIN outbox o \
                  ON o.system = y.id AND o.state = 3) OR EXISTS (SELECT 1 FROM quarantine) \
-               OR EXISTS (SELECT 1 FROM resubscribe_requests WHERE closed_at IS NULL)";
+               OR EXISTS (SELECT 1 FROM resubscribe_requests WHERE closed_at IS NULL) \
+               OR EXISTS (SELECT 1 FROM holds WHERE closed_at IS NULL)";
     let what = "doubts about recipients";
     let any = session
         .read(what, sqlx::query(any), |row| row.try_get::<bool, _>(0))
@@ -183,7 +184,13 @@ async fn add_doubts(
          UNION ALL \
          SELECT k.place, 2, NULL FROM ",
         subjects_asked_for!(),
-        " JOIN resubscribe_requests r ON r.subject = s.id AND r.closed_at IS NULL"
+        " JOIN resubscribe_requests r ON r.subject = s.id AND r.closed_at IS NULL \
+         UNION ALL \
+         SELECT k.place, 3, w.purpose FROM ",
+        subjects_asked_for!(),
+        " JOIN held w ON w.subject = s.id AND NOT w.released \
+         JOIN holds h ON h.id = w.hold AND NOT h.withdrawn \
+         AND h.kind IN ('mass-change', 'flapping')"
     );
     let read = |row: &PgRow| Ok((place(row)?, row.try_get(1)?, row.try_get(2)?));
     let query = sqlx::query(sql).bind(asked.to_vec());

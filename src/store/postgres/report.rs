@@ -26,7 +26,9 @@ impl PgStore {
                        coalesce((SELECT max(last) FROM ledger_blocks), 0), \
                        (SELECT count(*) FROM resubscribe_requests WHERE closed_at IS NULL), \
                        (SELECT count(*) FROM resubscribe_requests \
-                        WHERE closed_at IS NULL AND urgent)";
+                        WHERE closed_at IS NULL AND urgent), \
+                       (SELECT count(*) FROM holds WHERE closed_at IS NULL), \
+                       (SELECT count(DISTINCT subject) FROM held WHERE NOT released)";
         let read = |row: &PgRow| {
             Ok(Figures {
                 systems: Vec::new(),
@@ -35,6 +37,8 @@ impl PgStore {
                 ledger: row.try_get(2)?,
                 requests: row.try_get(3)?,
                 urgent_requests: row.try_get(4)?,
+                holds: row.try_get(5)?,
+                held_subjects: row.try_get(6)?,
             })
         };
         let whole = session

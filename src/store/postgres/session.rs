@@ -1,17 +1,22 @@
 //! The statements of a transaction.
 
 use super::read_all;
+use crate::consent::At;
+use crate::consent::guard::HoldKind;
 use crate::store::common::{
-    contact_columns, corrupt, failed, feed_columns, fixed, outbox_columns, queue_readers,
-    request_columns,
+    contact_columns, corrupt, failed, feed_columns, fixed, held_columns, hold_columns,
+    outbox_columns, queue_readers, request_columns,
 };
 use crate::store::ledger::{Digest, Sealed};
 use crate::store::send::parted;
-use crate::store::session::{ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes};
+use crate::store::session::{
+    ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes, per_minute,
+};
 use crate::store::{
-    AlarmPost, AlarmRow, ContactRow, DEAD, Decided, FeedChange, FeedRow, Flip, GateRound, LoadKey,
-    OutboxRow, PENDING, QuarantineRow, Redrive, RequestRow, RequestView, SendoutHead, SendoutRow,
-    StoreError, SubjectRef, SubjectRow, WriteKey,
+    AlarmPost, AlarmRow, CLAIMED, ContactRow, DEAD, Decided, FeedChange, FeedRow, Flip, FlipCount,
+    GateRound, HELD, HeldKey, HeldRow, HeldView, HoldRow, HoldView, LoadKey, OutboxRow, PENDING,
+    QuarantineRow, Redrive, RequestRow, RequestView, SendoutHead, SendoutRow, StoreError,
+    SubjectRef, SubjectRow, Trip, WriteKey,
 };
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
@@ -155,19 +160,25 @@ impl Reads for Session<'_> {
         let read = |row: &PgRow| Ok((row.try_get(0)?, row.try_get(1)?));
         let counters = self.read(what, sqlx::query(counters), read).await?.pop();
         let chain = "SELECT (SELECT digest FROM ledger_blocks ORDER BY last DESC LIMIT 1), \
-                       EXISTS (SELECT 1 FROM outbox)";
-        let read = |row: &PgRow| -> Result<(Option<Digest>, bool), sqlx::Error> {
+                       EXISTS (SELECT 1 FROM outbox), \
+                       EXISTS (SELECT 1 FROM holds WHERE closed_at IS NULL)";
+        let read = |row: &PgRow| -> Result<(Option<Digest>, bool, bool), sqlx::Error> {
             let digest: Option<&[u8]> = row.try_get(0)?;
-            Ok((digest.map(fixed).transpose()?, row.try_get(1)?))
+            Ok((
+                digest.map(fixed).transpose()?,
+                row.try_get(1)?,
+                row.try_get(2)?,
+            ))
         };
         let chain = self.read(what, sqlx::query(chain), read).await?.pop();
-        let ((next_subject, next_sequence), (newest_block, any_outbox)) =
+        let ((next_subject, next_sequence), (newest_block, any_outbox, any_hold)) =
             counters.zip(chain).ok_or_else(|| corrupt(what, "no row"))?;
         Ok(Standing {
             next_subject,
             next_sequence,
             newest_block,
             any_outbox,
+            any_hold,
         })
     }
 
@@ -363,6 +374,36 @@ impl Reads for Session<'_> {
         let query = sqlx::query(sql).bind(subjects);
         self.read("re-subscribe requests", query, Rows::request)
             .await
+    }
+
+    async fn open_holds(&mut self) -> Result<Vec<HoldRow>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            hold_columns!(),
+            " FROM holds h WHERE h.closed_at IS NULL"
+        );
+        self.read("holds", sqlx::query(sql), Rows::hold).await
+    }
+
+    async fn held_of(&mut self, subjects: &[i64]) -> Result<Vec<HeldRow>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            held_columns!(),
+            " FROM UNNEST($1::BIGINT[]) AS k (subject) JOIN held w ON w.subject = k.subject"
+        );
+        self.read(
+            "held decisions",
+            sqlx::query(sql).bind(subjects),
+            Rows::held,
+        )
+        .await
+    }
+
+    async fn flip_counts(&mut self, since: i64) -> Result<Vec<FlipCount>, StoreError> {
+        let sql = "SELECT system, purpose, withdrawn, sum(flips)::BIGINT FROM flip_minutes \
+                   WHERE minute >= $1 GROUP BY system, purpose, withdrawn";
+        let query = sqlx::query(sql).bind(At::from_micros(since).minute());
+        self.read("flips", query, Rows::flip_count).await
     }
 
     async fn feed_of(&mut self, system: i16) -> Result<Option<FeedRow>, StoreError> {
@@ -596,6 +637,123 @@ impl Writes for Session<'_> {
             .bind(column(flips, |flip| flip.withdrawn))
             .bind(column(flips, |flip| flip.system))
             .bind(column(flips, |flip| flip.at));
+        self.write("flips", query).await?;
+        let counts = per_minute(flips);
+        let sql = "INSERT INTO flip_minutes AS m (system, purpose, withdrawn, minute, flips) \
+                   SELECT * FROM UNNEST($1::SMALLINT[], $2::TEXT[], $3::BOOLEAN[], $4::BIGINT[], \
+                     $5::BIGINT[]) \
+                   ON CONFLICT (system, purpose, withdrawn, minute) \
+                   DO UPDATE SET flips = m.flips + excluded.flips";
+        let query = sqlx::query(sql)
+            .bind(column(&counts, |count| count.0))
+            .bind(column(&counts, |count| count.1))
+            .bind(column(&counts, |count| count.2))
+            .bind(column(&counts, |count| count.3))
+            .bind(column(&counts, |count| count.4));
+        self.write("flips", query).await?;
+        Ok(())
+    }
+
+    async fn judge_flips(&mut self, judged: &[(i64, String)]) -> Result<(), StoreError> {
+        let sql = "DELETE FROM flips f USING UNNEST($1::BIGINT[], $2::TEXT[]) AS k (subject, purpose) \
+                   WHERE f.subject = k.subject AND f.purpose = k.purpose";
+        let query = sqlx::query(sql)
+            .bind(column(judged, |(subject, _)| *subject))
+            .bind(column(judged, |(_, purpose)| purpose.as_str()));
+        self.write("flips", query).await?;
+        Ok(())
+    }
+
+    async fn put_holds(&mut self, rows: &[HoldRow]) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO holds (id, kind, system, purpose, withdrawn, actor, opened_at) \
+                   SELECT * FROM UNNEST($1::BIGINT[], $2::TEXT[], $3::SMALLINT[], $4::TEXT[], \
+                     $5::BOOLEAN[], $6::TEXT[], $7::BIGINT[])";
+        let query = sqlx::query(sql)
+            .bind(column(rows, |row| row.id))
+            .bind(column(rows, |row| row.kind.as_str()))
+            .bind(column(rows, |row| row.system))
+            .bind(column(rows, |row| row.purpose.as_str()))
+            .bind(column(rows, |row| row.withdrawn))
+            .bind(column(rows, |row| row.actor.as_str()))
+            .bind(column(rows, |row| row.opened_at));
+        self.write("holds", query).await
+    }
+
+    async fn put_held(&mut self, rows: &[HeldRow]) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO held (subject, hold, purpose, since, released) \
+                   SELECT * FROM UNNEST($1::BIGINT[], $2::BIGINT[], $3::TEXT[], $4::BIGINT[], \
+                     $5::BOOLEAN[]) \
+                   ON CONFLICT (subject, hold, purpose) DO UPDATE SET released = excluded.released";
+        let query = sqlx::query(sql)
+            .bind(column(rows, |row| row.subject))
+            .bind(column(rows, |row| row.hold))
+            .bind(column(rows, |row| row.purpose.as_str()))
+            .bind(column(rows, |row| row.since))
+            .bind(column(rows, |row| row.released));
+        self.write("held decisions", query).await
+    }
+
+    async fn drop_held(&mut self, keys: &[HeldKey]) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM held w USING UNNEST($1::BIGINT[], $2::BIGINT[], $3::TEXT[]) \
+                     AS k (subject, hold, purpose) \
+                   WHERE w.subject = k.subject AND w.hold = k.hold AND w.purpose = k.purpose";
+        let query = sqlx::query(sql)
+            .bind(column(keys, |key| key.0))
+            .bind(column(keys, |key| key.1))
+            .bind(column(keys, |key| key.2.as_str()));
+        self.write("held decisions", query).await
+    }
+
+    async fn trip(&mut self, trip: &Trip, at: i64) -> Result<u64, StoreError> {
+        let take_in = "INSERT INTO held (subject, hold, purpose, since, released) \
+                       SELECT DISTINCT f.subject, h.id, f.purpose, $2::BIGINT, FALSE FROM holds h \
+                         JOIN flips f ON f.system = h.system AND f.purpose = h.purpose \
+                           AND f.withdrawn = h.withdrawn AND f.at >= $3 \
+                       WHERE h.id = $1 AND NOT EXISTS (SELECT 1 FROM flips l \
+                         WHERE l.subject = f.subject AND l.purpose = f.purpose \
+                           AND (l.at, l.id) > (f.at, f.id)) \
+                       ON CONFLICT DO NOTHING";
+        let query = sqlx::query(take_in)
+            .bind(trip.hold)
+            .bind(at)
+            .bind(trip.since);
+        let taken = self.write("held decisions", query).await?;
+        // Locked in the order of their keys, as everywhere, so that two never wait for each other.
+        let stop = "WITH stopped AS (SELECT o.system, o.external, o.lane FROM held w \
+                      JOIN contacts c ON c.subject = w.subject \
+                      JOIN outbox o ON o.system = c.system AND o.external = c.external AND o.lane = $4 \
+                      WHERE w.hold = $5 AND o.state IN ($2, $3) \
+                      ORDER BY o.system, o.external FOR UPDATE OF o) \
+                    UPDATE outbox o SET state = $1 FROM stopped s \
+                    WHERE o.system = s.system AND o.external = s.external AND o.lane = s.lane";
+        let query = sqlx::query(stop)
+            .bind(HELD)
+            .bind(PENDING)
+            .bind(CLAIMED)
+            .bind(trip.lane)
+            .bind(trip.hold);
+        Ok(taken + self.write("the outbox", query).await?)
+    }
+
+    async fn close_holds(&mut self, holds: &[i64], at: i64) -> Result<(), StoreError> {
+        let close = "UPDATE holds h SET closed_at = $2 WHERE h.closed_at IS NULL \
+                       AND h.id = ANY($1::BIGINT[]) AND NOT EXISTS \
+                       (SELECT 1 FROM held w WHERE w.hold = h.id AND NOT w.released)";
+        let query = sqlx::query(close).bind(holds).bind(at);
+        if self.write("holds", query).await? == 0 {
+            return Ok(());
+        }
+        let forget = "DELETE FROM held w USING holds h \
+                      WHERE h.id = ANY($1::BIGINT[]) AND h.closed_at IS NOT NULL AND w.hold = h.id";
+        self.write("held decisions", sqlx::query(forget).bind(holds))
+            .await?;
+        let judged = "DELETE FROM flip_minutes m USING holds h \
+                      WHERE h.id = ANY($1::BIGINT[]) AND h.closed_at IS NOT NULL AND h.kind = $2 \
+                        AND m.system = h.system AND m.purpose = h.purpose \
+                        AND m.withdrawn = h.withdrawn";
+        let query = sqlx::query(judged)
+            .bind(holds)
+            .bind(HoldKind::MassChange.word());
         self.write("flips", query).await?;
         Ok(())
     }

@@ -175,7 +175,7 @@ fn put<T>(found: &mut [Option<T>], order: &[usize], place: usize, value: impl Fn
     }
 }
 
-/// Writes that wait for a person, records that could not be understood, and open re-subscribe
+/// Writes and grants that wait for a person, records that could not be understood, and open re-subscribe
 /// requests. Mostly there are none at all, and then nobody's contacts are gone through.
 async fn add_doubts(
     session: &mut Session<'_>,
@@ -186,7 +186,8 @@ async fn add_doubts(
     let any = "SELECT EXISTS (SELECT 1 FROM systems y CROSS JOIN outbox o \
                  INDEXED BY outbox_queue ON o.system = y.id AND o.state = 3) \
                OR EXISTS (SELECT 1 FROM quarantine) \
-               OR EXISTS (SELECT 1 FROM resubscribe_requests WHERE closed_at IS NULL)";
+               OR EXISTS (SELECT 1 FROM resubscribe_requests WHERE closed_at IS NULL) \
+               OR EXISTS (SELECT 1 FROM holds WHERE closed_at IS NULL)";
     let what = "doubts about recipients";
     let any = session
         .read(what, sqlx::query(any), |row| row.try_get::<bool, _>(0))
@@ -210,7 +211,13 @@ async fn add_doubts(
          SELECT j.key, 2, NULL FROM ",
         subjects_asked_for!(),
         " CROSS JOIN resubscribe_requests r INDEXED BY resubscribe_open \
-         ON r.subject = s.id AND r.closed_at IS NULL"
+         ON r.subject = s.id AND r.closed_at IS NULL \
+         UNION ALL \
+         SELECT j.key, 3, w.purpose FROM ",
+        subjects_asked_for!(),
+        " CROSS JOIN held w ON w.subject = s.id AND NOT w.released \
+         CROSS JOIN holds h ON h.id = w.hold AND NOT h.withdrawn \
+         AND h.kind IN ('mass-change', 'flapping')"
     );
     let read = |row: &SqliteRow| {
         let place: i64 = row.try_get(0)?;

@@ -7,6 +7,7 @@
 mod alarms;
 mod check;
 mod gate;
+mod holds;
 mod open;
 mod queue;
 mod report;
@@ -17,9 +18,9 @@ use super::common::{again_after, failed, implement_store, read_all};
 use super::session::{Outcome, load, transact};
 use super::{
     Access, AlarmChanges, AlarmRow, AlarmStep, Applied, Claim, Decide, Decided, Dossier, FeedRow,
-    Figures, GateRound, Known, OutboxRow, Postponed, QuarantineRow, RecipientRow, RequestQuery,
-    RequestView, Scope, SendoutHead, SendoutRow, SendoutStep, Store, StoreError, SubjectContact,
-    SubjectRef, WriteKey,
+    Figures, GateRound, HeldView, HoldView, Known, OutboxRow, Postponed, QuarantineRow,
+    RecipientRow, RequestQuery, RequestView, Scope, SendoutHead, SendoutRow, SendoutStep, Store,
+    StoreError, SubjectContact, SubjectRef, WriteKey,
 };
 use crate::consent::At;
 use async_trait::async_trait;

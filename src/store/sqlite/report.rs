@@ -20,7 +20,9 @@ impl SqliteStore {
                        coalesce((SELECT max(last) FROM ledger_blocks), 0), \
                        (SELECT count(*) FROM resubscribe_requests WHERE closed_at IS NULL), \
                        (SELECT count(*) FROM resubscribe_requests \
-                        WHERE closed_at IS NULL AND urgent)";
+                        WHERE closed_at IS NULL AND urgent), \
+                       (SELECT count(*) FROM holds WHERE closed_at IS NULL), \
+                       (SELECT count(DISTINCT subject) FROM held WHERE NOT released)";
         let read = |row: &SqliteRow| {
             Ok(Figures {
                 systems: Vec::new(),
@@ -29,6 +31,8 @@ impl SqliteStore {
                 ledger: row.try_get(2)?,
                 requests: row.try_get(3)?,
                 urgent_requests: row.try_get(4)?,
+                holds: row.try_get(5)?,
+                held_subjects: row.try_get(6)?,
             })
         };
         let whole = session

@@ -1,19 +1,22 @@
 //! The statements of a transaction.
 
 use super::read_all;
+use crate::consent::At;
+use crate::consent::guard::HoldKind;
 use crate::store::common::{
-    contact_columns, corrupt, failed, feed_columns, fixed, outbox_columns, queue_readers,
-    request_columns,
+    contact_columns, corrupt, failed, feed_columns, fixed, held_columns, hold_columns,
+    outbox_columns, queue_readers, request_columns,
 };
 use crate::store::ledger::Sealed;
 use crate::store::send::parted;
 use crate::store::session::{
-    ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes, json,
+    ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes, json, per_minute,
 };
 use crate::store::{
-    AlarmPost, AlarmRow, ContactRow, DEAD, Decided, FeedChange, FeedRow, Flip, GateRound, LoadKey,
-    OutboxRow, PENDING, QuarantineRow, Redrive, RequestRow, RequestView, SendoutHead, SendoutRow,
-    StoreError, SubjectRef, SubjectRow, WriteKey,
+    AlarmPost, AlarmRow, CLAIMED, ContactRow, DEAD, Decided, FeedChange, FeedRow, Flip, FlipCount,
+    GateRound, HELD, HeldKey, HeldRow, HeldView, HoldRow, HoldView, LoadKey, OutboxRow, PENDING,
+    QuarantineRow, Redrive, RequestRow, RequestView, SendoutHead, SendoutRow, StoreError,
+    SubjectRef, SubjectRow, Trip, WriteKey,
 };
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
@@ -205,7 +208,8 @@ impl Reads for Session<'_> {
     async fn standing(&mut self) -> Result<Standing, StoreError> {
         let sql = "SELECT next_subject, next_sequence, \
                      (SELECT digest FROM ledger_blocks ORDER BY last DESC LIMIT 1), \
-                     EXISTS (SELECT 1 FROM outbox) \
+                     EXISTS (SELECT 1 FROM outbox), \
+                     EXISTS (SELECT 1 FROM holds WHERE closed_at IS NULL) \
                    FROM counters";
         let rows = self.read("the counters", sqlx::query(sql), |row| {
             let digest: Option<&[u8]> = row.try_get(2)?;
@@ -214,6 +218,7 @@ impl Reads for Session<'_> {
                 next_sequence: row.try_get(1)?,
                 newest_block: digest.map(fixed).transpose()?,
                 any_outbox: row.try_get(3)?,
+                any_hold: row.try_get(4)?,
             })
         });
         rows.await?
@@ -414,6 +419,32 @@ impl Reads for Session<'_> {
         let query = sqlx::query(sql).bind(json(subjects)?);
         self.read("re-subscribe requests", query, Rows::request)
             .await
+    }
+
+    async fn open_holds(&mut self) -> Result<Vec<HoldRow>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            hold_columns!(),
+            " FROM holds h INDEXED BY holds_open WHERE h.closed_at IS NULL"
+        );
+        self.read("holds", sqlx::query(sql), Rows::hold).await
+    }
+
+    async fn held_of(&mut self, subjects: &[i64]) -> Result<Vec<HeldRow>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            held_columns!(),
+            " FROM json_each(?) j CROSS JOIN held w ON w.subject = j.value"
+        );
+        let query = sqlx::query(sql).bind(json(subjects)?);
+        self.read("held decisions", query, Rows::held).await
+    }
+
+    async fn flip_counts(&mut self, since: i64) -> Result<Vec<FlipCount>, StoreError> {
+        let sql = "SELECT system, purpose, withdrawn, sum(flips) FROM flip_minutes \
+                   WHERE minute >= ? GROUP BY system, purpose, withdrawn";
+        let query = sqlx::query(sql).bind(At::from_micros(since).minute());
+        self.read("flips", query, Rows::flip_count).await
     }
 
     async fn feed_of(&mut self, system: i16) -> Result<Option<FeedRow>, StoreError> {
@@ -690,6 +721,116 @@ impl Writes for Session<'_> {
             .collect();
         self.write("flips", sqlx::query(sql).bind(json(&rows)?))
             .await?;
+        let sql = "INSERT INTO flip_minutes (system, purpose, withdrawn, minute, flips) \
+                   SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, \
+                     j.value ->> 4 FROM jsonb_each(?) j WHERE true \
+                   ON CONFLICT (system, purpose, withdrawn, minute) \
+                   DO UPDATE SET flips = flips + excluded.flips";
+        let counts = per_minute(flips);
+        self.write("flips", sqlx::query(sql).bind(json(&counts)?))
+            .await?;
+        Ok(())
+    }
+
+    async fn judge_flips(&mut self, judged: &[(i64, String)]) -> Result<(), StoreError> {
+        let sql = "DELETE FROM flips WHERE id IN (SELECT f.id FROM jsonb_each(?) j \
+                     CROSS JOIN flips f INDEXED BY flips_subject \
+                     ON f.subject = j.value ->> 0 AND f.purpose = j.value ->> 1)";
+        self.write("flips", sqlx::query(sql).bind(json(judged)?))
+            .await?;
+        Ok(())
+    }
+
+    async fn put_holds(&mut self, rows: &[HoldRow]) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO holds (id, kind, system, purpose, withdrawn, actor, opened_at) \
+                   SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, \
+                     j.value ->> 4, j.value ->> 5, j.value ->> 6 FROM jsonb_each(?) j";
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                (
+                    row.id,
+                    &row.kind,
+                    row.system,
+                    &row.purpose,
+                    row.withdrawn,
+                    &row.actor,
+                    row.opened_at,
+                )
+            })
+            .collect();
+        self.write("holds", sqlx::query(sql).bind(json(&rows)?))
+            .await
+    }
+
+    async fn put_held(&mut self, rows: &[HeldRow]) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO held (subject, hold, purpose, since, released) \
+                   SELECT j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, \
+                     j.value ->> 4 FROM jsonb_each(?) j WHERE true \
+                   ON CONFLICT (subject, hold, purpose) DO UPDATE SET released = excluded.released";
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|row| (row.subject, row.hold, &row.purpose, row.since, row.released))
+            .collect();
+        self.write("held decisions", sqlx::query(sql).bind(json(&rows)?))
+            .await
+    }
+
+    async fn drop_held(&mut self, keys: &[HeldKey]) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM held WHERE (subject, hold, purpose) IN \
+                   (SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?))";
+        self.write("held decisions", sqlx::query(sql).bind(json(keys)?))
+            .await
+    }
+
+    async fn trip(&mut self, trip: &Trip, at: i64) -> Result<u64, StoreError> {
+        let take_in = "INSERT INTO held (subject, hold, purpose, since, released) \
+                       SELECT DISTINCT f.subject, h.id, f.purpose, ?2, 0 FROM holds h \
+                         CROSS JOIN flips f INDEXED BY flips_cause ON f.system = h.system \
+                           AND f.purpose = h.purpose AND f.withdrawn = h.withdrawn AND f.at >= ?3 \
+                       WHERE h.id = ?1 AND NOT EXISTS (SELECT 1 FROM flips l INDEXED BY flips_subject \
+                         WHERE l.subject = f.subject AND l.purpose = f.purpose \
+                           AND (l.at, l.id) > (f.at, f.id)) \
+                       ON CONFLICT DO NOTHING";
+        let query = sqlx::query(take_in)
+            .bind(trip.hold)
+            .bind(at)
+            .bind(trip.since);
+        let taken = self.write("held decisions", query).await?;
+        let stop = "UPDATE outbox SET state = ?1 WHERE state IN (?2, ?3) AND (system, external, lane) IN \
+                    (SELECT c.system, c.external, ?4 FROM held w INDEXED BY held_hold \
+                       CROSS JOIN contacts c INDEXED BY contacts_subject ON c.subject = w.subject \
+                     WHERE w.hold = ?5)";
+        let query = sqlx::query(stop)
+            .bind(HELD)
+            .bind(PENDING)
+            .bind(CLAIMED)
+            .bind(trip.lane)
+            .bind(trip.hold);
+        Ok(taken + self.write("the outbox", query).await?)
+    }
+
+    async fn close_holds(&mut self, holds: &[i64], at: i64) -> Result<(), StoreError> {
+        let asked = json(holds)?;
+        let close = "UPDATE holds SET closed_at = ?2 WHERE closed_at IS NULL \
+                       AND id IN (SELECT value FROM json_each(?1)) AND NOT EXISTS \
+                       (SELECT 1 FROM held w WHERE w.hold = holds.id AND w.released = 0)";
+        let query = sqlx::query(close).bind(asked.clone()).bind(at);
+        if self.write("holds", query).await? == 0 {
+            return Ok(());
+        }
+        let forget = "DELETE FROM held WHERE hold IN (SELECT h.id FROM json_each(?) j \
+                        CROSS JOIN holds h ON h.id = j.value AND h.closed_at IS NOT NULL)";
+        self.write("held decisions", sqlx::query(forget).bind(asked.clone()))
+            .await?;
+        let judged = "DELETE FROM flip_minutes WHERE (system, purpose, withdrawn) IN \
+                      (SELECT h.system, h.purpose, h.withdrawn FROM json_each(?1) j \
+                         CROSS JOIN holds h ON h.id = j.value AND h.closed_at IS NOT NULL \
+                         AND h.kind = ?2)";
+        let query = sqlx::query(judged)
+            .bind(asked)
+            .bind(HoldKind::MassChange.word());
+        self.write("flips", query).await?;
         Ok(())
     }
 

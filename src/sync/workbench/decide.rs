@@ -3,13 +3,14 @@
 
 use super::entry::{Body, written};
 use super::handover::{sets, values};
+use super::holds::Stops;
 use super::places::Places;
-use super::{Workbench, contact_row, load_of, unsettled};
+use super::{Workbench, contact_row, unsettled};
 use crate::consent::guard;
 use crate::consent::resolve::{Finding, Verdict};
 use crate::consent::{
-    Contact, Evidence, Lane, Remembered, Resolution, Statement, Status, Subject, SystemId, plan,
-    resolve,
+    Contact, Evidence, Lane, PurposeId, Remembered, Resolution, Statement, Status, Subject,
+    SystemId, plan, resolve,
 };
 use crate::store::{
     CLAIMED, DEAD, Flip, HELD, LANE_GRANT, LANE_WITHDRAWAL, LIVE, OutboxChange, OutboxRow, PENDING,
@@ -23,8 +24,8 @@ use std::collections::BTreeMap;
 struct Fate<'a> {
     /// What may still take effect of the contact's write in the other lane, which falls away.
     moved: &'a str,
-    /// R28.
-    flapping: bool,
+    /// It waits for a person (R26, R28).
+    held: bool,
 }
 
 impl Workbench<'_> {
@@ -132,25 +133,18 @@ impl Workbench<'_> {
                 contacts.push(std::mem::replace(&mut item.contact, absent));
             }
         }
-        let loads = &self.loads;
-        let threshold = self.frame.rules.policy.load_contacts;
-        let is_load = |system: SystemId, statement: &Statement| {
-            load_of(statement).is_some_and(|(actor, minute)| {
-                let count = |minute: i64| loads.get(system.0, minute, actor).copied().unwrap_or(0);
-                let (before, after) = (count(minute - 1), count(minute + 1));
-                guard::is_load(before, count(minute), after, threshold)
-            })
-        };
+        let is_load = |system: SystemId, statement: &Statement| self.is_load(system, statement);
         let view = Subject {
             contacts: &contacts,
             remembered: &remembered,
             is_load: &is_load,
         };
         let mut resolution = resolve(&view, self.frame.rules);
-        self.count_flips(subject, &mut resolution)?;
+        let flipped = self.count_flips(subject, &mut resolution)?;
+        let stops = self.review(subject, &mut resolution, &contacts, &flipped);
         self.note_turn(subject, &resolution)?;
         self.record_verdicts(subject, &resolution, remembered);
-        self.reconcile_outbox(subject, &resolution, &contacts)?;
+        self.reconcile_outbox(subject, &resolution, &contacts, &stops)?;
         for (index, contact) in order.iter().zip(contacts) {
             if let Some(item) = self.items.get_mut(*index) {
                 item.contact = contact;
@@ -159,14 +153,19 @@ impl Workbench<'_> {
         Ok(())
     }
 
-    /// R26, R28: remembers changes of status, and finds those that flap.
-    fn count_flips(&mut self, subject: i64, resolution: &mut Resolution) -> Result<(), PackError> {
+    /// R26, R28: remembers changes of status, and finds those that flap. The purposes that turned.
+    fn count_flips(
+        &mut self,
+        subject: i64,
+        resolution: &mut Resolution,
+    ) -> Result<Vec<PurposeId>, PackError> {
+        let mut turned = Vec::new();
         // In a load nothing is counted, so that nothing flaps which did not before.
-        if self.frame.load && self.flips.is_empty() {
-            return Ok(());
+        if self.frame.old_news && self.flips.is_empty() {
+            return Ok(turned);
         }
         let Some(place) = self.places.get(subject) else {
-            return Ok(());
+            return Ok(turned);
         };
         let stored = pack::unpack_verdicts(&place.row.verdicts)?;
         let mut flapping = Vec::new();
@@ -176,17 +175,25 @@ impl Workbench<'_> {
                 .iter()
                 .find(|old| old.purpose == purpose)
                 .map(pack::PackedVerdict::status);
-            let flipped = before.is_some_and(|before| before != verdict.status());
+            // R20: what turned with the purpose above is counted there.
+            let flipped = before.is_some_and(|before| before != verdict.status())
+                && verdict.said_of == verdict.purpose;
             let key = (subject, purpose.to_owned());
             let mut count = self.flips.get(&key).copied().unwrap_or(0);
             // What a load of everything finds is old news, and so is what was found at first sight.
-            if flipped && !self.frame.load && verdict.statement.evidence > Evidence::Baseline {
+            if flipped && !self.frame.old_news && verdict.statement.evidence > Evidence::Baseline {
+                let withdrawn = verdict.status() == Status::Withdrawn;
+                // R26: what operators say is no guard's business.
+                if let Some(system) = verdict.source.system {
+                    self.holds.count(system.0, purpose, withdrawn);
+                    turned.push(verdict.purpose);
+                }
                 count += 1;
                 self.flips.insert(key, count);
                 self.changes.flips.push(Flip {
                     subject,
                     purpose: purpose.to_owned(),
-                    withdrawn: verdict.status() == Status::Withdrawn,
+                    withdrawn,
                     system: verdict.source.system.map_or(0, |system| system.0),
                     at: self.frame.now.micros(),
                 });
@@ -198,7 +205,7 @@ impl Workbench<'_> {
             }
         }
         resolution.findings.extend(flapping);
-        Ok(())
+        Ok(turned)
     }
 
     /// R47: the gate is asked about a person who comes back, and requests end of one who leaves.
@@ -254,6 +261,7 @@ impl Workbench<'_> {
         subject: i64,
         resolution: &Resolution,
         contacts: &[Contact],
+        stops: &Stops,
     ) -> Result<(), PackError> {
         let outbox = &self.outbox;
         let packer = self.packer;
@@ -265,11 +273,7 @@ impl Workbench<'_> {
                 Vec::new()
             }
         };
-        let flapping = resolution
-            .findings
-            .iter()
-            .any(|finding| matches!(finding, Finding::Flapping { .. }));
-        let mut wanted: BTreeMap<WriteKey, String> = BTreeMap::new();
+        let mut wanted: BTreeMap<WriteKey, (String, bool)> = BTreeMap::new();
         for write in plan(resolution, contacts, self.frame.rules, &in_flight) {
             let key = WriteKey {
                 system: write.contact.system.0,
@@ -279,7 +283,9 @@ impl Workbench<'_> {
                     Lane::Grant => LANE_GRANT,
                 },
             };
-            wanted.insert(key, packer.changes(&write.changes, write.verdict));
+            let purposes = write.changes.iter().map(|change| change.purpose);
+            let held = stops.hold(write.verdict.status(), purposes);
+            wanted.insert(key, (packer.changes(&write.changes, write.verdict), held));
         }
         // Most subjects of a first load ask for nothing and have nothing under way; what others have
         // asked for on this bench is not theirs.
@@ -310,10 +316,10 @@ impl Workbench<'_> {
                         self.outbox.remove(&key);
                         self.changes.outbox.push(OutboxChange::Drop(key));
                     }
-                    (Some(changes), present) => {
+                    (Some((changes, held)), present) => {
                         let fate = Fate {
                             moved: &moved,
-                            flapping,
+                            held,
                         };
                         self.put_write(subject, key, changes, present.as_ref(), fate)?;
                     }
@@ -331,7 +337,7 @@ impl Workbench<'_> {
         present: Option<&OutboxRow>,
         fate: Fate<'_>,
     ) -> Result<(), PackError> {
-        let held = fate.flapping && key.lane == LANE_GRANT;
+        let held = fate.held;
         if let Some(row) = present {
             let before = self.packer.unpack_changes(&row.changes)?.changes;
             let after = self.packer.unpack_changes(&changes)?.changes;

@@ -244,7 +244,7 @@ impl Workbench<'_> {
     pub(super) fn moved_in_flight(
         &self,
         contact: &Contact,
-        wanted: &BTreeMap<WriteKey, String>,
+        wanted: &BTreeMap<WriteKey, (String, bool)>,
     ) -> String {
         if !self.stored.in_flight {
             return String::new();
