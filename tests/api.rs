@@ -138,6 +138,12 @@ impl Store for Breakable {
     async fn advance_sendout(&self, _: &SendoutStep) -> Result<bool, StoreError> {
         self.ask(true)
     }
+    async fn holds(&self, _: bool, _: usize) -> Result<Vec<HoldView>, StoreError> {
+        self.ask(Vec::new())
+    }
+    async fn held(&self, _: i64, _: i64, _: usize) -> Result<Vec<HeldView>, StoreError> {
+        self.ask(Vec::new())
+    }
     async fn alarms(&self) -> Result<Vec<AlarmRow>, StoreError> {
         self.ask(Vec::new())
     }
@@ -215,6 +221,8 @@ impl Surface {
             ledger: 999,
             requests: 3,
             urgent_requests: 1,
+            holds: 0,
+            held_subjects: 0,
         };
         let store = Arc::new(Breakable {
             broken: AtomicBool::new(false),

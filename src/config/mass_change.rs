@@ -24,9 +24,10 @@ pub(super) fn of_system(
         let given = thresholds(&table, policy);
         match purposes.find(&name) {
             Some(purpose) => own.push((purpose, given)),
+            None if purposes.is_empty() => {}
             None => system.notes.add(
                 &item.path,
-                "is no purpose; name one that is listed under [[purposes]]",
+                format!("purpose {name:?} is not listed under [[purposes]]; add it there"),
             ),
         }
     }
