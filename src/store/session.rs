@@ -145,7 +145,8 @@ pub(super) trait Writes: Reads {
     async fn put_holds(&mut self, rows: &[HoldRow]) -> Result<u64, StoreError>;
     async fn put_held(&mut self, rows: &[HeldRow]) -> Result<u64, StoreError>;
     async fn drop_held(&mut self, keys: &[HeldKey]) -> Result<u64, StoreError>;
-    /// Takes in everybody who flipped by the cause of a hold, and stops their writes: two statements.
+    /// Takes in everybody who flipped by the cause of a hold since the one before it closed, and stops
+    /// their writes: two statements.
     async fn trip(&mut self, trip: &Trip, at: i64) -> Result<u64, StoreError>;
     /// Closes those of these holds under which nothing waits, and forgets what was released and counted
     /// under them: three statements.

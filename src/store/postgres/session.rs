@@ -708,7 +708,10 @@ impl Writes for Session<'_> {
         let take_in = "INSERT INTO held (subject, hold, purpose, since, released) \
                        SELECT DISTINCT f.subject, h.id, f.purpose, $2::BIGINT, FALSE FROM holds h \
                          JOIN flips f ON f.system = h.system AND f.purpose = h.purpose \
-                           AND f.withdrawn = h.withdrawn AND f.at >= $3 \
+                           AND f.withdrawn = h.withdrawn AND f.at > \
+                             (SELECT coalesce(max(p.closed_at), $3) FROM holds p \
+                              WHERE p.closed_at > $3 AND p.kind = h.kind AND p.system = h.system \
+                                AND p.purpose = h.purpose AND p.withdrawn = h.withdrawn) \
                        WHERE h.id = $1 AND NOT EXISTS (SELECT 1 FROM flips l \
                          WHERE l.subject = f.subject AND l.purpose = f.purpose \
                            AND (l.at, l.id) > (f.at, f.id)) \

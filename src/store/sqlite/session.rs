@@ -787,7 +787,10 @@ impl Writes for Session<'_> {
         let take_in = "INSERT INTO held (subject, hold, purpose, since, released) \
                        SELECT DISTINCT f.subject, h.id, f.purpose, ?2, 0 FROM holds h \
                          CROSS JOIN flips f INDEXED BY flips_cause ON f.system = h.system \
-                           AND f.purpose = h.purpose AND f.withdrawn = h.withdrawn AND f.at >= ?3 \
+                           AND f.purpose = h.purpose AND f.withdrawn = h.withdrawn AND f.at > \
+                             (SELECT coalesce(max(p.closed_at), ?3) FROM holds p \
+                              WHERE p.closed_at > ?3 AND p.kind = h.kind AND p.system = h.system \
+                                AND p.purpose = h.purpose AND p.withdrawn = h.withdrawn) \
                        WHERE h.id = ?1 AND NOT EXISTS (SELECT 1 FROM flips l INDEXED BY flips_subject \
                          WHERE l.subject = f.subject AND l.purpose = f.purpose \
                            AND (l.at, l.id) > (f.at, f.id)) \
