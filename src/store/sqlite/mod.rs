@@ -7,6 +7,7 @@
 mod alarms;
 mod check;
 mod gate;
+mod ledger;
 mod open;
 mod queue;
 mod report;
@@ -14,6 +15,7 @@ mod sendouts;
 mod session;
 
 use super::common::{again_after, failed, implement_store, read_all};
+use super::ledger::{Redacted, StoredBlock};
 use super::session::{Outcome, load, transact};
 use super::{
     Access, AlarmChanges, AlarmRow, AlarmStep, Applied, Claim, Decide, Decided, Dossier, FeedRow,
