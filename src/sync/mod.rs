@@ -10,6 +10,7 @@ pub mod engine;
 pub mod gate;
 pub mod identity;
 pub mod ingest;
+pub mod ledger;
 pub mod pack;
 pub mod parity;
 pub mod poll;

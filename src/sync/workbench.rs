@@ -9,6 +9,7 @@ mod entry;
 mod handover;
 mod loads;
 mod places;
+mod replay;
 
 pub use self::handover::Handed;
 
