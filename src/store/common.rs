@@ -261,6 +261,13 @@ macro_rules! alarm_columns {
     };
 }
 
+/// The columns of a block of the ledger, in the order in which both databases read them.
+macro_rules! block_columns {
+    () => {
+        "first, last, digest, at, newest_subject, entries, marks"
+    };
+}
+
 /// Functions that read the rows of one driver that come one by one in both, by position.
 macro_rules! queue_readers {
     ($row:ty) => {
@@ -431,6 +438,20 @@ macro_rules! queue_readers {
             Ok((alarm, Some(post)))
         }
 
+        pub(in crate::store) fn block(row: &$row) -> Result<StoredBlock, sqlx::Error> {
+            Ok(StoredBlock {
+                block: BlockRow {
+                    first: row.try_get(0)?,
+                    last: row.try_get(1)?,
+                    digest: fixed(row.try_get(2)?)?,
+                    at: row.try_get(3)?,
+                    newest_subject: row.try_get(4)?,
+                },
+                entries: row.try_get(5)?,
+                marks: row.try_get(6)?,
+            })
+        }
+
         pub(in crate::store) fn feed(row: &$row) -> Result<FeedRow, sqlx::Error> {
             Ok(FeedRow {
                 cursor: row.try_get(0)?,
@@ -545,6 +566,25 @@ macro_rules! implement_store {
 
             async fn subjects_after(&self, after: i64, limit: usize) -> Result<Known, StoreError> {
                 self.known_after(after, limit).await
+            }
+
+            async fn ledger_blocks(
+                &self,
+                after: i64,
+                limit: usize,
+            ) -> Result<Vec<StoredBlock>, StoreError> {
+                self.blocks_after(after, limit).await
+            }
+
+            async fn ledger_blocks_of(
+                &self,
+                subjects: &[i64],
+            ) -> Result<Vec<(i64, i64)>, StoreError> {
+                self.blocks_about(subjects).await
+            }
+
+            async fn replace_blocks(&self, blocks: &[(i64, Redacted)]) -> Result<bool, StoreError> {
+                self.put_redacted(blocks).await
             }
 
             async fn quarantined(
@@ -681,8 +721,8 @@ macro_rules! implement_store {
 }
 
 pub(super) use {
-    alarm_columns, contact_columns, feed_columns, held_columns, hold_columns, implement_store,
-    outbox_columns, queue_readers, request_columns, sendout_columns,
+    alarm_columns, block_columns, contact_columns, feed_columns, held_columns, hold_columns,
+    implement_store, outbox_columns, queue_readers, request_columns, sendout_columns,
 };
 
 /// Bytes of a fixed length, as a digest or a keyed hash has.

@@ -27,6 +27,7 @@ pub use sqlite::SqliteStore;
 
 use crate::consent::At;
 use async_trait::async_trait;
+use ledger::{Redacted, StoredBlock};
 use secrecy::SecretString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -223,6 +224,19 @@ pub trait Store: Send + Sync {
     /// Pages through subjects by number, with their contacts and outbox, for parity and plans:
     /// up to `limit` subjects whose number is greater than `after`.
     async fn subjects_after(&self, after: i64, limit: usize) -> Result<Known, StoreError>;
+
+    /// Blocks of the ledger whose `last` is greater than `after`, in order, at most `limit`.
+    async fn ledger_blocks(&self, after: i64, limit: usize)
+    -> Result<Vec<StoredBlock>, StoreError>;
+
+    /// Of these subjects, the blocks that have entries about them, or had some that were forgotten: the
+    /// subject's number and the block's `last`, in no order.
+    async fn ledger_blocks_of(&self, subjects: &[i64]) -> Result<Vec<(i64, i64)>, StoreError>;
+
+    /// Replaces the entries and marks of these blocks, each named by its `last`, in one transaction;
+    /// digests stay. Nothing is replaced, which is `false`, where one of them is not as it was when it
+    /// was redacted: somebody else has redacted it since, so it has to be read anew.
+    async fn replace_blocks(&self, blocks: &[(i64, Redacted)]) -> Result<bool, StoreError>;
 
     /// The quarantined records of a system, oldest first, at most `limit`.
     async fn quarantined(

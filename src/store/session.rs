@@ -546,7 +546,7 @@ async fn store<S: Writes + ?Sized>(
     rows += store_holds(session, changes.holds).await?;
     if let Some(sealed) = sealed {
         rows += changes.ledger.len() as u64;
-        next_sequence = sealed.block.last + 1;
+        next_sequence = sealed.stored.block.last + 1;
         session.append(sealed).await?;
     }
     if (changes.next_subject, next_sequence) != (standing.next_subject, standing.next_sequence) {

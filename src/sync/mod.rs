@@ -11,6 +11,7 @@ pub mod gate;
 pub mod holds;
 pub mod identity;
 pub mod ingest;
+pub mod ledger;
 pub mod pack;
 pub mod parity;
 pub mod poll;

@@ -10,6 +10,7 @@ mod handover;
 mod holds;
 mod loads;
 mod places;
+mod replay;
 
 pub use self::handover::Handed;
 pub use self::holds::{Act, Came, Return, Word, direction};

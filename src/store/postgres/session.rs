@@ -7,7 +7,7 @@ use crate::store::common::{
     contact_columns, corrupt, failed, feed_columns, fixed, held_columns, hold_columns,
     outbox_columns, queue_readers, request_columns,
 };
-use crate::store::ledger::{Digest, Sealed};
+use crate::store::ledger::{BlockRow, Digest, Sealed, StoredBlock};
 use crate::store::send::parted;
 use crate::store::session::{
     ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes, per_minute,
@@ -850,16 +850,21 @@ impl Writes for Session<'_> {
     }
 
     async fn append(&mut self, sealed: Sealed) -> Result<(), StoreError> {
-        let sql = "INSERT INTO ledger_blocks (first, last, digest, at, newest_subject, entries) \
-                   VALUES ($1, $2, $3, $4, $5, $6)";
-        let block = sealed.block;
+        let sql = "INSERT INTO ledger_blocks (first, last, digest, at, newest_subject, entries, \
+                     marks) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        let StoredBlock {
+            block,
+            entries,
+            marks,
+        } = sealed.stored;
         let query = sqlx::query(sql)
             .bind(block.first)
             .bind(block.last)
             .bind(&block.digest[..])
             .bind(block.at)
-            .bind(sealed.newest_subject)
-            .bind(sealed.entries);
+            .bind(block.newest_subject)
+            .bind(entries)
+            .bind(marks);
         self.write("the ledger", query).await?;
         if !sealed.known_subjects.is_empty() {
             let sql = "INSERT INTO ledger_subjects (subject, block) \

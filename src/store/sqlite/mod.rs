@@ -8,6 +8,7 @@ mod alarms;
 mod check;
 mod gate;
 mod holds;
+mod ledger;
 mod open;
 mod queue;
 mod report;
@@ -15,6 +16,7 @@ mod sendouts;
 mod session;
 
 use super::common::{again_after, failed, implement_store, read_all};
+use super::ledger::{Redacted, StoredBlock};
 use super::session::{Outcome, load, transact};
 use super::{
     Access, AlarmChanges, AlarmRow, AlarmStep, Applied, Claim, Decide, Decided, Dossier, FeedRow,

@@ -7,7 +7,7 @@ use crate::store::common::{
     contact_columns, corrupt, failed, feed_columns, fixed, held_columns, hold_columns,
     outbox_columns, queue_readers, request_columns,
 };
-use crate::store::ledger::Sealed;
+use crate::store::ledger::{BlockRow, Sealed, StoredBlock};
 use crate::store::send::parted;
 use crate::store::session::{
     ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes, json, per_minute,
@@ -93,7 +93,11 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    async fn write(&mut self, what: &'static str, query: Query) -> Result<u64, StoreError> {
+    pub(super) async fn write(
+        &mut self,
+        what: &'static str,
+        query: Query,
+    ) -> Result<u64, StoreError> {
         self.statements.fetch_add(1, Ordering::Relaxed);
         let done = query
             .execute(&mut *self.transaction)
@@ -947,16 +951,21 @@ impl Writes for Session<'_> {
     }
 
     async fn append(&mut self, sealed: Sealed) -> Result<(), StoreError> {
-        let sql = "INSERT INTO ledger_blocks (first, last, digest, at, newest_subject, entries) \
-                   VALUES (?, ?, ?, ?, ?, ?)";
-        let block = sealed.block;
+        let sql = "INSERT INTO ledger_blocks (first, last, digest, at, newest_subject, entries, \
+                     marks) VALUES (?, ?, ?, ?, ?, ?, ?)";
+        let StoredBlock {
+            block,
+            entries,
+            marks,
+        } = sealed.stored;
         let query = sqlx::query(sql)
             .bind(block.first)
             .bind(block.last)
             .bind(block.digest.to_vec())
             .bind(block.at)
-            .bind(sealed.newest_subject)
-            .bind(sealed.entries);
+            .bind(block.newest_subject)
+            .bind(entries)
+            .bind(marks);
         self.write("the ledger", query).await?;
         if !sealed.known_subjects.is_empty() {
             let sql = "INSERT INTO ledger_subjects (subject, block) \
