@@ -240,7 +240,7 @@ fn remarks(replayed: &replay::Replayed) -> String {
 }
 
 /// A date, which begins at midnight UTC, or a time as in RFC 3339.
-fn instant(text: &str) -> Result<At, String> {
+pub(super) fn instant(text: &str) -> Result<At, String> {
     let day = text.parse::<NaiveDate>().ok();
     let midnight = day.map(|day| day.and_time(NaiveTime::MIN).and_utc());
     let time = || {

@@ -23,6 +23,7 @@ pub mod run;
 pub mod sandbox;
 pub mod status;
 pub mod superoffice;
+pub mod undo;
 
 use crate::config::{self, Checked, ConfigFaults};
 use clap::{Parser, Subcommand};
@@ -37,7 +38,7 @@ use std::process::ExitCode;
     version,
     propagate_version = true,
     after_help = "Exit status: 0 done; 1 an error; 2 the configuration has faults, or the command \
-                  looked for differences (plan, parity, ledger, check --live, check-recipients) and found some."
+                  looked for differences (plan, parity, undo, ledger, check --live, check-recipients) and found some."
 )]
 pub struct Cli {
     /// What to do.
@@ -105,6 +106,8 @@ pub enum Command {
     Redrive(redrive::Args),
     /// List, export and close the requests to set subscribers active again in Marketing Cloud.
     Resubscribe(resubscribe::Args),
+    /// Turn decisions back to what was before them; people's own opt-outs stay.
+    Undo(undo::Args),
     /// Set up what is needed on the side of SuperOffice.
     Superoffice(superoffice::Args),
     /// Ask a running daemon whether it lives; for containers.
@@ -172,6 +175,7 @@ async fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Resync(args) => resync::resync(&args).await,
         Command::Redrive(args) => redrive::redrive(&args).await,
         Command::Resubscribe(args) => resubscribe::resubscribe(&args).await,
+        Command::Undo(args) => undo::run(&args).await,
         Command::Superoffice(args) => superoffice::run(&args).await,
         Command::Healthcheck(args) => healthcheck::healthcheck(&args).await,
         Command::Completions(args) => completions::completions(&args),

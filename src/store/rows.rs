@@ -32,6 +32,13 @@ impl fmt::Debug for SubjectRef {
 }
 
 impl SubjectRef {
+    /// The subject of all 32 hex digits, as they are shown.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let hash = u128::from_str_radix(text, 16).ok()?;
+        let subject = Self(hash.to_be_bytes());
+        (subject.to_string() == text).then_some(subject)
+    }
+
     /// The first 12 hex digits, for logs (R56).
     pub fn short(&self) -> String {
         let mut text = self.to_string();

@@ -29,7 +29,7 @@ impl Progress {
 pub type Hear<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 
 /// Blocks that are read at once.
-const BATCH: usize = 8;
+pub(super) const BATCH: usize = 8;
 
 /// The kind of entries that tell that a person was erased: their body says how many entries were
 /// `forgotten` with it.

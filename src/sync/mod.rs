@@ -21,4 +21,5 @@ pub mod schedule;
 pub mod sendout;
 pub mod sheet;
 pub mod switches;
+pub mod undo;
 pub mod workbench;

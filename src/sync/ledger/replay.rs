@@ -13,8 +13,8 @@ use crate::consent::{
 };
 use crate::store::ledger::{ChainFault, FORGOTTEN, Head, StoredBlock, verify_range};
 use crate::store::{
-    self, Access, Changes, ContactRow, DELETED, Known, LedgerRow, MERGED, Scope, Store, StoreError,
-    StoreSettings, SubjectRef, SubjectRow,
+    self, Access, Changes, ContactRow, DELETED, HoldChanges, Known, LedgerRow, MERGED, Scope,
+    Store, StoreError, StoreSettings, SubjectRef, SubjectRow,
 };
 use crate::sync::pack::{PackError, Packer};
 use crate::sync::workbench::{Frame, Workbench, around, load_key, transact};
@@ -248,7 +248,7 @@ impl Told {
         }
         let body: Body<'_> = serde_json::from_str(&row.body).ok()?;
         let subject = match &body.subject {
-            Some(text) => Some(reference(text)?),
+            Some(text) => Some(SubjectRef::from_hex(text)?),
             None => None,
         };
         match kind {
@@ -403,10 +403,11 @@ impl<'a> Replay<'a> {
             }
             Ok(())
         };
-        // Nothing of it is to be written anywhere.
+        // Nothing of it is to be written anywhere, and nobody has to be asked about it.
         let complete = |changes: &mut Changes| {
             changes.ledger.clear();
             changes.outbox.clear();
+            changes.holds = HoldChanges::default();
         };
         let scope = self.scope_of(acts);
         transact(&*self.rebuilt, scope, frame, &self.packer, act, complete).await?;
@@ -703,11 +704,4 @@ fn difference(subject: SubjectRef, what: &str) -> Difference {
         contact: None,
         what: what.to_owned(),
     }
-}
-
-/// A keyed hash as the ledger writes it.
-fn reference(text: &str) -> Option<SubjectRef> {
-    let hash = u128::from_str_radix(text, 16).ok()?;
-    let subject = SubjectRef(hash.to_be_bytes());
-    (subject.to_string() == text).then_some(subject)
 }
