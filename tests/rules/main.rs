@@ -7,5 +7,6 @@ mod gate;
 mod observe;
 mod plan;
 mod resolve;
+mod review;
 mod send;
 mod stamps;
