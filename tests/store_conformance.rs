@@ -73,6 +73,7 @@ on_both_databases! {
         systems_keep_their_numbers,
         the_ledger_is_numbered_without_gaps,
         blocks_come_page_by_page,
+        the_blocks_about_subjects_are_found_also_where_entries_are_forgotten,
         r52_what_is_redacted_still_proves_and_replaces_only_what_was_read,
         figures_count_what_is_there,
         the_figures_of_an_empty_store_are_zero,

@@ -230,7 +230,8 @@ pub trait Store: Send + Sync {
     -> Result<Vec<StoredBlock>, StoreError>;
 
     /// Of these subjects, the blocks that have entries about them, or had some that were forgotten: the
-    /// subject's number and the block's `last`, in no order.
+    /// subject's number and the block's `last`, in no order. One for each may be named that never had
+    /// any.
     async fn ledger_blocks_of(&self, subjects: &[i64]) -> Result<Vec<(i64, i64)>, StoreError>;
 
     /// Replaces the entries and marks of these blocks, each named by its `last`, in one transaction;

@@ -46,6 +46,32 @@ pub(crate) async fn blocks_come_page_by_page(bench: Bench) {
     assert_eq!(bench.ledger_blocks(9, 2).await.unwrap(), []);
 }
 
+pub(crate) async fn the_blocks_about_subjects_are_found_also_where_entries_are_forgotten(
+    bench: Bench,
+) {
+    // Subjects 1 and 2 are there before the ledger begins; 3 is new with the third block.
+    appended(&bench, &[1, 2]).await;
+    bench
+        .put(Changes {
+            subjects: vec![subject(3)],
+            ledger: vec![entry("observed", Some(3), 1), entry("observed", Some(2), 1)],
+            ..Changes::default()
+        })
+        .await;
+    let forget = &mut |_: Option<i64>, _: &LedgerRow| true;
+    let first = &bench.chain().await[0];
+    let redacted = redact(1, &first.entries, forget).unwrap().unwrap();
+    assert!(bench.replace_blocks(&[(1, redacted)]).await.unwrap());
+    let mut found = bench.ledger_blocks_of(&[1, 2, 3, 4]).await.unwrap();
+    found.sort_unstable();
+    found.dedup();
+    // The first block in which a new subject was numbered is named for everybody with a lower number:
+    // one of theirs that has no row of its own could only be there.
+    let expected = [(1, 1), (1, 3), (1, 5), (2, 3), (2, 5), (3, 5)];
+    assert_eq!(found, expected);
+    assert_eq!(bench.ledger_blocks_of(&[]).await.unwrap(), []);
+}
+
 pub(crate) async fn r52_what_is_redacted_still_proves_and_replaces_only_what_was_read(
     bench: Bench,
 ) {

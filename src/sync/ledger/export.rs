@@ -5,7 +5,8 @@
 use super::BATCH;
 use crate::consent::{At, Rules, SystemId};
 use crate::list::harmless;
-use crate::store::{LedgerRow, Store, StoreError, SubjectRef, ledger};
+use crate::store::ledger::{FORGOTTEN, unpack};
+use crate::store::{LedgerRow, Store, StoreError, SubjectRef};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -109,7 +110,7 @@ pub async fn export(
         let Some(newest) = blocks.last() else { break };
         let last = newest.block.last;
         for stored in &blocks {
-            for entry in ledger::unpack(stored.block.first, &stored.entries) {
+            for entry in unpack(stored.block.first, &stored.entries) {
                 let (_, row) = entry.map_err(|source| ExportError::Unreadable { after, source })?;
                 after = row.seq;
                 if !choice.takes(&row) {
@@ -156,7 +157,10 @@ impl Sink<'_> {
                     kind: &row.kind,
                     subject,
                     system,
-                    body: serde_json::from_str(&row.body).map_or(Body::Text(&row.body), Body::Json),
+                    body: match serde_json::from_str(&row.body) {
+                        Ok(json) if row.kind != FORGOTTEN => Body::Json(json),
+                        _ => Body::Text(&row.body),
+                    },
                 };
                 serde_json::to_writer(&mut **into, &line)?;
                 into.write_all(b"\n")
