@@ -11,7 +11,7 @@ use consentd::runtime::lifecycle::Lifecycle;
 use consentd::store::*;
 use consentd::web::api;
 use consentd::web::hooks;
-use consentd::web::metrics::{Refresher, Shown, install};
+use consentd::web::metrics::{Advice, Refresher, Shown, install};
 use consentd::web::router::{OPENAPI, PATHS};
 use consentd::web::{App, serve};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -62,6 +62,15 @@ impl Store for Breakable {
     }
     async fn systems(&self) -> Result<Vec<(i16, String)>, StoreError> {
         self.ask(Vec::new())
+    }
+    async fn origin(&self) -> Result<Origin, StoreError> {
+        self.ask(Origin {
+            store_id: String::new(),
+            planning: None,
+        })
+    }
+    async fn copy_to(&self, _: &Path) -> Result<(), StoreError> {
+        self.ask(())
     }
     async fn decided(&self) -> Result<Decided, StoreError> {
         self.ask(Decided::default())
@@ -203,6 +212,7 @@ impl Surface {
                 differing: 50,
                 pending_withdrawals: 7,
                 pending_grants: 2,
+                planned: 6,
                 sent: 0,
                 batches: 0,
                 dead: 1,
@@ -215,6 +225,7 @@ impl Surface {
             ledger: 999,
             requests: 3,
             urgent_requests: 1,
+            planning: true,
         };
         let store = Arc::new(Breakable {
             broken: AtomicBool::new(false),
@@ -235,6 +246,7 @@ impl Surface {
             keeper: None,
             notifier: Arc::new(Notifier::new(store.clone(), clock.clone(), Vec::new())),
             counted: std::sync::Arc::default(),
+            advice: Advice::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");

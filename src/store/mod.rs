@@ -26,7 +26,7 @@ pub use sqlite::SqliteStore;
 use crate::consent::At;
 use async_trait::async_trait;
 use secrecy::SecretString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Who opens the store.
@@ -184,6 +184,13 @@ pub trait Store: Send + Sync {
         };
         self.transact(&Scope::default(), decide).await.map(drop)
     }
+
+    /// Which store this is, and whether it has begun to write.
+    async fn origin(&self) -> Result<Origin, StoreError>;
+
+    /// Puts a copy of everything into a SQLite store at `path`, where there is none, as it is at one
+    /// instant. Nothing here is changed, and nobody waits for it.
+    async fn copy_to(&self, path: &Path) -> Result<(), StoreError>;
 
     /// How far all subjects have been decided, and under which rules.
     async fn decided(&self) -> Result<Decided, StoreError>;

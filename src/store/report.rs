@@ -79,6 +79,7 @@ pub(super) fn tallied(tallies: Vec<Tally>) -> Vec<SystemFigures> {
             "dead" => figures.dead += value,
             "held" => figures.held += value,
             "oldest" => figures.oldest_withdrawal = Some(value),
+            "planned" => figures.planned += value,
             "sent" => figures.sent += value,
             "batches" => figures.batches += value,
             "quarantined" => figures.quarantined += value,
@@ -97,6 +98,7 @@ pub(super) async fn page_of_subjects<S: Reads + ?Sized>(
     let mut known = Known {
         next_subject: standing.next_subject,
         next_sequence: standing.next_sequence,
+        planning: standing.planning,
         ..Known::default()
     };
     if ids.is_empty() {

@@ -9,8 +9,8 @@ use super::gate::{GateChanges, GateRound, RequestRow};
 use super::ledger::{self, Digest, Sealed};
 use super::{
     Applied, Changes, ContactRow, Decide, Decided, Decision, FeedChange, FeedRow, FeedSwitch, Flip,
-    Known, LIVE, LoadCount, LoadKey, OutboxChange, OutboxRow, QuarantineRow, Redrive, Scope,
-    StoreError, SubjectRef, SubjectRow, SwitchChange, WriteKey,
+    Known, LIVE, LoadCount, LoadKey, OutboxChange, OutboxRow, PlanningChange, QuarantineRow,
+    Redrive, Scope, StoreError, SubjectRef, SubjectRow, SwitchChange, WriteKey,
 };
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -33,6 +33,8 @@ pub(super) struct Standing {
     pub(super) next_sequence: i64,
     /// Digest of the newest block of the ledger.
     pub(super) newest_block: Option<Digest>,
+    /// As [`super::Origin::planning`].
+    pub(super) planning: Option<bool>,
     /// Whether the outbox has any row: during a first load it has none, and is not searched.
     pub(super) any_outbox: bool,
 }
@@ -141,6 +143,8 @@ pub(super) trait Writes: Reads {
     /// A block with its entries, and where subjects find it: two statements.
     async fn append(&mut self, sealed: Sealed) -> Result<(), StoreError>;
     async fn advance_counters(&mut self, subject: i64, sequence: i64) -> Result<(), StoreError>;
+    /// Begins or ends planning; two statements where it ends.
+    async fn put_planning(&mut self, change: PlanningChange) -> Result<u64, StoreError>;
 }
 
 /// What became of the statements of one transaction.
@@ -306,6 +310,7 @@ struct Checked<'a> {
     switches: &'a [SwitchChange],
     decided: Option<&'a Decided>,
     gate: &'a GateChanges,
+    planning: Option<PlanningChange>,
     /// Each subject once, with the latest instant.
     gate_due: Vec<(i64, i64)>,
     requests: Vec<&'a RequestRow>,
@@ -358,6 +363,7 @@ impl<'a> Checked<'a> {
             switches: &changes.switches,
             decided: changes.decided.as_ref(),
             gate: &changes.gate,
+            planning: changes.planning,
             gate_due: due.into_iter().collect(),
             requests: newest(&changes.gate.requests, |row| row.id),
             next_subject,
@@ -494,6 +500,10 @@ async fn store<S: Writes + ?Sized>(
     for redrive in changes.redrives {
         rows += session.redrive(redrive).await?;
     }
+    // After this transaction's own writes, which may be planned as well.
+    if let Some(change) = changes.planning {
+        rows += session.put_planning(change).await?;
+    }
     if !changes.load_members.is_empty() {
         session.put_load_members(&changes.load_members).await?;
     }
@@ -618,6 +628,7 @@ pub(super) async fn load<S: Reads + ?Sized>(
         subjects,
         next_subject: standing.next_subject,
         next_sequence: standing.next_sequence,
+        planning: standing.planning,
         ..Known::default()
     };
     if standing.any_outbox && !known.contacts.is_empty() {

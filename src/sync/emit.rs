@@ -392,7 +392,7 @@ async fn claim(member: &Member, packer: &Packer<'_>) -> Result<Vec<Claimed>, Syn
             .iter()
             .find(|system| system.system == member.id.0)
             .map_or(0, |system| {
-                system.pending_withdrawals + system.pending_grants
+                system.pending_withdrawals + system.pending_grants - system.planned
             });
         if usize::try_from(waiting).is_ok_and(|waiting| waiting > batching.bulk_above) {
             rows.extend(shared.store.claim_writes(&claim).await?);

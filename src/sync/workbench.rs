@@ -24,8 +24,8 @@ use crate::consent::{
 };
 use crate::store::{
     Applied, Changes, ContactRow, DELETED, Decider, Decision, Known, LANE_GRANT, LANE_WITHDRAWAL,
-    LIVE, LedgerDraft, LoadKey, MERGED, ONCE_READ, OutboxChange, OutboxRow, Scope, Store,
-    StoreError, SubjectRef, WriteKey,
+    LIVE, LedgerDraft, LoadKey, MERGED, ONCE_READ, OutboxChange, OutboxRow, PENDING, PLANNED,
+    Scope, Store, StoreError, SubjectRef, WriteKey,
 };
 use foldhash::fast::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -216,6 +216,8 @@ pub struct Workbench<'a> {
     grown: BTreeSet<LoadKey>,
     flips: Map<(i64, String), i64>,
     next_sequence: i64,
+    /// In which state a new write begins.
+    waiting: i16,
     changes: Changes,
 }
 
@@ -261,6 +263,11 @@ impl<'a> Workbench<'a> {
                 .map(|(subject, purpose, count)| ((subject, purpose), count))
                 .collect(),
             next_sequence: known.next_sequence,
+            waiting: if known.planning == Some(true) {
+                PLANNED
+            } else {
+                PENDING
+            },
             changes: Changes::default(),
         };
         for row in known.contacts {

@@ -51,6 +51,7 @@ pub(crate) fn configured(folder: &Path, names: &[&str], more: &str) -> Checked {
     let more = more.replace("HOME", &home.to_string());
     let mut text = format!(
         r#"
+        first_run = "write"
         [server]
         listen = "127.0.0.1:0"
         [store]

@@ -6,6 +6,7 @@
 
 mod alarms;
 mod check;
+mod copy;
 mod gate;
 mod open;
 mod queue;
@@ -17,15 +18,16 @@ use super::common::{again_after, failed, implement_store, read_all};
 use super::session::{Outcome, load, transact};
 use super::{
     Access, AlarmChanges, AlarmRow, AlarmStep, Applied, Claim, Decide, Decided, Dossier, FeedRow,
-    Figures, GateRound, Known, OutboxRow, Postponed, QuarantineRow, RecipientRow, RequestQuery,
-    RequestView, Scope, SendoutHead, SendoutRow, SendoutStep, Store, StoreError, SubjectContact,
-    SubjectRef, WriteKey,
+    Figures, GateRound, Known, Origin, OutboxRow, Postponed, QuarantineRow, RecipientRow,
+    RequestQuery, RequestView, Scope, SendoutHead, SendoutRow, SendoutStep, Store, StoreError,
+    SubjectContact, SubjectRef, WriteKey,
 };
 use crate::consent::At;
 use async_trait::async_trait;
 use secrecy::SecretString;
 use session::Session;
 use sqlx::{PgPool, Postgres, Transaction};
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use url::Url;
 

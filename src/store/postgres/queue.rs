@@ -3,11 +3,11 @@
 use super::session::{Query, Rows, column};
 use super::{PgStore, read_all};
 use crate::consent::At;
-use crate::store::common::{failed, feed_columns, outbox_columns};
+use crate::store::common::{corrupt, failed, feed_columns, outbox_columns};
 use crate::store::report::{sort_by_urgency, still_standing, storable_error};
 use crate::store::{
-    CLAIMED, Claim, Decided, FeedRow, LANE_GRANT, LANE_WITHDRAWAL, OutboxRow, PENDING, Postponed,
-    StoreError, WriteKey,
+    CLAIMED, Claim, Decided, FeedRow, LANE_GRANT, LANE_WITHDRAWAL, Origin, OutboxRow, PENDING,
+    Postponed, StoreError, WriteKey,
 };
 use sqlx::Row as _;
 
@@ -59,6 +59,20 @@ impl PgStore {
         read_all("the systems", rows, |row| {
             Ok((row.try_get(0)?, row.try_get(1)?))
         })
+    }
+
+    pub(super) async fn origin_row(&self) -> Result<Origin, StoreError> {
+        let sql = "SELECT store_id, planning FROM counters";
+        let rows = sqlx::query(sql).fetch_all(&self.pool).await;
+        let found = read_all("the counters", rows, |row| {
+            Ok(Origin {
+                store_id: row.try_get(0)?,
+                planning: row.try_get(1)?,
+            })
+        });
+        found?
+            .pop()
+            .ok_or_else(|| corrupt("the counters", "no row"))
     }
 
     pub(super) async fn decided_so_far(&self) -> Result<Decided, StoreError> {

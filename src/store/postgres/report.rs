@@ -26,7 +26,8 @@ impl PgStore {
                        coalesce((SELECT max(last) FROM ledger_blocks), 0), \
                        (SELECT count(*) FROM resubscribe_requests WHERE closed_at IS NULL), \
                        (SELECT count(*) FROM resubscribe_requests \
-                        WHERE closed_at IS NULL AND urgent)";
+                        WHERE closed_at IS NULL AND urgent), \
+                       (SELECT coalesce(planning, FALSE) FROM counters)";
         let read = |row: &PgRow| {
             Ok(Figures {
                 systems: Vec::new(),
@@ -35,6 +36,7 @@ impl PgStore {
                 ledger: row.try_get(2)?,
                 requests: row.try_get(3)?,
                 urgent_requests: row.try_get(4)?,
+                planning: row.try_get(5)?,
             })
         };
         let whole = session
@@ -145,7 +147,10 @@ const TALLIES: &str = "\
       FROM outbox GROUP BY system, state, lane \
     UNION ALL \
     SELECT system, 'oldest', min(decided_at) FROM outbox \
-      WHERE lane = 0 AND state IN (0, 1, 2, 4) GROUP BY system \
+      WHERE lane = 0 AND state IN (0, 1, 2, 4, 5) GROUP BY system \
+    UNION ALL \
+    SELECT y.id, 'planned', count(*) FROM systems y JOIN outbox o \
+      ON o.system = y.id AND o.state = 5 GROUP BY y.id \
     UNION ALL \
     SELECT y.id, 'sent', count(*) FROM systems y JOIN outbox o \
       ON o.system = y.id AND o.state = 4 GROUP BY y.id \

@@ -9,9 +9,9 @@ use crate::store::ledger::{Digest, Sealed};
 use crate::store::send::parted;
 use crate::store::session::{ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes};
 use crate::store::{
-    AlarmPost, AlarmRow, ContactRow, DEAD, Decided, FeedChange, FeedRow, Flip, GateRound, LoadKey,
-    OutboxRow, PENDING, QuarantineRow, Redrive, RequestRow, RequestView, SendoutHead, SendoutRow,
-    StoreError, SubjectRef, SubjectRow, WriteKey,
+    AlarmPost, AlarmRow, ContactRow, DEAD, Decided, FeedChange, FeedRow, Flip, GateRound,
+    LANE_WITHDRAWAL, LoadKey, OutboxRow, PENDING, PLANNED, PlanningChange, QuarantineRow, Redrive,
+    RequestRow, RequestView, SendoutHead, SendoutRow, StoreError, SubjectRef, SubjectRow, WriteKey,
 };
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
@@ -148,11 +148,11 @@ impl Reads for Session<'_> {
     async fn standing(&mut self) -> Result<Standing, StoreError> {
         let what = "the counters";
         let counters = if self.decides {
-            "SELECT next_subject, next_sequence FROM counters FOR UPDATE"
+            "SELECT next_subject, next_sequence, planning FROM counters FOR UPDATE"
         } else {
-            "SELECT next_subject, next_sequence FROM counters"
+            "SELECT next_subject, next_sequence, planning FROM counters"
         };
-        let read = |row: &PgRow| Ok((row.try_get(0)?, row.try_get(1)?));
+        let read = |row: &PgRow| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
         let counters = self.read(what, sqlx::query(counters), read).await?.pop();
         let chain = "SELECT (SELECT digest FROM ledger_blocks ORDER BY last DESC LIMIT 1), \
                        EXISTS (SELECT 1 FROM outbox)";
@@ -161,12 +161,13 @@ impl Reads for Session<'_> {
             Ok((digest.map(fixed).transpose()?, row.try_get(1)?))
         };
         let chain = self.read(what, sqlx::query(chain), read).await?.pop();
-        let ((next_subject, next_sequence), (newest_block, any_outbox)) =
+        let ((next_subject, next_sequence, planning), (newest_block, any_outbox)) =
             counters.zip(chain).ok_or_else(|| corrupt(what, "no row"))?;
         Ok(Standing {
             next_subject,
             next_sequence,
             newest_block,
+            planning,
             any_outbox,
         })
     }
@@ -719,5 +720,24 @@ impl Writes for Session<'_> {
         )
         .await?;
         Ok(())
+    }
+
+    async fn put_planning(&mut self, change: PlanningChange) -> Result<u64, StoreError> {
+        let sql = "UPDATE counters SET planning = $1";
+        let begins = change == PlanningChange::Begins;
+        self.write("the counters", sqlx::query(sql).bind(begins))
+            .await?;
+        let PlanningChange::Ends { now, grants_from } = change else {
+            return Ok(0);
+        };
+        let sql = "UPDATE outbox SET state = $1, not_before = greatest(not_before, \
+                     CASE lane WHEN $2 THEN $3 ELSE $4 END) WHERE state = $5";
+        let query = sqlx::query(sql)
+            .bind(PENDING)
+            .bind(LANE_WITHDRAWAL)
+            .bind(now)
+            .bind(grants_from)
+            .bind(PLANNED);
+        self.write("planned writes", query).await
     }
 }

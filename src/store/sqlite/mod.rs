@@ -6,6 +6,7 @@
 
 mod alarms;
 mod check;
+mod copy;
 mod gate;
 mod open;
 mod queue;
@@ -13,13 +14,15 @@ mod report;
 mod sendouts;
 mod session;
 
+pub(super) use copy::{Cell, Sink};
+
 use super::common::{again_after, failed, implement_store, read_all};
 use super::session::{Outcome, load, transact};
 use super::{
     Access, AlarmChanges, AlarmRow, AlarmStep, Applied, Claim, Decide, Decided, Dossier, FeedRow,
-    Figures, GateRound, Known, OutboxRow, Postponed, QuarantineRow, RecipientRow, RequestQuery,
-    RequestView, Scope, SendoutHead, SendoutRow, SendoutStep, Store, StoreError, SubjectContact,
-    SubjectRef, WriteKey,
+    Figures, GateRound, Known, Origin, OutboxRow, Postponed, QuarantineRow, RecipientRow,
+    RequestQuery, RequestView, Scope, SendoutHead, SendoutRow, SendoutStep, Store, StoreError,
+    SubjectContact, SubjectRef, WriteKey,
 };
 use crate::consent::At;
 use async_trait::async_trait;

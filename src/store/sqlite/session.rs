@@ -11,9 +11,9 @@ use crate::store::session::{
     ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes, json,
 };
 use crate::store::{
-    AlarmPost, AlarmRow, ContactRow, DEAD, Decided, FeedChange, FeedRow, Flip, GateRound, LoadKey,
-    OutboxRow, PENDING, QuarantineRow, Redrive, RequestRow, RequestView, SendoutHead, SendoutRow,
-    StoreError, SubjectRef, SubjectRow, WriteKey,
+    AlarmPost, AlarmRow, ContactRow, DEAD, Decided, FeedChange, FeedRow, Flip, GateRound,
+    LANE_WITHDRAWAL, LoadKey, OutboxRow, PENDING, PLANNED, PlanningChange, QuarantineRow, Redrive,
+    RequestRow, RequestView, SendoutHead, SendoutRow, StoreError, SubjectRef, SubjectRow, WriteKey,
 };
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
@@ -205,7 +205,7 @@ impl Reads for Session<'_> {
     async fn standing(&mut self) -> Result<Standing, StoreError> {
         let sql = "SELECT next_subject, next_sequence, \
                      (SELECT digest FROM ledger_blocks ORDER BY last DESC LIMIT 1), \
-                     EXISTS (SELECT 1 FROM outbox) \
+                     EXISTS (SELECT 1 FROM outbox), planning \
                    FROM counters";
         let rows = self.read("the counters", sqlx::query(sql), |row| {
             let digest: Option<&[u8]> = row.try_get(2)?;
@@ -214,6 +214,7 @@ impl Reads for Session<'_> {
                 next_sequence: row.try_get(1)?,
                 newest_block: digest.map(fixed).transpose()?,
                 any_outbox: row.try_get(3)?,
+                planning: row.try_get(4)?,
             })
         });
         rows.await?
@@ -833,5 +834,24 @@ impl Writes for Session<'_> {
         )
         .await?;
         Ok(())
+    }
+
+    async fn put_planning(&mut self, change: PlanningChange) -> Result<u64, StoreError> {
+        let sql = "UPDATE counters SET planning = ?";
+        let begins = change == PlanningChange::Begins;
+        self.write("the counters", sqlx::query(sql).bind(begins))
+            .await?;
+        let PlanningChange::Ends { now, grants_from } = change else {
+            return Ok(0);
+        };
+        let sql = "UPDATE outbox SET state = ?, not_before = max(not_before, \
+                     CASE lane WHEN ? THEN ? ELSE ? END) WHERE state = ?";
+        let query = sqlx::query(sql)
+            .bind(PENDING)
+            .bind(LANE_WITHDRAWAL)
+            .bind(now)
+            .bind(grants_from)
+            .bind(PLANNED);
+        self.write("planned writes", query).await
     }
 }

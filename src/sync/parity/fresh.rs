@@ -12,7 +12,7 @@ use crate::consent::plan::agrees;
 use crate::consent::{At, PurposeId, Record, Rules, Shown, SystemId};
 use crate::runtime::clock::Clock;
 use crate::store::{
-    self, Access, CLAIMED, ContactRow, LIVE, OutboxRow, PENDING, Scope, Store, StoreError,
+    self, Access, CLAIMED, ContactRow, LIVE, OutboxRow, PENDING, PLANNED, Scope, Store, StoreError,
     StoreSettings, SubjectRef,
 };
 use crate::sync::assemble::{Connect, Engine, Lines, NotConnected, Parts, rules};
@@ -291,7 +291,7 @@ impl Fresh {
                 continue;
             }
             let is_open = |write: &OutboxRow| {
-                matches!(write.state, PENDING | CLAIMED) || !write.in_flight.is_empty()
+                matches!(write.state, PENDING | CLAIMED | PLANNED) || !write.in_flight.is_empty()
             };
             if ground.sets(seat.row, purpose, is_open)? {
                 parity.under_way += 1;
