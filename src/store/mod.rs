@@ -67,6 +67,17 @@ pub async fn open(settings: &StoreSettings, access: Access) -> Result<Arc<dyn St
     }
 }
 
+/// Whether there is a store where the settings say, of whichever version.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn is_made(settings: &StoreSettings) -> Result<bool, StoreError> {
+    match settings {
+        StoreSettings::Sqlite { path } => Ok(path.exists()),
+        StoreSettings::Postgres { url, password } => PgStore::is_made(url, password.as_ref()).await,
+    }
+}
+
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

@@ -2,6 +2,7 @@
 //! ([`emit`]). Nothing here decides about consent – that is [`crate::consent`] – and nothing here
 //! knows a vendor – that is [`crate::connector`].
 
+pub mod apply;
 pub mod assemble;
 pub mod breaker;
 pub mod checklist;
@@ -13,6 +14,7 @@ pub mod identity;
 pub mod ingest;
 pub mod pack;
 pub mod parity;
+pub mod plan;
 pub mod poll;
 pub mod redecide;
 pub mod refresh;

@@ -3,7 +3,7 @@
 use crate::bench::{Bench, at, grant, puts, withdrawal};
 use consentd::store::{
     CLAIMED, Changes, Claim, DEAD, HELD, LANE_GRANT, LANE_WITHDRAWAL, OutboxChange, OutboxRow,
-    PENDING, Postponed, Redrive, SENT,
+    PENDING, PLANNED, PlanningChange, Postponed, Redrive, SENT,
 };
 
 fn externals(rows: &[OutboxRow]) -> Vec<&str> {
@@ -357,4 +357,79 @@ pub(crate) async fn what_may_still_happen_is_kept_when_more_is_claimed(bench: Be
     };
     bench.postpone(&[back]).await.unwrap();
     assert_eq!(stored(&bench).await[0].in_flight, "[7]");
+}
+
+pub(crate) async fn planned_writes_wait_until_planning_ends(bench: Bench) {
+    bench.populate(4).await;
+    let planned = |row: OutboxRow| OutboxRow {
+        state: PLANNED,
+        ..row
+    };
+    let rows = [
+        planned(withdrawal("c1", 1, 1)),
+        planned(grant("c2", 2, 1)),
+        OutboxRow {
+            not_before: 900,
+            ..planned(withdrawal("c3", 3, 1))
+        },
+        OutboxRow {
+            state: HELD,
+            ..grant("c4", 4, 1)
+        },
+    ];
+    bench.put(puts(&rows)).await;
+    assert_eq!(bench.claim(1_000, 9).await, []);
+    assert_eq!(bench.next_due(1).await.unwrap(), None);
+    let late = OutboxRow {
+        key: rows[0].key.clone(),
+        ..rows[0].clone()
+    };
+    bench.postpone(&[postponed(&late)]).await.unwrap();
+    assert_eq!(stored(&bench).await[0], rows[0], "it was never claimed");
+    let ends = Changes {
+        planning: Some(PlanningChange::Ends {
+            now: 50,
+            grants_from: 70,
+        }),
+        ..Changes::default()
+    };
+    assert_eq!(bench.put(ends).await, 3);
+    let released = |row: &OutboxRow, not_before| OutboxRow {
+        state: PENDING,
+        not_before,
+        ..row.clone()
+    };
+    let expected = [
+        released(&rows[0], 50),
+        released(&rows[1], 70),
+        released(&rows[2], 900),
+        rows[3].clone(),
+    ];
+    assert_eq!(stored(&bench).await, expected);
+    assert_eq!(externals(&bench.claim(60, 9).await), ["c1"]);
+}
+
+pub(crate) async fn planning_is_decided_once_and_is_known_to_every_transaction(bench: Bench) {
+    let before = bench.origin().await.unwrap();
+    assert_eq!((before.planning, before.store_id.len()), (None, 32));
+    assert_eq!(bench.around(&[]).await.planning, None);
+    assert!(!bench.figures(at(1)).await.unwrap().planning);
+    let turn = async |bench: &Bench, change: PlanningChange| {
+        let planning = Some(change);
+        let changes = Changes {
+            planning,
+            ..Changes::default()
+        };
+        bench.put(changes).await;
+    };
+    turn(&bench, PlanningChange::Begins).await;
+    let bench = bench.reopened().await;
+    assert_eq!(bench.around(&[]).await.planning, Some(true));
+    assert!(bench.figures(at(1)).await.unwrap().planning);
+    let (now, grants_from) = (1, 2);
+    turn(&bench, PlanningChange::Ends { now, grants_from }).await;
+    assert_eq!(bench.around(&[]).await.planning, Some(false));
+    let after = bench.origin().await.unwrap();
+    assert_eq!(after.store_id, before.store_id, "it stays the same store");
+    assert!(!after.is_planning());
 }

@@ -49,6 +49,11 @@ impl PgStore {
         open::connect(url, password, access).await
     }
 
+    /// Whether the database at `url` has a store, of whichever version.
+    pub async fn is_made(url: &Url, password: Option<&SecretString>) -> Result<bool, StoreError> {
+        open::is_made(url, password).await
+    }
+
     /// How many statements transactions have sent so far. It does not depend on the number of
     /// contacts that they touched.
     pub fn statements(&self) -> u64 {
