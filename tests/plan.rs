@@ -14,13 +14,14 @@ mod ledger;
 mod postgres;
 
 use consentd::config::FirstRun;
-use consentd::consent::{At, Basis, Shown, Status};
+use consentd::consent::{Answer, At, Basis, Shown, Status};
 use consentd::runtime::clock::Clock;
 use consentd::store::{
     CLAIMED, Changes, Claim, HELD, Known, LedgerRow, OutboxChange, OutboxRow, PENDING, PLANNED,
     Scope, SubjectRef,
 };
 use consentd::sync::apply::{Application, Fate, GoesOn, Order, apply, digest};
+use consentd::sync::checklist::{Ask, Crew, Desk, Freshness};
 use consentd::sync::first_run;
 use consentd::sync::parity::fresh::foresee;
 use consentd::sync::plan::{FORMAT, Filter, PlanError, PlannedWrite, SavedPlan, writes};
@@ -94,6 +95,7 @@ on_both! {
     r51_a_plan_of_another_store_is_refused,
     r51_on_a_live_store_apply_tells_and_changes_nothing,
     r51_many_pages_are_applied,
+    r49_a_check_before_mail_only_plans_what_it_finds,
 }
 
 fn outsiders(hub: &Hub) -> u64 {
@@ -420,10 +422,10 @@ async fn r51_each_thing_that_moved_on_is_told(hub: Hub) {
         .iter()
         .position(|write| write.contact == "cid")
         .unwrap();
-    altered.writes[index].changes[0].to = "not set".to_owned();
-    cid.contact = "zoe".to_owned();
+    "not set".clone_into(&mut altered.writes[index].changes[0].to);
+    "zoe".clone_into(&mut cid.contact);
     altered.writes.push(cid.clone());
-    cid.system = "gone".to_owned();
+    "gone".clone_into(&mut cid.system);
     altered.writes.push(cid);
     let application = applied(&hub, &altered).await;
     let mut told: Vec<(String, String)> = fates(&application)
@@ -496,6 +498,33 @@ async fn r51_on_a_live_store_apply_tells_and_changes_nothing(hub: Hub) {
     assert!(!application.is_short());
     let after = (hub.store.sequence(), hub.store.outbox(0, 99).await.unwrap());
     assert_eq!(after, before);
+}
+
+async fn r49_a_check_before_mail_only_plans_what_it_finds(hub: Hub) {
+    hub.fakes.person(SYSTEMS, "dot");
+    hub.pass(60);
+    hub.poll().await;
+    hub.fakes.get("ascend").save("dot", MARKETING, &Shown::Set);
+    let crew = Crew {
+        shared: Arc::clone(&hub.engine.shared),
+        members: hub.engine.members.clone(),
+    };
+    let desk = Desk::new(Arc::new(crew));
+    let list = ["dot@hub.example".to_owned()];
+    let ask = Ask {
+        purpose: "marketing".to_owned(),
+        people: desk.people(&list).await.unwrap(),
+        freshness: Freshness::Within(Duration::ZERO),
+    };
+    let checklist = desk.check(&ask).await.unwrap();
+    assert_eq!(checklist.counts().of(Answer::Withdrawn), 1);
+    assert_eq!(
+        states(&hub).await,
+        [PLANNED; 8],
+        "what the laggards need is planned"
+    );
+    assert_eq!(hub.emit().await, 0);
+    assert_eq!(outsiders(&hub), 0);
 }
 
 async fn r51_many_pages_are_applied(hub: Hub) {

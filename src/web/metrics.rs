@@ -256,7 +256,14 @@ pub struct Refresher {
 /// Tells the log what to do while decisions are only planned: once their number has come to rest, and
 /// again whenever it has come to rest elsewhere.
 #[derive(Clone, Default)]
-pub struct Advice(Arc<Mutex<(i64, Option<i64>)>>);
+pub struct Advice(Arc<Mutex<Told>>);
+
+/// How many writes were planned at the last look, and when it was last told.
+#[derive(Default)]
+struct Told {
+    looked: Option<i64>,
+    told: Option<i64>,
+}
 
 impl Advice {
     fn look(&self, figures: &Figures) {
@@ -266,9 +273,9 @@ impl Advice {
         let planned = figures.planned();
         // Numbers are right whatever a panicking holder left.
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let at_rest = std::mem::replace(&mut seen.0, planned) == planned;
-        if at_rest && seen.1 != Some(planned) {
-            seen.1 = Some(planned);
+        let at_rest = seen.looked.replace(planned) == Some(planned);
+        if at_rest && seen.told != Some(planned) {
+            seen.told = Some(planned);
             tracing::info!(planned, "{words}");
         }
     }

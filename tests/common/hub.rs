@@ -206,8 +206,8 @@ impl Hub {
             fakes,
             store,
             engine,
-            rules,
             checked,
+            rules,
         }
     }
 
