@@ -71,6 +71,7 @@ on_both_databases! {
         two_emitters_never_claim_the_same_write,
         what_was_handed_over_waits_for_its_word,
         what_may_still_happen_is_kept_when_more_is_claimed,
+        a_claim_that_was_not_sent_is_given_up_by_the_newer_write,
         planned_writes_wait_until_planning_ends,
         planning_is_decided_once_and_is_known_to_every_transaction;
     copy:

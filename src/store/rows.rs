@@ -513,6 +513,18 @@ pub struct Postponed {
     /// What may still take effect, where it is known better than when the write was claimed; see
     /// [`OutboxRow::in_flight`].
     pub in_flight: Option<String>,
+    /// Nothing of the claim was sent. Where the decision has changed since, the newer write of the
+    /// contact, in whichever lane, has taken over what the claim noted as under way; it gives that up.
+    pub unsent: Option<Unsent>,
+}
+
+/// What a claim that was not sent noted as under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsent {
+    /// [`OutboxRow::in_flight`] as it was claimed, without a line end at the end.
+    pub claimed: String,
+    /// As it was before the claim.
+    pub earlier: String,
 }
 
 /// Figures of one system.

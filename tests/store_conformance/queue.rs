@@ -3,7 +3,7 @@
 use crate::bench::{Bench, at, grant, puts, withdrawal};
 use consentd::store::{
     CLAIMED, Changes, Claim, DEAD, HELD, LANE_GRANT, LANE_WITHDRAWAL, OutboxChange, OutboxRow,
-    PENDING, PLANNED, PlanningChange, Postponed, Redrive, SENT,
+    PENDING, PLANNED, PlanningChange, Postponed, Redrive, SENT, Unsent,
 };
 
 fn externals(rows: &[OutboxRow]) -> Vec<&str> {
@@ -19,6 +19,7 @@ fn postponed(row: &OutboxRow) -> Postponed {
         attempts: row.attempts + 1,
         error: "UNABLE_TO_LOCK_ROW".to_owned(),
         in_flight: None,
+        unsent: None,
     }
 }
 
@@ -432,4 +433,79 @@ pub(crate) async fn planning_is_decided_once_and_is_known_to_every_transaction(b
     let after = bench.origin().await.unwrap();
     assert_eq!(after.store_id, before.store_id, "it stays the same store");
     assert!(!after.is_planning());
+}
+
+pub(crate) async fn a_claim_that_was_not_sent_is_given_up_by_the_newer_write(bench: Bench) {
+    bench.populate(6).await;
+    let grown = |row: OutboxRow, version, in_flight: &str| OutboxRow {
+        version,
+        in_flight: in_flight.to_owned(),
+        ..row
+    };
+    // Claimed at version 4, with "[1]" under way before and "[2]" by the claim.
+    let rows = [
+        (
+            "newer, in its lane",
+            grown(withdrawal("c1", 1, 1), 5, "[2]\n[1]"),
+        ),
+        (
+            "newer, in the other",
+            grown(grant("c2", 2, 1), 5, "[2]\n[1]"),
+        ),
+        (
+            "something was added",
+            grown(withdrawal("c3", 3, 1), 5, "[3]\n[2]\n[1]"),
+        ),
+        ("not newer", grown(withdrawal("c4", 4, 1), 4, "[2]\n[1]")),
+        (
+            "attempted since",
+            OutboxRow {
+                attempts: 1,
+                ..grown(withdrawal("c5", 5, 1), 5, "[2]\n[1]")
+            },
+        ),
+        (
+            "handed over since",
+            OutboxRow {
+                state: SENT,
+                ..grown(withdrawal("c6", 6, 1), 5, "[2]\n[1]")
+            },
+        ),
+    ];
+    let put: Vec<OutboxRow> = rows.iter().map(|(_, row)| row.clone()).collect();
+    bench.put(puts(&put)).await;
+    let back = |row: &OutboxRow, unsent| Postponed {
+        version: 4,
+        unsent,
+        key: consentd::store::WriteKey {
+            lane: LANE_WITHDRAWAL,
+            ..row.key.clone()
+        },
+        state: row.state,
+        not_before: row.not_before,
+        attempts: row.attempts,
+        error: String::new(),
+        in_flight: None,
+    };
+    let sent: Vec<Postponed> = put.iter().map(|row| back(row, None)).collect();
+    bench.postpone(&sent).await.unwrap();
+    let under_way = async || -> Vec<String> {
+        let rows = stored(&bench).await.into_iter();
+        rows.map(|row| row.in_flight).collect()
+    };
+    let before: Vec<String> = put.iter().map(|row| row.in_flight.clone()).collect();
+    assert_eq!(
+        under_way().await,
+        before,
+        "what may have been sent stays noted"
+    );
+    let unsent = || Unsent {
+        claimed: "[2]\n[1]".to_owned(),
+        earlier: "[1]".to_owned(),
+    };
+    let back: Vec<Postponed> = put.iter().map(|row| back(row, Some(unsent()))).collect();
+    bench.postpone(&back).await.unwrap();
+    let expected = ["[1]", "[1]"].into_iter().map(str::to_owned);
+    let expected: Vec<String> = expected.chain(before.into_iter().skip(2)).collect();
+    assert_eq!(under_way().await, expected, "{rows:?}");
 }
