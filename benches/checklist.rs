@@ -698,6 +698,7 @@ fn checked() -> anyhow::Result<Checked> {
     let purposes = PURPOSES.map(|name| format!("[[purposes]]\nname = \"{name}\"\n"));
     let text = format!(
         r#"
+first_run = "write"
 [store]
 url = "sqlite:///unused.db"
 [identity]

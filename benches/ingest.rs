@@ -750,6 +750,7 @@ client_secret_file = "/client.secret"
     let [news, events, giving, research] = BOXES;
     let text = format!(
         r#"
+first_run = "write"
 [store]
 url = "sqlite:///unused.db"
 [identity]

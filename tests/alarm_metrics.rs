@@ -12,7 +12,7 @@ use consentd::consent::{At, Polarity, PurposeId};
 use consentd::runtime::clock::{Clock, Manual};
 use consentd::runtime::health::{Board, Watched};
 use consentd::store::{Access, FeedSwitch, SqliteStore, Store};
-use consentd::web::metrics::{Refresher, Shown, install};
+use consentd::web::metrics::{Advice, Refresher, Shown, install};
 use fake::{Fake, Keeps};
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +51,7 @@ async fn a_refresh_raises_what_stands_and_gives_the_all_clear() {
         keeper: None,
         notifier: Arc::new(Notifier::new(store.clone(), clock.clone(), Vec::new())),
         counted: Arc::default(),
+        advice: Advice::default(),
     };
     let standing = async || -> Vec<String> {
         let alarms = store.alarms().await.unwrap().into_iter();

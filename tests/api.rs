@@ -12,13 +12,14 @@ use consentd::store::ledger::{Redacted, StoredBlock};
 use consentd::store::*;
 use consentd::web::api;
 use consentd::web::hooks;
-use consentd::web::metrics::{Refresher, Shown, install};
+use consentd::web::metrics::{Advice, Refresher, Shown, install};
 use consentd::web::router::{OPENAPI, PATHS};
 use consentd::web::{App, serve};
 use metrics_exporter_prometheus::PrometheusHandle;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -63,6 +64,15 @@ impl Store for Breakable {
     }
     async fn systems(&self) -> Result<Vec<(i16, String)>, StoreError> {
         self.ask(Vec::new())
+    }
+    async fn origin(&self) -> Result<Origin, StoreError> {
+        self.ask(Origin {
+            store_id: String::new(),
+            planning: None,
+        })
+    }
+    async fn copy_to(&self, _: &Path) -> Result<(), StoreError> {
+        self.ask(())
     }
     async fn decided(&self) -> Result<Decided, StoreError> {
         self.ask(Decided::default())
@@ -219,6 +229,7 @@ impl Surface {
                 differing: 50,
                 pending_withdrawals: 7,
                 pending_grants: 2,
+                planned: 6,
                 sent: 0,
                 batches: 0,
                 dead: 1,
@@ -233,6 +244,7 @@ impl Surface {
             urgent_requests: 1,
             holds: 0,
             held_subjects: 0,
+            planning: true,
         };
         let store = Arc::new(Breakable {
             broken: AtomicBool::new(false),
@@ -253,6 +265,7 @@ impl Surface {
             keeper: None,
             notifier: Arc::new(Notifier::new(store.clone(), clock.clone(), Vec::new())),
             counted: std::sync::Arc::default(),
+            advice: Advice::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");

@@ -10,6 +10,7 @@ use consentd_sandbox::{Options, Org, Sandbox};
 use process::{Process, consentd, free_address, get, output, text, wait_for, wait_ready};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 /// A port with free ones behind it, as far as one can tell.
@@ -103,6 +104,7 @@ fn a_sandbox_and_a_daemon_as_two_processes() {
     command.env("CONSENTD__SERVER__LISTEN", &listen);
     let mut daemon = Process::start(command, &daemon_log);
     wait_ready(&mut daemon, &listen, Duration::from_mins(1));
+    let writes = planning(&mut daemon, &listen, &config, folder.path());
     wait_for("parity is 1 in all", Duration::from_secs(90), || {
         daemon.assert_alive();
         let metrics = get(&listen, "/metrics").unwrap();
@@ -128,6 +130,8 @@ fn a_sandbox_and_a_daemon_as_two_processes() {
     explain(&config, folder.path());
     check_recipients(&listen, folder.path());
     let log = daemon.printed();
+    let advice = format!("{writes} writes are planned: look at them");
+    assert!(log.contains(&advice), "{log}");
     assert!(log.contains("a list was checked by rehearsal"), "{log}");
     assert!(!log.contains('@'), "an address shows: {log}");
 
@@ -137,6 +141,65 @@ fn a_sandbox_and_a_daemon_as_two_processes() {
     status(&config);
     let ended = sandbox.end("-INT", Duration::from_secs(10));
     assert_eq!(ended.code(), Some(0), "{ended}");
+}
+
+/// The daemon has a new store, so it plans and waits until the plan is applied; how many writes that is.
+fn planning(daemon: &mut Process, listen: &str, config: &str, folder: &Path) -> i64 {
+    let planned = |metrics: &str| -> i64 {
+        let lines = metrics.lines();
+        let planned = lines.filter(|line| line.starts_with("consentd_planned_writes{"));
+        planned
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<i64>().unwrap())
+            .sum()
+    };
+    // Long enough for the figures to be read twice after everything was.
+    let mut before = 0;
+    wait_for("the plan is at rest", Duration::from_secs(90), || {
+        daemon.assert_alive();
+        before = planned(&get(listen, "/metrics").unwrap());
+        let advice = format!("{before} writes are planned: look at them");
+        if before > 0 && daemon.printed().contains(&advice) {
+            return Ok(());
+        }
+        Err(get(listen, "/metrics").unwrap())
+    });
+    let metrics = get(listen, "/metrics").unwrap();
+    assert!(metrics.contains("\nconsentd_planning 1\n"), "{metrics}");
+    let file = folder.join("plan.json").display().to_string();
+    let shown = printed(
+        2,
+        &[
+            "plan", "--config", config, "--output", "json", "--save", &file,
+        ],
+    );
+    let rows = json(&shown);
+    assert!(rows.iter().all(|row| row["state"] == "planned"), "{shown}");
+    assert_eq!(
+        planned(&get(listen, "/metrics").unwrap()),
+        before,
+        "nothing was written"
+    );
+    let table = printed(0, &["status", "--config", config]);
+    assert!(
+        table.contains("let them go with `consentd apply FILE`"),
+        "{table}"
+    );
+    let said = printed(
+        0,
+        &[
+            "apply",
+            &file,
+            "--config",
+            config,
+            "--reason",
+            "a rehearsal",
+        ],
+    );
+    assert!(
+        said.starts_with(&format!("{before} released, 0 dropped. Planning has ended")),
+        "{said}"
+    );
+    before
 }
 
 fn status(config: &str) {

@@ -285,6 +285,7 @@ fn the_defaults_shown_in_the_example_are_the_defaults() {
                             || key.ends_with("_mib")
                             || key.ends_with("_above")
                             || [
+                                "first_run",
                                 "listen",
                                 "format",
                                 "filter",

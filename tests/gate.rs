@@ -17,7 +17,9 @@ use consentd::connector::gate::{Activation, Gate, Standing, SubscriberStatus, Un
 use consentd::connector::{Fault, FaultClass, Probe};
 use consentd::consent::{Answer, At, Shown};
 use consentd::runtime::clock::Clock as _;
-use consentd::store::{AlarmChanges, AlarmRow, RequestQuery, RequestRow};
+use consentd::store::{
+    AlarmChanges, AlarmRow, Changes, Known, PlanningChange, RequestQuery, RequestRow, Scope,
+};
 use consentd::sync::breaker::Breaker;
 use consentd::sync::checklist::{Ask, Crew, Freshness, Person, check};
 use consentd::sync::gate::by_hand::{self, Act, Came};
@@ -706,6 +708,35 @@ async fn r47_a_dry_run_sets_nobody_active() {
     let note = rig.all().await.remove(0).note.unwrap();
     assert!(note.contains("would be set active"), "{note}");
     assert_eq!(rig.open().await, ["ann 100 held"]);
+}
+
+#[tokio::test]
+async fn r49_while_decisions_are_only_planned_nobody_is_set_active() {
+    let rig = Rig::with(Auto::On, &["ann"]).await;
+    rig.gate.stands("ann", Held, Active);
+    rig.comes_back("ann").await;
+    let turn = async |change: PlanningChange| {
+        let decide = &mut |_: Known| Changes {
+            planning: Some(change),
+            ..Changes::default()
+        };
+        let store = &rig.hub.store;
+        store.transact(&Scope::default(), decide).await.unwrap();
+        rig.turn().await;
+    };
+    turn(PlanningChange::Begins).await;
+    assert_eq!(rig.gate.state().activated, []);
+    assert_eq!(rig.open().await, ["ann 100 held"], "a request is no write");
+    let now = rig.hub.clock.now().micros();
+    let grants_from = now;
+    turn(PlanningChange::Ends { now, grants_from }).await;
+    rig.hub.pass(86_400);
+    rig.turn().await;
+    assert_eq!(
+        rig.gate.state().activated.len(),
+        1,
+        "the next round works what was left"
+    );
 }
 
 #[tokio::test]

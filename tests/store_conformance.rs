@@ -8,6 +8,8 @@
 mod alarms;
 #[path = "store_conformance/bench.rs"]
 mod bench;
+#[path = "store_conformance/copy.rs"]
+mod copy;
 #[path = "store_conformance/gate.rs"]
 mod gate;
 #[path = "store_conformance/opening.rs"]
@@ -68,7 +70,13 @@ on_both_databases! {
         dead_letters_wait_for_an_operator,
         two_emitters_never_claim_the_same_write,
         what_was_handed_over_waits_for_its_word,
-        what_may_still_happen_is_kept_when_more_is_claimed;
+        what_may_still_happen_is_kept_when_more_is_claimed,
+        a_claim_that_was_not_sent_is_given_up_by_the_newer_write,
+        planned_writes_wait_until_planning_ends,
+        planning_is_decided_once_and_is_known_to_every_transaction;
+    copy:
+        a_copy_holds_every_row_of_every_table,
+        a_copy_changes_nothing_and_waits_for_nobody;
     reports:
         systems_keep_their_numbers,
         the_ledger_is_numbered_without_gaps,

@@ -2,13 +2,18 @@
 -- Keys that are texts are compared byte by byte, as in SQLite.
 
 -- The one row that every transaction locks first, so that several daemons take turns.
+-- `store_id` tells this store from all others. `planning`: nothing is written to any system until a
+-- plan was applied; NULL until a daemon opens the store for the first time.
 CREATE TABLE counters (
     only_row      SMALLINT PRIMARY KEY CHECK (only_row = 1),
     next_subject  BIGINT NOT NULL,
-    next_sequence BIGINT NOT NULL
+    next_sequence BIGINT NOT NULL,
+    store_id      TEXT NOT NULL,
+    planning      BOOLEAN
 );
 
-INSERT INTO counters (only_row, next_subject, next_sequence) VALUES (1, 1, 1);
+INSERT INTO counters (only_row, next_subject, next_sequence, store_id)
+    VALUES (1, 1, 1, replace(gen_random_uuid()::TEXT, '-', ''));
 
 -- Written to prove that the store can be written; apart, so that it waits for no transaction.
 CREATE TABLE probes (
@@ -75,7 +80,7 @@ CREATE TABLE outbox (
     subject       BIGINT NOT NULL REFERENCES subjects (id),
     version       BIGINT NOT NULL,
     changes       TEXT NOT NULL,
-    state         SMALLINT NOT NULL CHECK (state IN (0, 1, 2, 3, 4)),
+    state         SMALLINT NOT NULL CHECK (state IN (0, 1, 2, 3, 4, 5)),
     in_flight     TEXT NOT NULL,
     decided_at    BIGINT NOT NULL,
     not_before    BIGINT NOT NULL,

@@ -1,14 +1,19 @@
 -- The state store. Times are UTC microseconds; packed columns are JSON text, stored byte for byte.
 
 -- The one row that every transaction reads first.
+-- `store_id` tells this store from all others. `planning`: nothing is written to any system until a
+-- plan was applied; NULL until a daemon opens the store for the first time.
 CREATE TABLE counters (
     only_row      INTEGER PRIMARY KEY CHECK (only_row = 1),
     next_subject  INTEGER NOT NULL,
     next_sequence INTEGER NOT NULL,
-    probed_at     INTEGER NOT NULL
+    store_id      TEXT    NOT NULL,
+    planning      INTEGER CHECK (planning IN (0, 1)),
+    probed_at     INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
-INSERT INTO counters (only_row, next_subject, next_sequence, probed_at) VALUES (1, 1, 1, 0);
+INSERT INTO counters (only_row, next_subject, next_sequence, store_id)
+    VALUES (1, 1, 1, lower(hex(randomblob(16))));
 
 -- A system's number, where its feed stands, and counts of its live contacts, kept by every
 -- transaction that changes contacts.
@@ -69,7 +74,7 @@ CREATE TABLE outbox (
     subject       INTEGER NOT NULL REFERENCES subjects (id),
     version       INTEGER NOT NULL,
     changes       TEXT    NOT NULL,
-    state         INTEGER NOT NULL CHECK (state IN (0, 1, 2, 3, 4)),
+    state         INTEGER NOT NULL CHECK (state IN (0, 1, 2, 3, 4, 5)),
     in_flight     TEXT    NOT NULL,
     decided_at    INTEGER NOT NULL,
     not_before    INTEGER NOT NULL,

@@ -1,5 +1,6 @@
 //! The commands. Each has a file of its own and holds no logic that another surface needs.
 
+pub mod apply;
 pub mod check;
 pub mod check_recipients;
 pub mod completions;
@@ -38,7 +39,8 @@ use std::process::ExitCode;
     version,
     propagate_version = true,
     after_help = "Exit status: 0 done; 1 an error; 2 the configuration has faults, or the command \
-                  looked for differences (plan, parity, undo, ledger, check --live, check-recipients) and found some."
+                  looked for differences (plan, parity, undo, ledger, check --live, check-recipients) and found some, \
+                  or a part of a plan was not applied."
 )]
 pub struct Cli {
     /// What to do.
@@ -82,6 +84,8 @@ pub enum Command {
     Sandbox(sandbox::Args),
     /// List every write that `run` would do, without doing any.
     Plan(plan::Args),
+    /// Let go what a saved plan holds and is still so.
+    Apply(apply::Args),
     /// Show what each system said of a person, what was decided and what was written.
     Explain(explain::Args),
     /// List the contacts that do not show their verdict, and where two systems differ, with the reason.
@@ -163,6 +167,7 @@ async fn dispatch(command: Command) -> anyhow::Result<Exit> {
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => sandbox::run(args).await,
         Command::Plan(args) => plan::plan(&args).await,
+        Command::Apply(args) => apply::apply(&args).await,
         Command::Explain(args) => explain::explain(&args).await,
         Command::Parity(args) => parity::parity(&args).await,
         Command::Ledger(args) => ledger::ledger(&args).await,

@@ -23,3 +23,11 @@ pub fn print(text: &str) -> io::Result<()> {
         other => other,
     }
 }
+
+/// Writes a line to the standard error, for people, beside a list that a program reads.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn note(text: &str) -> io::Result<()> {
+    writeln!(io::stderr().lock(), "{text}")
+}

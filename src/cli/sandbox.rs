@@ -1,6 +1,7 @@
 //! `consentd sandbox`: the vendor simulators on loopback, and a configuration that uses them.
 
 use super::Exit;
+use crate::config::FirstRun;
 use anyhow::Context;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -48,6 +49,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         marketing_cloud: Part::On,
         emarketeer: Part::On,
         superoffice: Part::On,
+        first_run: FirstRun::Plan,
         ..Rehearsal::default()
     };
     let config = write_config(&sandbox, &args.dir, &rehearsal)?;
@@ -90,6 +92,8 @@ pub struct Rehearsal {
     pub emarketeer: Part,
     /// Whether SuperOffice takes part.
     pub superoffice: Part,
+    /// What the daemon does with a new store.
+    pub first_run: FirstRun,
     /// Where the state is kept; in a SQLite file beside the keys unless said otherwise.
     pub store_url: Option<String>,
 }
@@ -128,6 +132,7 @@ impl Default for Rehearsal {
             marketing_cloud: Part::Absent,
             emarketeer: Part::Absent,
             superoffice: Part::Absent,
+            first_run: FirstRun::Write,
             store_url: None,
         }
     }
@@ -197,6 +202,9 @@ private_key_file = "{key}"
         r#"# Written by `consentd sandbox`: the simulators on this machine, with times for a rehearsal.
 # Use it with `consentd run --config {file}`.
 
+# "plan": a new store writes nothing until a plan was applied (`consentd plan`, `consentd apply`).
+first_run = "{first_run}"
+
 [server]
 listen = "{listen}"
 
@@ -249,6 +257,10 @@ link = "Ascend_ID__c"
 "marketing.research" = "Email_Research__c"
 {ascend}"#,
         file = CONFIG_FILE,
+        first_run = match rehearsal.first_run {
+            FirstRun::Plan => "plan",
+            FirstRun::Write => "write",
+        },
         listen = rehearsal.listen,
         store = rehearsal
             .store_url

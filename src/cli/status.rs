@@ -8,6 +8,7 @@ use crate::config::SystemSettings;
 use crate::consent::At;
 use crate::runtime::clock::{Clock, System};
 use crate::store::{self, Access, AlarmRow, FeedRow, Figures, GateRound, SystemFigures};
+use crate::sync::first_run;
 use crate::sync::gate::NAME;
 use crate::web::metrics::parity;
 
@@ -44,6 +45,7 @@ pub async fn status(args: &Args) -> anyhow::Result<Exit> {
         "parity",
         "withdrawals_due",
         "grants_due",
+        "planned",
         "oldest_withdrawal_secs",
         "held",
         "dead_letters",
@@ -67,6 +69,10 @@ pub async fn status(args: &Args) -> anyhow::Result<Exit> {
     let mut text = list.render(args.output.format)?;
     if args.output.format == Format::Table {
         text.push_str(&totals(&figures));
+        if let Some(advice) = first_run::advice(&figures) {
+            text.push_str(&advice);
+            text.push('\n');
+        }
         if checked.gate().is_some() {
             text.push_str(&gate(&figures, round, &alarms));
         }
@@ -115,6 +121,7 @@ fn row(
         },
         figures.pending_withdrawals.into(),
         figures.pending_grants.into(),
+        figures.planned.into(),
         age(figures.oldest_withdrawal).into(),
         figures.held.into(),
         figures.dead.into(),

@@ -2,7 +2,8 @@
 //! or in `server`, `system`, `platform`, `vendors` and `marketing_cloud`, and every fault is noted before anything is given up.
 
 use super::checked::{
-    Checked, Log, LogFormat, ParityReport, PolicySettings, Schedule, SystemKind, SystemSettings,
+    Checked, FirstRun, Log, LogFormat, ParityReport, PolicySettings, Schedule, SystemKind,
+    SystemSettings,
 };
 use super::keys;
 use super::raw::{Notes, Raw, Table};
@@ -45,6 +46,12 @@ pub(super) fn checked(raw: &Raw, secrets: &dyn SecretReader) -> Result<Checked, 
     let marketing_cloud = marketing_cloud::build(&root, &purposes, &systems, secrets);
     policy.rules.version = version(&policy, &purposes, &systems);
     let checked = Checked {
+        first_run: root
+            .word(
+                "first_run",
+                &[("plan", FirstRun::Plan), ("write", FirstRun::Write)],
+            )
+            .unwrap_or_default(),
         server: server::build(&root, secrets),
         alarms: alarms::build(&root, secrets),
         parity: parity(&root),

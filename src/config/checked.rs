@@ -19,6 +19,8 @@ use url::Url;
 /// A whole configuration without faults.
 #[derive(Debug, Clone)]
 pub struct Checked {
+    /// What a daemon does with a new store.
+    pub first_run: FirstRun,
     /// Health, metrics and API.
     pub server: Server,
     /// Where the state is kept.
@@ -51,6 +53,16 @@ impl Checked {
     pub fn gate(&self) -> Option<&MarketingCloud> {
         self.marketing_cloud.as_ref().filter(|gate| gate.enabled)
     }
+}
+
+/// What a daemon does that finds a new store (R49). It counts once: a store stays what it became.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FirstRun {
+    /// Everything is read and decided, and nothing is written until a plan is applied.
+    #[default]
+    Plan,
+    /// Decisions are written at once.
+    Write,
 }
 
 /// The daemon's own HTTP port.

@@ -23,6 +23,7 @@ const fn keys(table: &'static str, known: &'static [&'static str]) -> Keys {
 pub(super) const ROOT: Keys = keys(
     "",
     &[
+        "first_run",
         "server",
         "store",
         "identity",

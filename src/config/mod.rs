@@ -22,9 +22,9 @@ mod system;
 mod vendors;
 
 pub use checked::{
-    AlarmMail, AlarmWebhook, Alarms, Callback, Checked, Link, Log, LogFormat, MailSecurity,
-    MarketingCloud, ParityReport, PolicySettings, Role, Schedule, Server, Sheet, SheetFormat,
-    SubscriberKey, SystemKind, SystemSettings, Token,
+    AlarmMail, AlarmWebhook, Alarms, Callback, Checked, FirstRun, Link, Log, LogFormat,
+    MailSecurity, MarketingCloud, ParityReport, PolicySettings, Role, Schedule, Server, Sheet,
+    SheetFormat, SubscriberKey, SystemKind, SystemSettings, Token,
 };
 pub use secret::{Disk, SecretFile, SecretReader};
 

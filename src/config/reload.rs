@@ -44,6 +44,7 @@ pub fn merge(running: &Checked, found: Checked) -> (Checked, Changed) {
         found.marketing_cloud.as_ref(),
     ));
     let mut next = Checked {
+        first_run: running.first_run,
         store: running.store.clone(),
         hash_key: running.hash_key.clone(),
         log: running.log.clone(),
@@ -62,6 +63,7 @@ pub fn merge(running: &Checked, found: Checked) -> (Checked, Changed) {
 /// The keys that differ and are only read at start.
 fn kept(running: &Checked, found: &Checked) -> Vec<&'static str> {
     let rows = [
+        ("first_run", running.first_run != found.first_run),
         (
             "server.listen",
             running.server.listen != found.server.listen,

@@ -85,6 +85,22 @@ impl Reason {
             Self::OnlyWeak => "R24",
         }
     }
+
+    /// The reason behind a rule that is its name in a stored verdict or write.
+    pub fn from_rule(rule: &str) -> Option<Self> {
+        let all = [Self::Latest, Self::Tie, Self::Parent, Self::OnlyWeak];
+        all.into_iter().find(|reason| reason.rule() == rule)
+    }
+
+    /// The reason in words.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Latest => "nothing later was said",
+            Self::Tie => "both were said at the same time, and then the withdrawal counts",
+            Self::Parent => "a purpose above it is withdrawn",
+            Self::OnlyWeak => "nothing but this was found, at first sight",
+        }
+    }
 }
 
 /// Why a statement did not decide (R23).

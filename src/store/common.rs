@@ -524,6 +524,14 @@ macro_rules! implement_store {
                 self.registered().await
             }
 
+            async fn origin(&self) -> Result<Origin, StoreError> {
+                self.origin_row().await
+            }
+
+            async fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
+                self.copied_to(path).await
+            }
+
             async fn decided(&self) -> Result<Decided, StoreError> {
                 self.decided_so_far().await
             }

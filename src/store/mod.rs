@@ -29,7 +29,7 @@ use crate::consent::At;
 use async_trait::async_trait;
 use ledger::{Redacted, StoredBlock};
 use secrecy::SecretString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Who opens the store.
@@ -67,6 +67,17 @@ pub async fn open(settings: &StoreSettings, access: Access) -> Result<Arc<dyn St
         StoreSettings::Postgres { url, password } => Ok(Arc::new(
             PgStore::connect(url, password.as_ref(), access).await?,
         )),
+    }
+}
+
+/// Whether there is a store where the settings say, of whichever version.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn is_made(settings: &StoreSettings) -> Result<bool, StoreError> {
+    match settings {
+        StoreSettings::Sqlite { path } => Ok(path.exists()),
+        StoreSettings::Postgres { url, password } => PgStore::is_made(url, password.as_ref()).await,
     }
 }
 
@@ -187,6 +198,13 @@ pub trait Store: Send + Sync {
         };
         self.transact(&Scope::default(), decide).await.map(drop)
     }
+
+    /// Which store this is, and whether it has begun to write.
+    async fn origin(&self) -> Result<Origin, StoreError>;
+
+    /// Puts a copy of everything into a SQLite store at `path`, where there is none, as it is at one
+    /// instant. Nothing here is changed, and nobody waits for it.
+    async fn copy_to(&self, path: &Path) -> Result<(), StoreError>;
 
     /// How far all subjects have been decided, and under which rules.
     async fn decided(&self) -> Result<Decided, StoreError>;

@@ -2,7 +2,7 @@
 
 use super::ledger;
 use super::session::{Key, Reads, Standing};
-use super::{Known, LedgerRow, OutboxRow, StoreError, SystemFigures, WriteKey};
+use super::{Known, LedgerRow, OutboxRow, Postponed, StoreError, SystemFigures, Unsent, WriteKey};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
@@ -79,6 +79,7 @@ pub(super) fn tallied(tallies: Vec<Tally>) -> Vec<SystemFigures> {
             "dead" => figures.dead += value,
             "held" => figures.held += value,
             "oldest" => figures.oldest_withdrawal = Some(value),
+            "planned" => figures.planned += value,
             "sent" => figures.sent += value,
             "batches" => figures.batches += value,
             "quarantined" => figures.quarantined += value,
@@ -97,6 +98,7 @@ pub(super) async fn page_of_subjects<S: Reads + ?Sized>(
     let mut known = Known {
         next_subject: standing.next_subject,
         next_sequence: standing.next_sequence,
+        planning: standing.planning,
         ..Known::default()
     };
     if ids.is_empty() {
@@ -136,6 +138,23 @@ pub(super) fn still_standing(claims: &[(WriteKey, i64)], places: Vec<i64>) -> Ve
         .zip(0..)
         .filter(|(_, place)| places.contains(place));
     standing.map(|((key, _), _)| key.clone()).collect()
+}
+
+/// The claims of which nothing was sent, where that leaves something to be given up: system, contact,
+/// version, what was noted as under way, and what was before.
+pub(super) fn unsent(postponed: &[Postponed]) -> Vec<(i16, &str, i64, &str, &str)> {
+    let unsent = postponed.iter().filter_map(|row| {
+        let Unsent { claimed, earlier } = row.unsent.as_ref()?;
+        let key = &row.key;
+        Some((
+            key.system,
+            &*key.external,
+            row.version,
+            &**claimed,
+            &**earlier,
+        ))
+    });
+    unsent.filter(|row| row.3 != row.4).collect()
 }
 
 /// A vendor's words without the character NUL, which no text in the store may hold.

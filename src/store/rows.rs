@@ -127,6 +127,9 @@ pub const HELD: i16 = 3;
 /// Handed over to a system that says later what became of it.
 pub const SENT: i16 = 4;
 
+/// Planned while nothing is written to any system yet; waits until a plan with it is applied.
+pub const PLANNED: i16 = 5;
+
 /// A write with this `not_before` waits until its contact has been read again: the system holds a newer
 /// word, which has to be heard first. `claimed_until` is then the time from which a reading counts.
 pub const ONCE_READ: i64 = i64::MAX / 2;
@@ -142,7 +145,7 @@ pub struct OutboxRow {
     pub version: i64,
     /// Packed changes, with reason and origin.
     pub changes: String,
-    /// [`PENDING`], [`CLAIMED`], [`DEAD`], [`HELD`] or [`SENT`].
+    /// [`PENDING`], [`CLAIMED`], [`DEAD`], [`HELD`], [`SENT`] or [`PLANNED`].
     pub state: i16,
     /// Packed changes as they were claimed, while an attempt may be under way; they may take effect
     /// even if `changes` has moved on. One a line, the newest first; empty when there is none. A claim
@@ -354,6 +357,25 @@ pub struct Known {
     pub next_subject: i64,
     /// The sequence number that the first ledger entry of this transaction gets.
     pub next_sequence: i64,
+    /// As [`Origin::planning`].
+    pub planning: Option<bool>,
+}
+
+/// Which store it is, and whether it has begun to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Random, given when the store was made: 32 hex digits.
+    pub store_id: String,
+    /// Whether decisions are only planned, until a plan is applied; none until a daemon has opened the
+    /// store for the first time.
+    pub planning: Option<bool>,
+}
+
+impl Origin {
+    /// Whether nothing is written to any system yet.
+    pub fn is_planning(&self) -> bool {
+        self.planning == Some(true)
+    }
 }
 
 /// An entry of the ledger before the store gives it its number (R52).
@@ -445,6 +467,22 @@ pub struct Changes {
     pub gate: GateChanges,
     /// What becomes of holds.
     pub holds: HoldChanges,
+    /// Planning begins or ends.
+    pub planning: Option<PlanningChange>,
+}
+
+/// Whether decisions are only planned from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlanningChange {
+    /// They are.
+    Begins,
+    /// They are written; what is still planned waits for its turn like everything else.
+    Ends {
+        /// Our clock; withdrawals may be sent from then on.
+        now: i64,
+        /// Grants may be sent from then on (R25).
+        grants_from: i64,
+    },
 }
 
 /// What came of a transaction.
@@ -492,6 +530,18 @@ pub struct Postponed {
     /// What may still take effect, where it is known better than when the write was claimed; see
     /// [`OutboxRow::in_flight`].
     pub in_flight: Option<String>,
+    /// Nothing of the claim was sent. Where the decision has changed since, the newer write of the
+    /// contact, in whichever lane, has taken over what the claim noted as under way; it gives that up.
+    pub unsent: Option<Unsent>,
+}
+
+/// What a claim that was not sent noted as under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsent {
+    /// [`OutboxRow::in_flight`] as it was claimed, without a line end at the end.
+    pub claimed: String,
+    /// As it was before the claim.
+    pub earlier: String,
 }
 
 /// Figures of one system.
@@ -505,10 +555,12 @@ pub struct SystemFigures {
     pub unmatched: i64,
     /// Live contacts with a write under way, so not at parity.
     pub differing: i64,
-    /// Pending, claimed or sent withdrawals.
+    /// Pending, planned, claimed or sent withdrawals.
     pub pending_withdrawals: i64,
-    /// Pending, claimed or sent grants.
+    /// Pending, planned, claimed or sent grants.
     pub pending_grants: i64,
+    /// Those of the pending ones that wait until a plan is applied.
+    pub planned: i64,
     /// Those of the pending ones that were handed over and wait for an acknowledgement (R46).
     pub sent: i64,
     /// The batches that they went with.
@@ -542,6 +594,15 @@ pub struct Figures {
     pub holds: i64,
     /// Persons of whom something waits under them.
     pub held_subjects: i64,
+    /// Nothing is written to any system until a plan is applied.
+    pub planning: bool,
+}
+
+impl Figures {
+    /// Writes that wait until a plan is applied, in all systems.
+    pub fn planned(&self) -> i64 {
+        self.systems.iter().map(|system| system.planned).sum()
+    }
 }
 
 /// A stored ledger entry.

@@ -10,8 +10,8 @@ use super::holds::{FlipCount, HeldKey, HeldRow, HoldChanges, HoldRow, Trip};
 use super::ledger::{self, Digest, Sealed};
 use super::{
     Applied, Changes, ContactRow, Decide, Decided, Decision, FeedChange, FeedRow, FeedSwitch, Flip,
-    Known, LIVE, LoadCount, LoadKey, OutboxChange, OutboxRow, QuarantineRow, Redrive, Scope,
-    StoreError, SubjectRef, SubjectRow, SwitchChange, WriteKey,
+    Known, LIVE, LoadCount, LoadKey, OutboxChange, OutboxRow, PlanningChange, QuarantineRow,
+    Redrive, Scope, StoreError, SubjectRef, SubjectRow, SwitchChange, WriteKey,
 };
 use crate::consent::At;
 use async_trait::async_trait;
@@ -35,6 +35,8 @@ pub(super) struct Standing {
     pub(super) next_sequence: i64,
     /// Digest of the newest block of the ledger.
     pub(super) newest_block: Option<Digest>,
+    /// As [`super::Origin::planning`].
+    pub(super) planning: Option<bool>,
     /// Whether the outbox has any row: during a first load it has none, and is not searched.
     pub(super) any_outbox: bool,
     /// Whether any hold is open.
@@ -161,6 +163,8 @@ pub(super) trait Writes: Reads {
     /// A block with its entries, and where subjects find it: two statements.
     async fn append(&mut self, sealed: Sealed) -> Result<(), StoreError>;
     async fn advance_counters(&mut self, subject: i64, sequence: i64) -> Result<(), StoreError>;
+    /// Begins or ends planning; two statements where it ends.
+    async fn put_planning(&mut self, change: PlanningChange) -> Result<u64, StoreError>;
 }
 
 /// What became of the statements of one transaction.
@@ -327,6 +331,7 @@ struct Checked<'a> {
     decided: Option<&'a Decided>,
     gate: &'a GateChanges,
     holds: &'a HoldChanges,
+    planning: Option<PlanningChange>,
     /// Each subject once, with the latest instant.
     gate_due: Vec<(i64, i64)>,
     requests: Vec<&'a RequestRow>,
@@ -380,6 +385,7 @@ impl<'a> Checked<'a> {
             decided: changes.decided.as_ref(),
             gate: &changes.gate,
             holds: &changes.holds,
+            planning: changes.planning,
             gate_due: due.into_iter().collect(),
             requests: newest(&changes.gate.requests, |row| row.id),
             next_subject,
@@ -518,6 +524,10 @@ async fn store<S: Writes + ?Sized>(
     }
     for redrive in changes.redrives {
         rows += session.redrive(redrive).await?;
+    }
+    // After this transaction's own writes, which may be planned as well.
+    if let Some(change) = changes.planning {
+        rows += session.put_planning(change).await?;
     }
     if !changes.load_members.is_empty() {
         session.put_load_members(&changes.load_members).await?;
@@ -677,6 +687,7 @@ pub(super) async fn load<S: Reads + ?Sized>(
         subjects,
         next_subject: standing.next_subject,
         next_sequence: standing.next_sequence,
+        planning: standing.planning,
         ..Known::default()
     };
     if standing.any_outbox && !known.contacts.is_empty() {

@@ -7,6 +7,7 @@
 
 use super::breaker::Breaker;
 use super::engine::{Identity, Listener, Member, Pace, Shared, SyncError};
+use super::first_run;
 use super::gate::{GateHealth, Keeper, Terms};
 use super::identity::Pseudonyms;
 use super::refresh::Hints;
@@ -177,6 +178,7 @@ impl Engine {
         parts: Parts,
         lines: &Lines,
     ) -> Result<Self, StoreError> {
+        first_run::settle(checked.first_run, &*parts.store, parts.clock.now()).await?;
         switches::follow(checked, &*parts.store, parts.clock.now()).await?;
         let rules = Arc::new(rules(checked, &*parts.store).await?);
         let wake_emitters: Vec<Arc<Notify>> =
@@ -212,8 +214,11 @@ impl Engine {
             } else {
                 connector
             };
-            // The claims of an earlier life: their outcome is unknown, and a re-read will show it.
-            shared.store.release_claims(rules.id.0).await?;
+            // The claims of an earlier life: their outcome is unknown, and a re-read will show it. A dry
+            // run shows them as they are.
+            if !parts.read_only {
+                shared.store.release_claims(rules.id.0).await?;
+            }
             members.push(Arc::new(Member {
                 name: system.name.clone(),
                 id: rules.id,

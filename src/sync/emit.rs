@@ -14,7 +14,7 @@ use crate::consent::time::{HOUR, MINUTE, SECOND};
 use crate::consent::{At, PurposeId, Shown, SystemId};
 use crate::store::{
     CLAIMED, Claim, ContactRow, DEAD, Known, LANE_WITHDRAWAL, LIVE, OutboxRow, PENDING, Postponed,
-    Scope, StoreError, SubjectRow, WriteKey,
+    Scope, StoreError, SubjectRow, Unsent, WriteKey,
 };
 use crate::sync::pack::unpack_verdicts;
 use std::collections::BTreeMap;
@@ -392,7 +392,7 @@ async fn claim(member: &Member, packer: &Packer<'_>) -> Result<Vec<Claimed>, Syn
             .iter()
             .find(|system| system.system == member.id.0)
             .map_or(0, |system| {
-                system.pending_withdrawals + system.pending_grants
+                system.pending_withdrawals + system.pending_grants - system.planned
             });
         if usize::try_from(waiting).is_ok_and(|waiting| waiting > batching.bulk_above) {
             rows.extend(shared.store.claim_writes(&claim).await?);
@@ -712,6 +712,15 @@ fn unclaim(row: &OutboxRow, not_before: i64, error: Option<&str>) -> Postponed {
         attempts: row.attempts,
         error: error.map_or_else(|| row.last_error.clone().unwrap_or_default(), str::to_owned),
         in_flight: Some(String::new()),
+        unsent: Some(unsent(row)),
+    }
+}
+
+/// What a claim noted that came to nothing.
+fn unsent(row: &OutboxRow) -> Unsent {
+    Unsent {
+        claimed: row.in_flight.trim_end_matches('\n').to_owned(),
+        earlier: earlier(row).to_owned(),
     }
 }
 
@@ -754,5 +763,6 @@ fn failed(member: &Member, row: &OutboxRow, fault: &Fault, not_sent: bool) -> Po
         attempts,
         error: format!("{}: {fault}", fault.code),
         in_flight: not_sent.then(String::new),
+        unsent: not_sent.then(|| unsent(row)),
     }
 }

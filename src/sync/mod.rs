@@ -2,11 +2,13 @@
 //! ([`emit`]). Nothing here decides about consent – that is [`crate::consent`] – and nothing here
 //! knows a vendor – that is [`crate::connector`].
 
+pub mod apply;
 pub mod assemble;
 pub mod breaker;
 pub mod checklist;
 pub mod emit;
 pub mod engine;
+pub mod first_run;
 pub mod gate;
 pub mod holds;
 pub mod identity;
@@ -14,6 +16,7 @@ pub mod ingest;
 pub mod ledger;
 pub mod pack;
 pub mod parity;
+pub mod plan;
 pub mod poll;
 pub mod redecide;
 pub mod refresh;

@@ -24,7 +24,7 @@ use crate::consent::{
 };
 use crate::store::{
     CLAIMED, ContactRow, DEAD, HELD, Known, LANE_GRANT, LANE_WITHDRAWAL, LIVE, ONCE_READ,
-    OutboxRow, SENT, Store, StoreError, SubjectRow, WriteKey,
+    OutboxRow, PLANNED, SENT, Store, StoreError, SubjectRow, WriteKey,
 };
 use std::collections::BTreeMap;
 
@@ -479,6 +479,7 @@ pub fn state(write: &OutboxRow) -> String {
             write.last_error.as_deref().unwrap_or("no reason kept")
         ),
         HELD => "held for a person".to_owned(),
+        PLANNED => "planned; waits for `consentd apply`".to_owned(),
         CLAIMED => "being written".to_owned(),
         SENT => format!(
             "handed over in batch {}, waiting for the acknowledgement",

@@ -28,8 +28,8 @@ use crate::consent::{
 };
 use crate::store::{
     Applied, Changes, ContactRow, DELETED, Decider, Decision, Known, LANE_GRANT, LANE_WITHDRAWAL,
-    LIVE, LedgerDraft, LoadKey, MERGED, ONCE_READ, OutboxChange, OutboxRow, Scope, Store,
-    StoreError, SubjectRef, WriteKey,
+    LIVE, LedgerDraft, LoadKey, MERGED, ONCE_READ, OutboxChange, OutboxRow, PENDING, PLANNED,
+    Scope, Store, StoreError, SubjectRef, WriteKey,
 };
 use foldhash::fast::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -222,6 +222,8 @@ pub struct Workbench<'a> {
     holds: Holds,
     next_subject: i64,
     next_sequence: i64,
+    /// In which state a new write begins.
+    waiting: i16,
     changes: Changes,
 }
 
@@ -271,6 +273,11 @@ impl<'a> Workbench<'a> {
             holds,
             next_subject: known.next_subject,
             next_sequence: known.next_sequence,
+            waiting: if known.planning == Some(true) {
+                PLANNED
+            } else {
+                PENDING
+            },
             changes: Changes::default(),
         };
         for row in known.contacts {

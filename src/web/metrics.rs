@@ -13,6 +13,7 @@ use crate::consent::At;
 use crate::runtime::clock::Clock;
 use crate::runtime::health::{Board, SystemState};
 use crate::store::{Figures, RequestQuery, Store, StoreError, SystemFigures};
+use crate::sync::first_run;
 use crate::sync::gate::{self, Keeper, REQUESTS_AT_ONCE};
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -77,6 +78,16 @@ fn describe() {
             "consentd_outbox_writes",
             Unit::Count,
             "Writes waiting to be sent, by lane",
+        ),
+        (
+            "consentd_planning",
+            Unit::Count,
+            "1 while decisions are only planned, and nothing is written to any system",
+        ),
+        (
+            "consentd_planned_writes",
+            Unit::Count,
+            "Writes that wait until a plan is applied",
         ),
         (
             "consentd_held_writes",
@@ -238,6 +249,36 @@ pub struct Refresher {
     /// Vendor calls counted so far, by system and kind. A connector that replaces another one counts
     /// from nought; what is shown only grows.
     pub counted: Arc<Mutex<BTreeMap<(String, &'static str), u64>>>,
+    /// What was last told of planning.
+    pub advice: Advice,
+}
+
+/// Tells the log what to do while decisions are only planned: once their number has come to rest, and
+/// again whenever it has come to rest elsewhere.
+#[derive(Clone, Default)]
+pub struct Advice(Arc<Mutex<Told>>);
+
+/// How many writes were planned at the last look, and when it was last told.
+#[derive(Default)]
+struct Told {
+    looked: Option<i64>,
+    told: Option<i64>,
+}
+
+impl Advice {
+    fn look(&self, figures: &Figures) {
+        let Some(words) = first_run::advice(figures) else {
+            return;
+        };
+        let planned = figures.planned();
+        // Numbers are right whatever a panicking holder left.
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at_rest = seen.looked.replace(planned) == Some(planned);
+        if at_rest && seen.told != Some(planned) {
+            seen.told = Some(planned);
+            tracing::info!(planned, "{words}");
+        }
+    }
 }
 
 impl Refresher {
@@ -266,6 +307,7 @@ impl Refresher {
         match self.store.figures(now).await {
             Ok(figures) => {
                 self.show_figures(&figures, now);
+                self.advice.look(&figures);
                 let told = match self.view(&figures, &halted, now).await {
                     Ok(view) => self.notifier.look(&view).await,
                     Err(fault) => Err(fault),
@@ -300,6 +342,7 @@ impl Refresher {
     }
 
     fn show_figures(&self, figures: &Figures, now: At) {
+        gauge!("consentd_planning").set(f64::from(u8::from(figures.planning)));
         gauge!("consentd_subjects").set(figures.subjects as f64);
         gauge!("consentd_subjects_with_findings").set(figures.with_findings as f64);
         gauge!("consentd_ledger_entries").set(figures.ledger as f64);
@@ -470,6 +513,7 @@ fn show_system(name: &str, figures: &SystemFigures, now: At) {
     set("consentd_contacts_unmatched", figures.unmatched as f64);
     set("consentd_contacts_differing", figures.differing as f64);
     set("consentd_parity_ratio", parity(figures));
+    set("consentd_planned_writes", figures.planned as f64);
     set("consentd_held_writes", figures.held as f64);
     set("consentd_dead_letters", figures.dead as f64);
     set("consentd_quarantined_records", figures.quarantined as f64);

@@ -11,6 +11,7 @@ use consentd::runtime::clock::Clock;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// Our own user, where changes are signed.
 pub(crate) const OURSELVES: &str = "consentd";
@@ -55,6 +56,17 @@ pub(crate) struct Fake {
     carries: Vec<(PurposeId, Polarity)>,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
+    /// The next look before a write waits in between.
+    held: Mutex<Option<Arc<HeldLook>>>,
+}
+
+/// A look before a write that waits until a test goes on.
+#[derive(Default)]
+pub(crate) struct HeldLook {
+    /// It has begun.
+    pub(crate) begun: Notify,
+    /// It may end.
+    pub(crate) end: Notify,
 }
 
 #[derive(Default)]
@@ -90,7 +102,15 @@ impl Fake {
             carries: carries.to_vec(),
             clock,
             state: Mutex::default(),
+            held: Mutex::default(),
         })
+    }
+
+    /// Holds the next look before a write.
+    pub(crate) fn hold_look(&self) -> Arc<HeldLook> {
+        let held = Arc::<HeldLook>::default();
+        *self.held.lock().unwrap() = Some(Arc::clone(&held));
+        held
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -287,6 +307,11 @@ impl Connector for Fake {
 
     async fn current(&self, contacts: &[Target]) -> Result<Vec<Current>, Fault> {
         self.call(|calls| calls.looks += 1)?;
+        let held = self.held.lock().unwrap().take();
+        if let Some(held) = held {
+            held.begun.notify_one();
+            held.end.notified().await;
+        }
         let state = self.state();
         let look = |target: &Target| match state.contacts.get(&target.contact) {
             Some(row) => Current::Live(

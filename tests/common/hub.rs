@@ -1,7 +1,7 @@
 //! A configuration whose systems are [`Fake`]s, and an engine on them that is driven by hand.
 
 use super::fake::{Fake, Keeps};
-use consentd::config::{Checked, Disk, SystemSettings, check};
+use consentd::config::{Checked, Disk, FirstRun, SystemSettings, check};
 use consentd::connector::{Connector, Fault, FaultClass};
 use consentd::consent::{At, Polarity, PurposeId, SystemRules};
 use consentd::runtime::clock::{Clock, Manual};
@@ -51,6 +51,7 @@ pub(crate) fn configured(folder: &Path, names: &[&str], more: &str) -> Checked {
     let more = more.replace("HOME", &home.to_string());
     let mut text = format!(
         r#"
+        first_run = "write"
         [server]
         listen = "127.0.0.1:0"
         [store]
@@ -164,6 +165,7 @@ pub(crate) struct Hub {
     pub(crate) fakes: Fakes,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) engine: Engine,
+    pub(crate) checked: Checked,
     rules: Vec<SystemRules>,
 }
 
@@ -175,10 +177,21 @@ impl Hub {
 
     /// The same with its store in that Postgres database, if one is given.
     pub(crate) async fn start_in(names: &[&str], more: &str, database: Option<Url>) -> Self {
+        Self::start_as(FirstRun::Write, names, more, database).await
+    }
+
+    /// The same with a new store that plans first, or does not.
+    pub(crate) async fn start_as(
+        first_run: FirstRun,
+        names: &[&str],
+        more: &str,
+        database: Option<Url>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(Manual::at(At::from_micros(1_767_225_600_000_000)));
         let fakes = Fakes::new(Arc::clone(&clock) as Arc<dyn Clock>);
         let mut checked = configured(folder.path(), names, more);
+        checked.first_run = first_run;
         if let Some(url) = database {
             checked.store = StoreSettings::Postgres {
                 url,
@@ -193,6 +206,7 @@ impl Hub {
             fakes,
             store,
             engine,
+            checked,
             rules,
         }
     }
@@ -226,6 +240,7 @@ impl Hub {
         let (engine, rules) = build(checked, &self.store, &self.clock, &self.fakes).await;
         self.engine = engine;
         self.rules = rules;
+        self.checked = checked.clone();
     }
 
     pub(crate) fn pass(&self, seconds: u64) {

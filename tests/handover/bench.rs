@@ -448,6 +448,7 @@ fn configured(folder: &Path, database: Option<&Database>, file: &str) -> Checked
     );
     let text = format!(
         r#"
+        first_run = "write"
         [server]
         listen = "127.0.0.1:0"
         [store]

@@ -3,7 +3,7 @@
 use crate::bench::{Bench, at, grant, puts, withdrawal};
 use consentd::store::{
     CLAIMED, Changes, Claim, DEAD, HELD, LANE_GRANT, LANE_WITHDRAWAL, OutboxChange, OutboxRow,
-    PENDING, Postponed, Redrive, SENT,
+    PENDING, PLANNED, PlanningChange, Postponed, Redrive, SENT, Unsent,
 };
 
 fn externals(rows: &[OutboxRow]) -> Vec<&str> {
@@ -19,6 +19,7 @@ fn postponed(row: &OutboxRow) -> Postponed {
         attempts: row.attempts + 1,
         error: "UNABLE_TO_LOCK_ROW".to_owned(),
         in_flight: None,
+        unsent: None,
     }
 }
 
@@ -357,4 +358,154 @@ pub(crate) async fn what_may_still_happen_is_kept_when_more_is_claimed(bench: Be
     };
     bench.postpone(&[back]).await.unwrap();
     assert_eq!(stored(&bench).await[0].in_flight, "[7]");
+}
+
+pub(crate) async fn planned_writes_wait_until_planning_ends(bench: Bench) {
+    bench.populate(4).await;
+    let planned = |row: OutboxRow| OutboxRow {
+        state: PLANNED,
+        ..row
+    };
+    let rows = [
+        planned(withdrawal("c1", 1, 1)),
+        planned(grant("c2", 2, 1)),
+        OutboxRow {
+            not_before: 900,
+            ..planned(withdrawal("c3", 3, 1))
+        },
+        OutboxRow {
+            state: HELD,
+            ..grant("c4", 4, 1)
+        },
+    ];
+    bench.put(puts(&rows)).await;
+    assert_eq!(bench.claim(1_000, 9).await, []);
+    assert_eq!(bench.next_due(1).await.unwrap(), None);
+    let late = OutboxRow {
+        key: rows[0].key.clone(),
+        ..rows[0].clone()
+    };
+    bench.postpone(&[postponed(&late)]).await.unwrap();
+    assert_eq!(stored(&bench).await[0], rows[0], "it was never claimed");
+    let ends = Changes {
+        planning: Some(PlanningChange::Ends {
+            now: 50,
+            grants_from: 70,
+        }),
+        ..Changes::default()
+    };
+    assert_eq!(bench.put(ends).await, 3);
+    let released = |row: &OutboxRow, not_before| OutboxRow {
+        state: PENDING,
+        not_before,
+        ..row.clone()
+    };
+    let expected = [
+        released(&rows[0], 50),
+        released(&rows[1], 70),
+        released(&rows[2], 900),
+        rows[3].clone(),
+    ];
+    assert_eq!(stored(&bench).await, expected);
+    assert_eq!(externals(&bench.claim(60, 9).await), ["c1"]);
+}
+
+pub(crate) async fn planning_is_decided_once_and_is_known_to_every_transaction(bench: Bench) {
+    let before = bench.origin().await.unwrap();
+    assert_eq!((before.planning, before.store_id.len()), (None, 32));
+    assert_eq!(bench.around(&[]).await.planning, None);
+    assert!(!bench.figures(at(1)).await.unwrap().planning);
+    let turn = async |bench: &Bench, change: PlanningChange| {
+        let planning = Some(change);
+        let changes = Changes {
+            planning,
+            ..Changes::default()
+        };
+        bench.put(changes).await;
+    };
+    turn(&bench, PlanningChange::Begins).await;
+    let bench = bench.reopened().await;
+    assert_eq!(bench.around(&[]).await.planning, Some(true));
+    assert!(bench.figures(at(1)).await.unwrap().planning);
+    let (now, grants_from) = (1, 2);
+    turn(&bench, PlanningChange::Ends { now, grants_from }).await;
+    assert_eq!(bench.around(&[]).await.planning, Some(false));
+    let after = bench.origin().await.unwrap();
+    assert_eq!(after.store_id, before.store_id, "it stays the same store");
+    assert!(!after.is_planning());
+}
+
+pub(crate) async fn a_claim_that_was_not_sent_is_given_up_by_the_newer_write(bench: Bench) {
+    bench.populate(6).await;
+    let grown = |row: OutboxRow, version, in_flight: &str| OutboxRow {
+        version,
+        in_flight: in_flight.to_owned(),
+        ..row
+    };
+    // Claimed at version 4, with "[1]" under way before and "[2]" by the claim.
+    let rows = [
+        (
+            "newer, in its lane",
+            grown(withdrawal("c1", 1, 1), 5, "[2]\n[1]"),
+        ),
+        (
+            "newer, in the other",
+            grown(grant("c2", 2, 1), 5, "[2]\n[1]"),
+        ),
+        (
+            "something was added",
+            grown(withdrawal("c3", 3, 1), 5, "[3]\n[2]\n[1]"),
+        ),
+        ("not newer", grown(withdrawal("c4", 4, 1), 4, "[2]\n[1]")),
+        (
+            "attempted since",
+            OutboxRow {
+                attempts: 1,
+                ..grown(withdrawal("c5", 5, 1), 5, "[2]\n[1]")
+            },
+        ),
+        (
+            "handed over since",
+            OutboxRow {
+                state: SENT,
+                ..grown(withdrawal("c6", 6, 1), 5, "[2]\n[1]")
+            },
+        ),
+    ];
+    let put: Vec<OutboxRow> = rows.iter().map(|(_, row)| row.clone()).collect();
+    bench.put(puts(&put)).await;
+    let back = |row: &OutboxRow, unsent| Postponed {
+        version: 4,
+        unsent,
+        key: consentd::store::WriteKey {
+            lane: LANE_WITHDRAWAL,
+            ..row.key.clone()
+        },
+        state: row.state,
+        not_before: row.not_before,
+        attempts: row.attempts,
+        error: String::new(),
+        in_flight: None,
+    };
+    let sent: Vec<Postponed> = put.iter().map(|row| back(row, None)).collect();
+    bench.postpone(&sent).await.unwrap();
+    let under_way = async || -> Vec<String> {
+        let rows = stored(&bench).await.into_iter();
+        rows.map(|row| row.in_flight).collect()
+    };
+    let before: Vec<String> = put.iter().map(|row| row.in_flight.clone()).collect();
+    assert_eq!(
+        under_way().await,
+        before,
+        "what may have been sent stays noted"
+    );
+    let unsent = || Unsent {
+        claimed: "[2]\n[1]".to_owned(),
+        earlier: "[1]".to_owned(),
+    };
+    let back: Vec<Postponed> = put.iter().map(|row| back(row, Some(unsent()))).collect();
+    bench.postpone(&back).await.unwrap();
+    let expected = ["[1]", "[1]"].into_iter().map(str::to_owned);
+    let expected: Vec<String> = expected.chain(before.into_iter().skip(2)).collect();
+    assert_eq!(under_way().await, expected, "{rows:?}");
 }

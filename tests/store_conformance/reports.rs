@@ -5,7 +5,7 @@ use crate::bench::{
 };
 use consentd::store::ledger::{FORGOTTEN, Head, Redacted, redact, unpack, verify_range};
 use consentd::store::{
-    Changes, ContactRow, DEAD, DELETED, HELD, LedgerRow, OutboxRow, Scope, SubjectRow,
+    Changes, ContactRow, DEAD, DELETED, HELD, LedgerRow, OutboxRow, PLANNED, Scope, SubjectRow,
     SystemFigures,
 };
 
@@ -183,7 +183,10 @@ pub(crate) async fn figures_count_what_is_there(bench: Bench) {
             ..withdrawal("c3", 3, 10)
         },
         withdrawal("gone", 1, 40),
-        withdrawal("c4", 4, 35),
+        OutboxRow {
+            state: PLANNED,
+            ..withdrawal("c4", 4, 15)
+        },
     ];
     bench.put(puts(&rows)).await;
     assert_eq!(bench.claim(1, 1).await.len(), 1);
@@ -195,12 +198,13 @@ pub(crate) async fn figures_count_what_is_there(bench: Bench) {
         differing: 4,
         pending_withdrawals: 3,
         pending_grants: 1,
+        planned: 1,
         sent: 0,
         batches: 0,
         dead: 1,
         held: 1,
         quarantined: 1,
-        oldest_withdrawal: Some(20),
+        oldest_withdrawal: Some(15),
     };
     let second = SystemFigures {
         system: 2,

@@ -6,6 +6,7 @@
 
 mod alarms;
 mod check;
+mod copy;
 mod gate;
 mod holds;
 mod ledger;
@@ -20,7 +21,7 @@ use super::ledger::{Redacted, StoredBlock};
 use super::session::{Outcome, load, transact};
 use super::{
     Access, AlarmChanges, AlarmRow, AlarmStep, Applied, Claim, Decide, Decided, Dossier, FeedRow,
-    Figures, GateRound, HeldView, HoldView, Known, OutboxRow, Postponed, QuarantineRow,
+    Figures, GateRound, HeldView, HoldView, Known, Origin, OutboxRow, Postponed, QuarantineRow,
     RecipientRow, RequestQuery, RequestView, Scope, SendoutHead, SendoutRow, SendoutStep, Store,
     StoreError, SubjectContact, SubjectRef, WriteKey,
 };
@@ -29,6 +30,7 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 use session::Session;
 use sqlx::{PgPool, Postgres, Transaction};
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use url::Url;
 
@@ -48,6 +50,11 @@ impl PgStore {
         access: Access,
     ) -> Result<Self, StoreError> {
         open::connect(url, password, access).await
+    }
+
+    /// Whether the database at `url` has a store, of whichever version.
+    pub async fn is_made(url: &Url, password: Option<&SecretString>) -> Result<bool, StoreError> {
+        open::is_made(url, password).await
     }
 
     /// How many statements transactions have sent so far. It does not depend on the number of

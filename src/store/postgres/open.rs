@@ -44,20 +44,7 @@ pub(super) async fn connect(
     password: Option<&SecretString>,
     access: Access,
 ) -> Result<PgStore, StoreError> {
-    let mut options = PgConnectOptions::from_url(url)
-        .map_err(|_| unusable("the address of the Postgres store cannot be understood"))?
-        .application_name("consentd")
-        .options(SETTINGS)
-        .disable_statement_logging();
-    if let Some(password) = password {
-        options = options.password(password.expose_secret());
-    }
-    let pool = PgPoolOptions::new()
-        .max_connections(CONNECTIONS)
-        .acquire_timeout(ACQUIRE)
-        .connect_with(options)
-        .await
-        .map_err(failed("connecting to Postgres"))?;
+    let pool = pool(url, password).await?;
     check_server(&pool).await?;
     check_schema(&MIGRATIONS, &applied(&pool).await?, access)?;
     if access == Access::Daemon {
@@ -72,6 +59,34 @@ pub(super) async fn connect(
         sequence: AtomicI64::new(sequence),
         statements: AtomicU64::new(0),
     })
+}
+
+/// Whether the database has a schema of ours, of whichever version.
+pub(super) async fn is_made(
+    url: &Url,
+    password: Option<&SecretString>,
+) -> Result<bool, StoreError> {
+    let pool = pool(url, password).await?;
+    let applied = applied(&pool).await;
+    pool.close().await;
+    Ok(!applied?.is_empty())
+}
+
+async fn pool(url: &Url, password: Option<&SecretString>) -> Result<PgPool, StoreError> {
+    let mut options = PgConnectOptions::from_url(url)
+        .map_err(|_| unusable("the address of the Postgres store cannot be understood"))?
+        .application_name("consentd")
+        .options(SETTINGS)
+        .disable_statement_logging();
+    if let Some(password) = password {
+        options = options.password(password.expose_secret());
+    }
+    PgPoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .acquire_timeout(ACQUIRE)
+        .connect_with(options)
+        .await
+        .map_err(failed("connecting to Postgres"))
 }
 
 fn unusable(why: &str) -> StoreError {

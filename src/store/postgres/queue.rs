@@ -3,11 +3,11 @@
 use super::session::{Query, Rows, column};
 use super::{PgStore, read_all};
 use crate::consent::At;
-use crate::store::common::{failed, feed_columns, outbox_columns};
-use crate::store::report::{sort_by_urgency, still_standing, storable_error};
+use crate::store::common::{corrupt, failed, feed_columns, outbox_columns};
+use crate::store::report::{sort_by_urgency, still_standing, storable_error, unsent};
 use crate::store::{
-    CLAIMED, Claim, Decided, FeedRow, LANE_GRANT, LANE_WITHDRAWAL, OutboxRow, PENDING, Postponed,
-    StoreError, WriteKey,
+    CLAIMED, Claim, Decided, FeedRow, LANE_GRANT, LANE_WITHDRAWAL, Origin, OutboxRow, PENDING,
+    Postponed, StoreError, WriteKey,
 };
 use sqlx::Row as _;
 
@@ -59,6 +59,20 @@ impl PgStore {
         read_all("the systems", rows, |row| {
             Ok((row.try_get(0)?, row.try_get(1)?))
         })
+    }
+
+    pub(super) async fn origin_row(&self) -> Result<Origin, StoreError> {
+        let sql = "SELECT store_id, planning FROM counters";
+        let rows = sqlx::query(sql).fetch_all(&self.pool).await;
+        let found = read_all("the counters", rows, |row| {
+            Ok(Origin {
+                store_id: row.try_get(0)?,
+                planning: row.try_get(1)?,
+            })
+        });
+        found?
+            .pop()
+            .ok_or_else(|| corrupt("the counters", "no row"))
     }
 
     pub(super) async fn decided_so_far(&self) -> Result<Decided, StoreError> {
@@ -206,6 +220,29 @@ impl PgStore {
             .bind(column(postponed, |row| row.attempts))
             .bind(column(postponed, |row| storable_error(&row.error)))
             .bind(column(postponed, |row| row.in_flight.as_deref()));
+        self.write("postponed writes", query).await?;
+        let unsent = unsent(postponed);
+        if unsent.is_empty() {
+            return Ok(());
+        }
+        // By itself, so that it waits for no row while it holds another one.
+        let sql = "WITH p AS MATERIALIZED ( \
+                     SELECT o.system, o.external, o.lane, p.claimed, p.earlier, p.version \
+                     FROM UNNEST($1::SMALLINT[], $2::TEXT[], $3::BIGINT[], $4::TEXT[], $5::TEXT[]) \
+                       AS p (system, external, version, claimed, earlier) JOIN outbox o \
+                     ON o.system = p.system AND o.external = p.external \
+                     WHERE o.version > p.version AND o.in_flight = p.claimed \
+                     ORDER BY o.system, o.external, o.lane FOR UPDATE OF o) \
+                   UPDATE outbox AS o SET in_flight = p.earlier FROM p \
+                   WHERE o.system = p.system AND o.external = p.external AND o.lane = p.lane \
+                     AND o.version > p.version AND o.in_flight = p.claimed \
+                     AND o.state IN (0, 3, 5) AND o.attempts = 0";
+        let query = sqlx::query(sql)
+            .bind(column(&unsent, |row| row.0))
+            .bind(column(&unsent, |row| row.1))
+            .bind(column(&unsent, |row| row.2))
+            .bind(column(&unsent, |row| row.3))
+            .bind(column(&unsent, |row| row.4));
         self.write("postponed writes", query).await?;
         Ok(())
     }

@@ -28,7 +28,8 @@ impl PgStore {
                        (SELECT count(*) FROM resubscribe_requests \
                         WHERE closed_at IS NULL AND urgent), \
                        (SELECT count(*) FROM holds WHERE closed_at IS NULL), \
-                       (SELECT count(DISTINCT subject) FROM held WHERE NOT released)";
+                       (SELECT count(DISTINCT subject) FROM held WHERE NOT released), \
+                       (SELECT coalesce(planning, FALSE) FROM counters)";
         let read = |row: &PgRow| {
             Ok(Figures {
                 systems: Vec::new(),
@@ -39,6 +40,7 @@ impl PgStore {
                 urgent_requests: row.try_get(4)?,
                 holds: row.try_get(5)?,
                 held_subjects: row.try_get(6)?,
+                planning: row.try_get(7)?,
             })
         };
         let whole = session
@@ -149,7 +151,10 @@ const TALLIES: &str = "\
       FROM outbox GROUP BY system, state, lane \
     UNION ALL \
     SELECT system, 'oldest', min(decided_at) FROM outbox \
-      WHERE lane = 0 AND state IN (0, 1, 2, 4) GROUP BY system \
+      WHERE lane = 0 AND state IN (0, 1, 2, 4, 5) GROUP BY system \
+    UNION ALL \
+    SELECT y.id, 'planned', count(*) FROM systems y JOIN outbox o \
+      ON o.system = y.id AND o.state = 5 GROUP BY y.id \
     UNION ALL \
     SELECT y.id, 'sent', count(*) FROM systems y JOIN outbox o \
       ON o.system = y.id AND o.state = 4 GROUP BY y.id \

@@ -14,9 +14,9 @@ use crate::store::session::{
 };
 use crate::store::{
     AlarmPost, AlarmRow, CLAIMED, ContactRow, DEAD, Decided, FeedChange, FeedRow, Flip, FlipCount,
-    GateRound, HELD, HeldKey, HeldRow, HeldView, HoldRow, HoldView, LoadKey, OutboxRow, PENDING,
-    QuarantineRow, Redrive, RequestRow, RequestView, SendoutHead, SendoutRow, StoreError,
-    SubjectRef, SubjectRow, Trip, WriteKey,
+    GateRound, HELD, HeldKey, HeldRow, HeldView, HoldRow, HoldView, LANE_WITHDRAWAL, LoadKey,
+    OutboxRow, PENDING, PLANNED, PlanningChange, QuarantineRow, Redrive, RequestRow, RequestView,
+    SendoutHead, SendoutRow, StoreError, SubjectRef, SubjectRow, Trip, WriteKey,
 };
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
@@ -153,11 +153,11 @@ impl Reads for Session<'_> {
     async fn standing(&mut self) -> Result<Standing, StoreError> {
         let what = "the counters";
         let counters = if self.decides {
-            "SELECT next_subject, next_sequence FROM counters FOR UPDATE"
+            "SELECT next_subject, next_sequence, planning FROM counters FOR UPDATE"
         } else {
-            "SELECT next_subject, next_sequence FROM counters"
+            "SELECT next_subject, next_sequence, planning FROM counters"
         };
-        let read = |row: &PgRow| Ok((row.try_get(0)?, row.try_get(1)?));
+        let read = |row: &PgRow| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
         let counters = self.read(what, sqlx::query(counters), read).await?.pop();
         let chain = "SELECT (SELECT digest FROM ledger_blocks ORDER BY last DESC LIMIT 1), \
                        EXISTS (SELECT 1 FROM outbox), \
@@ -171,12 +171,13 @@ impl Reads for Session<'_> {
             ))
         };
         let chain = self.read(what, sqlx::query(chain), read).await?.pop();
-        let ((next_subject, next_sequence), (newest_block, any_outbox, any_hold)) =
+        let ((next_subject, next_sequence, planning), (newest_block, any_outbox, any_hold)) =
             counters.zip(chain).ok_or_else(|| corrupt(what, "no row"))?;
         Ok(Standing {
             next_subject,
             next_sequence,
             newest_block,
+            planning,
             any_outbox,
             any_hold,
         })
@@ -724,8 +725,8 @@ impl Writes for Session<'_> {
         // Locked in the order of their keys, as everywhere, so that two never wait for each other.
         let stop = "WITH stopped AS (SELECT o.system, o.external, o.lane FROM held w \
                       JOIN contacts c ON c.subject = w.subject \
-                      JOIN outbox o ON o.system = c.system AND o.external = c.external AND o.lane = $4 \
-                      WHERE w.hold = $5 AND o.state IN ($2, $3) \
+                      JOIN outbox o ON o.system = c.system AND o.external = c.external AND o.lane = $5 \
+                      WHERE w.hold = $6 AND o.state IN ($2, $3, $4) \
                       ORDER BY o.system, o.external FOR UPDATE OF o) \
                     UPDATE outbox o SET state = $1 FROM stopped s \
                     WHERE o.system = s.system AND o.external = s.external AND o.lane = s.lane";
@@ -733,6 +734,7 @@ impl Writes for Session<'_> {
             .bind(HELD)
             .bind(PENDING)
             .bind(CLAIMED)
+            .bind(PLANNED)
             .bind(trip.lane)
             .bind(trip.hold);
         Ok(taken + self.write("the outbox", query).await?)
@@ -885,5 +887,24 @@ impl Writes for Session<'_> {
         )
         .await?;
         Ok(())
+    }
+
+    async fn put_planning(&mut self, change: PlanningChange) -> Result<u64, StoreError> {
+        let sql = "UPDATE counters SET planning = $1";
+        let begins = change == PlanningChange::Begins;
+        self.write("the counters", sqlx::query(sql).bind(begins))
+            .await?;
+        let PlanningChange::Ends { now, grants_from } = change else {
+            return Ok(0);
+        };
+        let sql = "UPDATE outbox SET state = $1, not_before = greatest(not_before, \
+                     CASE lane WHEN $2 THEN $3 ELSE $4 END) WHERE state = $5";
+        let query = sqlx::query(sql)
+            .bind(PENDING)
+            .bind(LANE_WITHDRAWAL)
+            .bind(now)
+            .bind(grants_from)
+            .bind(PLANNED);
+        self.write("planned writes", query).await
     }
 }

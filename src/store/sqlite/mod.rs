@@ -6,6 +6,7 @@
 
 mod alarms;
 mod check;
+mod copy;
 mod gate;
 mod holds;
 mod ledger;
@@ -15,12 +16,14 @@ mod report;
 mod sendouts;
 mod session;
 
+pub(super) use copy::{Cell, Sink};
+
 use super::common::{again_after, failed, implement_store, read_all};
 use super::ledger::{Redacted, StoredBlock};
 use super::session::{Outcome, load, transact};
 use super::{
     Access, AlarmChanges, AlarmRow, AlarmStep, Applied, Claim, Decide, Decided, Dossier, FeedRow,
-    Figures, GateRound, HeldView, HoldView, Known, OutboxRow, Postponed, QuarantineRow,
+    Figures, GateRound, HeldView, HoldView, Known, Origin, OutboxRow, Postponed, QuarantineRow,
     RecipientRow, RequestQuery, RequestView, Scope, SendoutHead, SendoutRow, SendoutStep, Store,
     StoreError, SubjectContact, SubjectRef, WriteKey,
 };

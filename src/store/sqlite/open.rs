@@ -131,7 +131,7 @@ fn claim_file(path: &Path) -> Result<File, StoreError> {
     Ok(lock)
 }
 
-fn private(path: &Path) -> io::Result<File> {
+pub(super) fn private(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
         .write(true)
@@ -180,7 +180,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn unusable(path: &Path, what: &str, error: &io::Error) -> StoreError {
+pub(super) fn unusable(path: &Path, what: &str, error: &io::Error) -> StoreError {
     StoreError::Unusable(format!("{what}: {}: {error}", path.display()))
 }
 

@@ -3,12 +3,12 @@
 use super::session::{Query, Rows};
 use super::{SqliteStore, read_all};
 use crate::consent::At;
-use crate::store::common::{failed, feed_columns, outbox_columns};
-use crate::store::report::{sort_by_urgency, still_standing, storable_error};
+use crate::store::common::{corrupt, failed, feed_columns, outbox_columns};
+use crate::store::report::{sort_by_urgency, still_standing, storable_error, unsent};
 use crate::store::session::json;
 use crate::store::{
-    CLAIMED, Claim, Decided, FeedRow, LANE_GRANT, LANE_WITHDRAWAL, OutboxRow, PENDING, Postponed,
-    StoreError, WriteKey,
+    CLAIMED, Claim, Decided, FeedRow, LANE_GRANT, LANE_WITHDRAWAL, Origin, OutboxRow, PENDING,
+    Postponed, StoreError, WriteKey,
 };
 use sqlx::Row as _;
 
@@ -52,6 +52,20 @@ impl SqliteStore {
         read_all("the systems", rows, |row| {
             Ok((row.try_get(0)?, row.try_get(1)?))
         })
+    }
+
+    pub(super) async fn origin_row(&self) -> Result<Origin, StoreError> {
+        let sql = "SELECT store_id, planning FROM counters";
+        let rows = sqlx::query(sql).fetch_all(&self.readers).await;
+        let found = read_all("the counters", rows, |row| {
+            Ok(Origin {
+                store_id: row.try_get(0)?,
+                planning: row.try_get(1)?,
+            })
+        });
+        found?
+            .pop()
+            .ok_or_else(|| corrupt("the counters", "no row"))
     }
 
     pub(super) async fn decided_so_far(&self) -> Result<Decided, StoreError> {
@@ -202,9 +216,29 @@ impl SqliteStore {
                 )
             })
             .collect();
-        self.write("postponed writes", sqlx::query(sql).bind(json(&rows)?))
-            .await?;
-        Ok(())
+        let what = "postponed writes";
+        let mut transaction = self.begin().await?;
+        sqlx::query(sql)
+            .bind(json(&rows)?)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed(what))?;
+        let unsent = unsent(postponed);
+        if !unsent.is_empty() {
+            let sql = "UPDATE outbox AS o SET in_flight = p.earlier \
+                       FROM (SELECT j.value ->> 0 AS system, j.value ->> 1 AS external, \
+                           j.value ->> 2 AS version, j.value ->> 3 AS claimed, \
+                           j.value ->> 4 AS earlier FROM jsonb_each(?) j) p \
+                       WHERE o.system = p.system AND o.external = p.external \
+                         AND o.version > p.version AND o.in_flight = p.claimed \
+                         AND o.state IN (0, 3, 5) AND o.attempts = 0";
+            sqlx::query(sql)
+                .bind(json(&unsent)?)
+                .execute(&mut *transaction)
+                .await
+                .map_err(failed(what))?;
+        }
+        self.commit(transaction).await
     }
 
     pub(super) async fn due(&self, system: i16) -> Result<Option<At>, StoreError> {

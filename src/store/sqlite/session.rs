@@ -14,9 +14,9 @@ use crate::store::session::{
 };
 use crate::store::{
     AlarmPost, AlarmRow, CLAIMED, ContactRow, DEAD, Decided, FeedChange, FeedRow, Flip, FlipCount,
-    GateRound, HELD, HeldKey, HeldRow, HeldView, HoldRow, HoldView, LoadKey, OutboxRow, PENDING,
-    QuarantineRow, Redrive, RequestRow, RequestView, SendoutHead, SendoutRow, StoreError,
-    SubjectRef, SubjectRow, Trip, WriteKey,
+    GateRound, HELD, HeldKey, HeldRow, HeldView, HoldRow, HoldView, LANE_WITHDRAWAL, LoadKey,
+    OutboxRow, PENDING, PLANNED, PlanningChange, QuarantineRow, Redrive, RequestRow, RequestView,
+    SendoutHead, SendoutRow, StoreError, SubjectRef, SubjectRow, Trip, WriteKey,
 };
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
@@ -213,7 +213,7 @@ impl Reads for Session<'_> {
         let sql = "SELECT next_subject, next_sequence, \
                      (SELECT digest FROM ledger_blocks ORDER BY last DESC LIMIT 1), \
                      EXISTS (SELECT 1 FROM outbox), \
-                     EXISTS (SELECT 1 FROM holds WHERE closed_at IS NULL) \
+                     EXISTS (SELECT 1 FROM holds WHERE closed_at IS NULL), planning \
                    FROM counters";
         let rows = self.read("the counters", sqlx::query(sql), |row| {
             let digest: Option<&[u8]> = row.try_get(2)?;
@@ -223,6 +223,7 @@ impl Reads for Session<'_> {
                 newest_block: digest.map(fixed).transpose()?,
                 any_outbox: row.try_get(3)?,
                 any_hold: row.try_get(4)?,
+                planning: row.try_get(5)?,
             })
         });
         rows.await?
@@ -804,14 +805,16 @@ impl Writes for Session<'_> {
             .bind(at)
             .bind(trip.since);
         let taken = self.write("held decisions", query).await?;
-        let stop = "UPDATE outbox SET state = ?1 WHERE state IN (?2, ?3) AND (system, external, lane) IN \
-                    (SELECT c.system, c.external, ?4 FROM held w INDEXED BY held_hold \
+        let stop = "UPDATE outbox SET state = ?1 WHERE state IN (?2, ?3, ?4) \
+                      AND (system, external, lane) IN \
+                    (SELECT c.system, c.external, ?5 FROM held w INDEXED BY held_hold \
                        CROSS JOIN contacts c INDEXED BY contacts_subject ON c.subject = w.subject \
-                     WHERE w.hold = ?5)";
+                     WHERE w.hold = ?6)";
         let query = sqlx::query(stop)
             .bind(HELD)
             .bind(PENDING)
             .bind(CLAIMED)
+            .bind(PLANNED)
             .bind(trip.lane)
             .bind(trip.hold);
         Ok(taken + self.write("the outbox", query).await?)
@@ -986,5 +989,24 @@ impl Writes for Session<'_> {
         )
         .await?;
         Ok(())
+    }
+
+    async fn put_planning(&mut self, change: PlanningChange) -> Result<u64, StoreError> {
+        let sql = "UPDATE counters SET planning = ?";
+        let begins = change == PlanningChange::Begins;
+        self.write("the counters", sqlx::query(sql).bind(begins))
+            .await?;
+        let PlanningChange::Ends { now, grants_from } = change else {
+            return Ok(0);
+        };
+        let sql = "UPDATE outbox SET state = ?, not_before = max(not_before, \
+                     CASE lane WHEN ? THEN ? ELSE ? END) WHERE state = ?";
+        let query = sqlx::query(sql)
+            .bind(PENDING)
+            .bind(LANE_WITHDRAWAL)
+            .bind(now)
+            .bind(grants_from)
+            .bind(PLANNED);
+        self.write("planned writes", query).await
     }
 }

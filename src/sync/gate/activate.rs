@@ -39,7 +39,8 @@ impl Keeper {
         again: bool,
         stop: &CancellationToken,
     ) -> Result<(), SyncError> {
-        if self.terms.auto == Auto::Off {
+        // While decisions are only planned, nothing is written to the gate either (R49).
+        if self.terms.auto == Auto::Off || self.shared.store.origin().await?.is_planning() {
             return Ok(());
         }
         let open: Vec<RequestView> = self

@@ -12,13 +12,14 @@ use crate::consent::plan::agrees;
 use crate::consent::{At, PurposeId, Record, Rules, Shown, SystemId};
 use crate::runtime::clock::Clock;
 use crate::store::{
-    self, Access, CLAIMED, ContactRow, LIVE, OutboxRow, PENDING, Scope, Store, StoreError,
+    self, Access, CLAIMED, ContactRow, LIVE, OutboxRow, PENDING, PLANNED, Scope, Store, StoreError,
     StoreSettings, SubjectRef,
 };
 use crate::sync::assemble::{Connect, Engine, Lines, NotConnected, Parts, rules};
-use crate::sync::engine::{Event, Listener, SyncError};
+use crate::sync::engine::{Event, Listener, Member, SyncError};
 use crate::sync::pack::{PackError, Packer};
 use crate::sync::poll;
+use crate::sync::redecide;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -95,36 +96,108 @@ pub async fn read_all(
         path: folder.path().join("read.db"),
     };
     let store = store::open(&scratch, Access::Daemon).await?;
+    let engine = dry(checked, &store, connect, clock).await?;
+    for member in &engine.members {
+        drain(member, stop).await?;
+    }
+    Ok((store, folder))
+}
+
+/// What a read went on from, and how far it came.
+pub struct Foresight {
+    /// The daemon's store as it would be after one more poll of everything; thrown away with the folder.
+    pub store: Arc<dyn Store>,
+    /// Systems that were not asked, because they are paused or halted.
+    pub unasked: Vec<String>,
+    /// Every system that is switched on has been read whole once.
+    pub complete: bool,
+    /// Keeps the store's file until the end.
+    _folder: TempDir,
+}
+
+/// Copies the daemon's store, and reads on from there by the same engine with connectors that cannot
+/// write, until every feed is drained. The daemon's store is not changed.
+///
+/// # Errors
+/// When a system that is neither paused nor halted cannot be read to the end, or a store fails.
+pub async fn foresee(
+    checked: &Checked,
+    daemon: &dyn Store,
+    connect: &Connect,
+    clock: Arc<dyn Clock>,
+    stop: &CancellationToken,
+) -> Result<Foresight, FreshError> {
+    let folder = tempfile::Builder::new()
+        .prefix("consentd-plan-")
+        .tempdir()?;
+    let path = folder.path().join("copy.db");
+    daemon.copy_to(&path).await?;
+    let store = store::open(&StoreSettings::Sqlite { path }, Access::Daemon).await?;
+    let engine = dry(checked, &store, connect, clock).await?;
+    let (mut unasked, mut complete) = (Vec::new(), true);
+    for member in &engine.members {
+        if member.is_askable().await? {
+            drain(member, stop).await?;
+        } else {
+            complete &= store.feed(member.id.0).await?.loaded;
+            unasked.push(member.name.clone());
+        }
+    }
+    // The configuration may be newer than what the daemon decided by.
+    redecide::decide_all(&engine.shared, stop).await?;
+    if stop.is_cancelled() {
+        return Err(FreshError::Stopped);
+    }
+    Ok(Foresight {
+        store,
+        unasked,
+        complete,
+        _folder: folder,
+    })
+}
+
+/// An engine on a store that is thrown away, which cannot write to any system.
+async fn dry(
+    checked: &Checked,
+    store: &Arc<dyn Store>,
+    connect: &Connect,
+    clock: Arc<dyn Clock>,
+) -> Result<Engine, FreshError> {
     let parts = Parts {
-        store: Arc::clone(&store),
+        store: Arc::clone(store),
         clock,
         listener: Arc::new(Deaf),
         read_only: true,
     };
     let lines = Lines::build(checked, &Lines::default(), connect)?;
-    let engine = Engine::assemble(checked, parts, &lines).await?;
-    for member in &engine.members {
-        let reading = async {
-            let rules = member.log_in().await?;
-            poll::poll(member, &rules, stop).await
-        };
-        reading.await.map_err(|fault| FreshError::System {
-            system: member.name.clone(),
-            fault,
-        })?;
-        if stop.is_cancelled() {
-            return Err(FreshError::Stopped);
-        }
-        if !store.feed(member.id.0).await?.loaded {
-            let why = "its feed ended before everything was read";
-            let fault = Fault::new(FaultClass::ContractBroken, "incomplete", why);
-            return Err(FreshError::System {
-                system: member.name.clone(),
-                fault: fault.into(),
-            });
-        }
+    Ok(Engine::assemble(checked, parts, &lines).await?)
+}
+
+/// Reads a system to the end.
+async fn drain(member: &Member, stop: &CancellationToken) -> Result<(), FreshError> {
+    let refused = |fault| FreshError::System {
+        system: member.name.clone(),
+        fault,
+    };
+    let reading = async {
+        let rules = member.log_in().await?;
+        poll::poll(member, &rules, stop).await
+    };
+    reading.await.map_err(refused)?;
+    if stop.is_cancelled() {
+        return Err(FreshError::Stopped);
     }
-    Ok((store, folder))
+    let feed = member.shared.store.feed(member.id.0).await?;
+    if let Some(why) = feed.halted {
+        let fault = Fault::new(FaultClass::Rejected, "halted", why);
+        return Err(refused(fault.into()));
+    }
+    if !feed.loaded {
+        let why = "its feed ended before everything was read";
+        let fault = Fault::new(FaultClass::ContractBroken, "incomplete", why);
+        return Err(refused(fault.into()));
+    }
+    Ok(())
 }
 
 impl Fresh {
@@ -291,7 +364,7 @@ impl Fresh {
                 continue;
             }
             let is_open = |write: &OutboxRow| {
-                matches!(write.state, PENDING | CLAIMED) || !write.in_flight.is_empty()
+                matches!(write.state, PENDING | CLAIMED | PLANNED) || !write.in_flight.is_empty()
             };
             if ground.sets(seat.row, purpose, is_open)? {
                 parity.under_way += 1;

@@ -14,7 +14,7 @@ use crate::consent::{
 };
 use crate::store::{
     CLAIMED, DEAD, Flip, HELD, LANE_GRANT, LANE_WITHDRAWAL, LIVE, OutboxChange, OutboxRow, PENDING,
-    SENT, WriteKey,
+    PLANNED, SENT, WriteKey,
 };
 use crate::sync::pack::{self, PackError};
 use std::collections::BTreeMap;
@@ -346,7 +346,7 @@ impl Workbench<'_> {
             // What was handed over is on its way, whatever the contact is seen to show meanwhile.
             let same = before == after || row.state == SENT && sets(&before, &values(&after));
             let keeps_state = match row.state {
-                PENDING | CLAIMED | DEAD | SENT => !held,
+                PENDING | CLAIMED | DEAD | SENT | PLANNED => !held,
                 HELD => held,
                 _ => false,
             };
@@ -365,7 +365,7 @@ impl Workbench<'_> {
             // Sequence numbers are never used twice, so a stale claim always shows.
             version: self.next_sequence + self.changes.ledger.len() as i64,
             changes,
-            state: if held { HELD } else { PENDING },
+            state: if held { HELD } else { self.waiting },
             in_flight: self.may_still_happen(present, fate.moved)?,
             decided_at: present.map_or(now, |row| row.decided_at),
             not_before,
