@@ -535,6 +535,21 @@ async fn g09_replaying_the_ledger_gives_what_the_store_holds_on_postgres_too() {
     gives_what_the_store_holds(Rig::start_on_postgres(150).await).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn g09_four_systems_with_flags_and_records_are_rebuilt_too() {
+    let rig = Rig::start_hub(80).await;
+    rig.settle().await;
+    let people: Vec<_> = (0..4).map(|n| rig.person(&format!("q{n}"))).collect();
+    rig.settle().await;
+    for person in &people {
+        Rig::opt(rig.sandbox.ascend(), &person.ascend, true, RECORDS);
+    }
+    rig.settle().await;
+    let found = replayed(&rig).await;
+    assert!(found.is_same(), "{:#?}", found.differences);
+    assert!(found.entries > 200 && found.subjects > 80, "{found:?}");
+}
+
 #[tokio::test]
 async fn an_export_names_no_address_and_starts_no_formula() {
     let systems = &["crm", "ascend"];
