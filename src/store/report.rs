@@ -2,7 +2,7 @@
 
 use super::ledger;
 use super::session::{Key, Reads, Standing};
-use super::{Known, LedgerRow, OutboxRow, StoreError, SystemFigures, WriteKey};
+use super::{Known, LedgerRow, OutboxRow, Postponed, StoreError, SystemFigures, WriteKey};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
@@ -136,6 +136,18 @@ pub(super) fn still_standing(claims: &[(WriteKey, i64)], places: Vec<i64>) -> Ve
         .zip(0..)
         .filter(|(_, place)| places.contains(place));
     standing.map(|((key, _), _)| key.clone()).collect()
+}
+
+/// Of the writes that went `back`, with their versions: the keys of those that still are what was claimed.
+pub(super) fn as_claimed(postponed: &[Postponed], back: Vec<(WriteKey, i64)>) -> Vec<WriteKey> {
+    let claimed: BTreeMap<&WriteKey, i64> = postponed
+        .iter()
+        .map(|row| (&row.key, row.version))
+        .collect();
+    back.into_iter()
+        .filter(|(key, version)| claimed.get(key) == Some(version))
+        .map(|(key, _)| key)
+        .collect()
 }
 
 /// A vendor's words without the character NUL, which no text in the store may hold.

@@ -344,7 +344,7 @@ pub struct Known {
 /// An entry of the ledger before the store gives it its number (R52).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerDraft {
-    /// `observed`, `verdict`, `planned`, `written`, `refused`, `held`, `operator`, …
+    /// `observed`, `verdict`, `planned`, `attempt`, `written`, `refused`, `held`, `operator`, …
     pub kind: &'static str,
     /// Subject number, if it is about one.
     pub subject: Option<i64>,
@@ -475,6 +475,9 @@ pub struct Postponed {
     /// What may still take effect, where it is known better than when the write was claimed; see
     /// [`OutboxRow::in_flight`].
     pub in_flight: Option<String>,
+    /// The entry about the attempt, where the write failed on its own (R53). It is kept if and only if the
+    /// write goes back as it was claimed.
+    pub attempt: Option<LedgerDraft>,
 }
 
 /// Figures of one system.

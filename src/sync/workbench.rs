@@ -10,6 +10,7 @@ mod handover;
 mod loads;
 mod places;
 
+pub use self::entry::Attempt;
 pub use self::handover::Handed;
 
 use self::entry::written;

@@ -14,7 +14,7 @@ mod sendouts;
 mod session;
 
 use super::common::{again_after, failed, implement_store, read_all};
-use super::session::{Outcome, load, transact};
+use super::session::{Outcome, load, postpone, transact};
 use super::{
     Access, AlarmChanges, AlarmRow, AlarmStep, Applied, Claim, Decide, Decided, Dossier, FeedRow,
     Figures, GateRound, Known, OutboxRow, Postponed, QuarantineRow, RecipientRow, RequestQuery,
