@@ -19,4 +19,5 @@ pub mod schedule;
 pub mod sendout;
 pub mod sheet;
 pub mod switches;
+pub mod timeline;
 pub mod workbench;
