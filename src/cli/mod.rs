@@ -6,6 +6,7 @@ pub mod completions;
 #[cfg(feature = "sandbox")]
 pub mod demo;
 pub mod explain;
+pub mod export;
 pub mod healthcheck;
 pub mod migrate;
 pub mod operate;
@@ -82,6 +83,8 @@ pub enum Command {
     Plan(plan::Args),
     /// Show what each system said of a person, what was decided and what was written.
     Explain(explain::Args),
+    /// Write consent records: of one person with all that is known of them, or of everybody.
+    Export(export::Args),
     /// List the contacts that do not show their verdict, and where two systems differ, with the reason.
     Parity(parity::Args),
     /// Ask the daemon who of a list may be mailed.
@@ -158,6 +161,7 @@ async fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Sandbox(args) => sandbox::run(args).await,
         Command::Plan(args) => plan::plan(&args).await,
         Command::Explain(args) => explain::explain(&args).await,
+        Command::Export(args) => export::export(&args).await,
         Command::Parity(args) => parity::parity(&args).await,
         Command::CheckRecipients(args) => check_recipients::check_recipients(&args).await,
         Command::Check(args) => check::check(&args).await,

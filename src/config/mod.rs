@@ -9,6 +9,7 @@ mod ascend_file;
 mod build;
 pub mod checked;
 mod emarketeer;
+mod export;
 pub mod keys;
 mod marketing_cloud;
 mod platform;
@@ -22,8 +23,8 @@ mod vendors;
 
 pub use checked::{
     AlarmMail, AlarmWebhook, Alarms, Callback, Checked, Link, Log, LogFormat, MailSecurity,
-    MarketingCloud, ParityReport, PolicySettings, Role, Schedule, Server, Sheet, SheetFormat,
-    SubscriberKey, SystemKind, SystemSettings, Token,
+    MarketingCloud, Organisation, ParityReport, PolicySettings, Role, Schedule, Server, Sheet,
+    SheetFormat, SubscriberKey, SystemKind, SystemSettings, Token,
 };
 pub use secret::{Disk, SecretFile, SecretReader};
 
