@@ -9,7 +9,12 @@ mod fake;
 #[path = "common/hub.rs"]
 mod hub;
 
-use consentd::consent::{Polarity, Shown, Status};
+use consentd::consent::resolve::Source;
+use consentd::consent::{
+    At, Evidence, Polarity, Remembered, Shown, Stamp, Statement, Status, SubjectKey,
+};
+use consentd::store::{Changes, Known, LedgerDraft, Scope};
+use consentd::sync::pack::Packer;
 use fake::{Fake, Keeps};
 use hub::{Hub, MARKETING};
 use serde_json::Value;
@@ -215,4 +220,67 @@ async fn r53_the_table_stays_readable() {
         "(R4, duplicate)",
     ]);
     line(&["now", "pending", "club", "given up: gone: "]);
+}
+
+/// What an operator stated about a person is told with who did it and why, beside the statement.
+#[tokio::test]
+async fn r53_what_an_operator_states_is_told_with_the_reason() {
+    let hub = Hub::start(&["crm"], "").await;
+    hub.fakes.person(&["crm"], "pat");
+    hub.settle().await;
+    let shared = &hub.engine.shared;
+    let key = SubjectKey::from_address("pat@hub.example").unwrap();
+    let scope = Scope {
+        subjects: vec![shared.pseudonyms.of(&key)],
+        ..Scope::default()
+    };
+    let said = Remembered {
+        purpose: MARKETING,
+        source: Source {
+            system: None,
+            contact: "ann".to_owned(),
+        },
+        statement: Statement {
+            status: Status::Withdrawn,
+            basis: None,
+            stamp: Stamp::between(At::from_micros(0), At::from_micros(1_000_000)),
+            evidence: Evidence::Explicit,
+            actor: Some("ann".to_owned()),
+        },
+    };
+    let said = Packer::new(&shared.rules).remembered(&[said], "").unwrap();
+    let mut state = |known: Known| Changes {
+        ledger: vec![LedgerDraft {
+            kind: "stated",
+            subject: Some(known.subjects[0].id),
+            system: None,
+            at: 2_000_000,
+            body: format!(
+                r#"{{"subject":"{}","said":{said},"act":"withdraw","operator":"ann","reason":"she phoned"}}"#,
+                known.subjects[0].subject
+            ),
+        }],
+        ..Changes::default()
+    };
+    hub.store.transact(&scope, &mut state).await.unwrap();
+    let answer = hub.command(&["explain", "pat@hub.example", "--output", "json"]);
+    let told: Value = serde_json::from_str(&answer.said).unwrap();
+    let stated = told["events"].as_array().unwrap().last().unwrap();
+    for (member, value) in [
+        ("kind", "stated"),
+        ("contact", "ann"),
+        ("purpose", "marketing"),
+        ("status", "withdrawn"),
+        ("evidence", "explicit"),
+        ("act", "withdraw"),
+        ("operator", "ann"),
+        ("reason", "she phoned"),
+    ] {
+        assert_eq!(stated[member], value, "{stated}");
+    }
+    let what = stated["what"].as_str().unwrap();
+    assert!(
+        what.ends_with("(explicit); withdraw by ann: she phoned"),
+        "{what}"
+    );
 }
