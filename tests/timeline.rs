@@ -168,11 +168,8 @@ async fn r53_a_timeline_has_all_in_the_order_in_which_it_became_known() {
     let verdict = &now["verdicts"][0];
     assert_eq!(verdict["status"], "granted");
     assert!(candidate(verdict, "silent", "crm", "duplicate"), "{all}");
-    let silent = verdict["candidates"].as_array().unwrap().iter();
-    let silent = silent
-        .filter(|it| it["role"] == "silent")
-        .next_back()
-        .unwrap();
+    let mut candidates = verdict["candidates"].as_array().unwrap().iter();
+    let silent = candidates.rfind(|it| it["role"] == "silent").unwrap();
     assert_eq!(
         (&silent["contact"], &silent["rule"]),
         (&"pat2".into(), &"R4".into())
