@@ -26,7 +26,7 @@ const ORGANISATION: &[(&str, &str)] = &[
     ("contact", "privacy@example.edu"),
     ("postal_address", "1 Main Street"),
     ("notice_url", "https://www.example.edu/privacy"),
-    ("language", "en"),
+    ("notice_language", "en"),
     ("jurisdiction", "US-CO"),
     ("retention", "P5Y"),
     ("withdraw_url", "https://www.example.edu/preferences"),

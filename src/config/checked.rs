@@ -69,7 +69,7 @@ pub struct Organisation {
     /// Where the consent notice is.
     pub notice_url: Option<String>,
     /// Language of the notice, ISO 639.
-    pub language: Option<String>,
+    pub notice_language: Option<String>,
     /// Jurisdiction as DPV names it, e.g. `US-CO`.
     pub jurisdiction: Option<String>,
     /// Categories of the data that is processed, terms of DPV; never empty once checked.

@@ -70,7 +70,7 @@ pub(super) fn build(root: &Table<'_>) -> Organisation {
         contact: table.text("contact"),
         postal_address: table.text("postal_address"),
         notice_url: url("notice_url"),
-        language: table.text("language"),
+        notice_language: table.text("notice_language"),
         jurisdiction,
         data_categories,
         retention: table.text("retention"),

@@ -77,7 +77,7 @@ pub(super) const EXPORT: Keys = keys(
         "contact",
         "postal_address",
         "notice_url",
-        "language",
+        "notice_language",
         "jurisdiction",
         "data_categories",
         "retention",

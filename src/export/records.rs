@@ -1,7 +1,7 @@
 //! ISO/IEC TS 27560:2023 consent records in the words of the Data Privacy Vocabulary, as JSON-LD.
 //!
 //! After "Consent Records and Receipts as per ISO/IEC TS 27560:2023 using DPV", Final Community Group Report
-//! of 15 February 2026, https://w3id.org/dpv/guides/consent-27560: the fields of its tables 8.1 to 8.5 that
+//! of 15 February 2026, <https://w3id.org/dpv/guides/consent-27560>: the fields of its tables 8.1 to 8.5 that
 //! must be present, with the evidence beside them in terms of our own. The context stands in the file; none
 //! is fetched to read it.
 
@@ -68,8 +68,8 @@ impl Demanded {
             "the address of the consent notice",
         )?;
         let language = demand(
-            &it.language,
-            "language",
+            &it.notice_language,
+            "notice_language",
             "the language of the notice, e.g. \"en\"",
         )?;
         let jurisdiction = demand(
