@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod connector;
 pub mod consent;
+pub mod export;
 pub mod list;
 mod private_file;
 pub mod runtime;

@@ -290,22 +290,19 @@ fn explain(config: &str, folder: &std::path::Path) {
             &["explain", "--config", config, "--output", format, address],
         )
     };
-    let rows = json(&ask("json"));
-    let events: Vec<&str> = rows
-        .iter()
-        .filter_map(|row| row["event"].as_str())
-        .collect();
+    let told: Value = serde_json::from_str(&ask("json")).unwrap();
+    let events = told["events"].as_array().unwrap();
     assert!(
-        events.contains(&"verdict") && events.contains(&"shows"),
-        "{events:?}"
+        events
+            .iter()
+            .any(|event| event["kind"] == "verdict" && event["purpose"] == "marketing"),
+        "{told:#}"
     );
-    assert!(
-        rows.iter().any(|row| row["what"]
-            .as_str()
-            .is_some_and(|what| what.contains("marketing"))),
-        "{rows:#?}"
-    );
-    assert_eq!(csv(&ask("csv")).len(), rows.len());
+    assert!(told["now"]["verdicts"][0]["policy"].is_string(), "{told:#}");
+    let rows = csv(&ask("csv"));
+    let of_events = rows.iter().filter(|row| row[0] != "now").count();
+    assert_eq!(of_events, events.len());
+    assert!(rows.iter().any(|row| row[1] == "shows"), "{rows:?}");
     assert!(ask("table").contains("verdict"));
     let nobody = output(&["explain", "--config", config, "nobody@nowhere.example"]);
     assert_eq!(nobody.status.code(), Some(1));

@@ -67,6 +67,7 @@ on_both_databases! {
         a_claim_is_current_until_the_decision_changes,
         a_postponed_write_waits_for_its_time,
         a_newer_decision_is_only_unclaimed,
+        an_attempt_is_entered_where_the_write_goes_back,
         dead_letters_wait_for_an_operator,
         two_emitters_never_claim_the_same_write,
         what_was_handed_over_waits_for_its_word,

@@ -7,6 +7,7 @@ pub mod completions;
 #[cfg(feature = "sandbox")]
 pub mod demo;
 pub mod explain;
+pub mod export;
 pub mod healthcheck;
 pub mod ledger;
 pub mod migrate;
@@ -88,6 +89,8 @@ pub enum Command {
     Apply(apply::Args),
     /// Show what each system said of a person, what was decided and what was written.
     Explain(explain::Args),
+    /// Write consent records: of one person with all that is known of them, or of everybody.
+    Export(export::Args),
     /// List the contacts that do not show their verdict, and where two systems differ, with the reason.
     Parity(parity::Args),
     /// Prove the ledger, hand out its entries, or rebuild from it what the store holds.
@@ -169,6 +172,7 @@ async fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Plan(args) => plan::plan(&args).await,
         Command::Apply(args) => apply::apply(&args).await,
         Command::Explain(args) => explain::explain(&args).await,
+        Command::Export(args) => export::export(&args).await,
         Command::Parity(args) => parity::parity(&args).await,
         Command::Ledger(args) => ledger::ledger(&args).await,
         Command::CheckRecipients(args) => check_recipients::check_recipients(&args).await,

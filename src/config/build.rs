@@ -8,7 +8,7 @@ use super::checked::{
 use super::keys;
 use super::raw::{Notes, Raw, Table};
 use super::secret::{self, SecretReader};
-use super::{ConfigFaults, alarms, marketing_cloud, mass_change, server, system};
+use super::{ConfigFaults, alarms, export, marketing_cloud, mass_change, server, system};
 use crate::connector::ascend::config::Mode;
 use crate::consent::purpose::PurposeDraft;
 use crate::consent::{
@@ -55,6 +55,7 @@ pub(super) fn checked(raw: &Raw, secrets: &dyn SecretReader) -> Result<Checked, 
         server: server::build(&root, secrets),
         alarms: alarms::build(&root, secrets),
         parity: parity(&root),
+        export: export::build(&root),
         store: store(&root, secrets),
         hash_key,
         log: log(&root),

@@ -33,6 +33,8 @@ pub struct Checked {
     pub alarms: Alarms,
     /// The comparison of every day.
     pub parity: ParityReport,
+    /// What consent records say of the organisation (R54).
+    pub export: Organisation,
     /// What mail may be for.
     pub purposes: Purposes,
     /// Rules and their time limits.
@@ -63,6 +65,41 @@ pub enum FirstRun {
     Plan,
     /// Decisions are written at once.
     Write,
+}
+
+/// What only the organisation knows and consent records name (R54). All of it is optional until records are
+/// exported.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Organisation {
+    /// Legal name of the data controller.
+    pub controller: Option<String>,
+    /// An IRI that names it.
+    pub controller_id: Option<String>,
+    /// E-mail address of its contact.
+    pub contact: Option<String>,
+    /// Its postal address.
+    pub postal_address: Option<String>,
+    /// Where the consent notice is.
+    pub notice_url: Option<String>,
+    /// Language of the notice, ISO 639.
+    pub notice_language: Option<String>,
+    /// Jurisdiction as DPV names it, e.g. `US-CO`.
+    pub jurisdiction: Option<String>,
+    /// Categories of the data that is processed, terms of DPV; never empty once checked.
+    pub data_categories: Vec<String>,
+    /// How long the data is kept: an ISO 8601 duration, or an event in words.
+    pub retention: Option<String>,
+    /// Where it is kept, places as DPV names them.
+    pub storage_locations: Vec<String>,
+    /// Recipients besides the controller, by name.
+    pub recipients: Vec<String>,
+    /// Where consent can be changed and withdrawn.
+    pub withdraw_url: Option<String>,
+    /// Where the other rights can be exercised; the notice where it is not given.
+    pub rights_url: Option<String>,
+    /// How long a consent is valid: an ISO 8601 duration, or an event in words; until it is withdrawn where
+    /// it is not given.
+    pub validity: Option<String>,
 }
 
 /// The daemon's own HTTP port.

@@ -30,6 +30,7 @@ pub(super) const ROOT: Keys = keys(
         "log",
         "alarms",
         "parity",
+        "export",
         "policy",
         "purposes",
         "systems",
@@ -69,6 +70,25 @@ pub(super) const ALARMS_MAIL: Keys = Keys {
     environment_only: &["password"],
 };
 pub(super) const PARITY: Keys = keys("parity", &["schedule", "time_zone", "directory", "full"]);
+pub(super) const EXPORT: Keys = keys(
+    "export",
+    &[
+        "controller",
+        "controller_id",
+        "contact",
+        "postal_address",
+        "notice_url",
+        "notice_language",
+        "jurisdiction",
+        "data_categories",
+        "retention",
+        "storage_locations",
+        "recipients",
+        "withdraw_url",
+        "rights_url",
+        "validity",
+    ],
+);
 pub(super) const STORE: Keys = Keys {
     table: "store",
     known: &["url", "password_file"],
@@ -478,6 +498,7 @@ pub const TABLES: &[Keys] = &[
     ALARMS_WEBHOOK,
     ALARMS_MAIL,
     PARITY,
+    EXPORT,
     POLICY,
     DUPLICATES,
     PURPOSES,

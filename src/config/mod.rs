@@ -9,6 +9,7 @@ mod ascend_file;
 mod build;
 pub mod checked;
 mod emarketeer;
+mod export;
 pub mod keys;
 mod marketing_cloud;
 mod mass_change;
@@ -23,8 +24,8 @@ mod vendors;
 
 pub use checked::{
     AlarmMail, AlarmWebhook, Alarms, Callback, Checked, FirstRun, Link, Log, LogFormat,
-    MailSecurity, MarketingCloud, ParityReport, PolicySettings, Role, Schedule, Server, Sheet,
-    SheetFormat, SubscriberKey, SystemKind, SystemSettings, Token,
+    MailSecurity, MarketingCloud, Organisation, ParityReport, PolicySettings, Role, Schedule,
+    Server, Sheet, SheetFormat, SubscriberKey, SystemKind, SystemSettings, Token,
 };
 pub use secret::{Disk, SecretFile, SecretReader};
 

@@ -134,6 +134,40 @@ impl Loss {
     }
 }
 
+/// Why a statement of a contact is not asked at all (R53).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// A younger duplicate: the oldest speaks (R4).
+    Duplicate,
+    /// A grant ends with its contact (R14).
+    Gone,
+    /// The system does not carry the purpose any more (R49).
+    NotCarried,
+    /// Made after the system's legal-basis sync was switched off (R49).
+    Muted,
+}
+
+impl Silence {
+    /// The rule that silences it.
+    pub const fn rule(self) -> &'static str {
+        match self {
+            Self::Duplicate => "R4",
+            Self::Gone => "R14",
+            Self::NotCarried | Self::Muted => "R49",
+        }
+    }
+
+    /// The word used in the API and the CLI.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Duplicate => "duplicate",
+            Self::Gone => "gone",
+            Self::NotCarried => "not-carried",
+            Self::Muted => "muted",
+        }
+    }
+}
+
 /// A statement that did not decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lost {
@@ -426,22 +460,12 @@ fn candidates<'a>(
         else {
             continue;
         };
-        let represents = voice.is_some_and(|voice| voice.id == contact.id);
-        // R14: withdrawals outlive their record, and also (R49) the system or the field in which they
-        // were made; grants end with it. R6: a younger duplicate's withdrawal counts only where the
-        // policy says so.
-        let speaks = represents && system.polarity(purpose).is_some();
-        let withdraws = represents
-            || !contact.life.is_live()
-            || rules.policy.duplicate_withdrawal == DuplicateWithdrawal::Any;
-        if !speaks && !withdraws {
-            continue;
-        }
         found.extend(
             holding
                 .said()
-                .filter(|statement| speaks || statement.status == Status::Withdrawn)
-                .filter(|statement| system.hears(statement))
+                .filter(|statement| {
+                    silence(rules, system, *voice, contact, purpose, statement).is_none()
+                })
                 .map(|statement| Candidate {
                     statement,
                     origin: Origin::of(contact),
@@ -490,6 +514,59 @@ fn overruled<'a>(
         ..candidate
     });
     out.collect()
+}
+
+/// Why a statement of a contact is no candidate; none when it is one.
+///
+/// R14: withdrawals outlive their record, and also (R49) the system or the field in which they were made;
+/// grants end with it. R6: a younger duplicate's withdrawal counts only where the policy says so.
+fn silence(
+    rules: &Rules,
+    system: &SystemRules,
+    voice: Option<&Contact>,
+    contact: &Contact,
+    purpose: PurposeId,
+    statement: &Statement,
+) -> Option<Silence> {
+    let represents = voice.is_some_and(|voice| voice.id == contact.id);
+    let speaks = represents && system.polarity(purpose).is_some();
+    let withdraws = represents
+        || !contact.life.is_live()
+        || rules.policy.duplicate_withdrawal == DuplicateWithdrawal::Any;
+    if !system.hears(statement) {
+        Some(Silence::Muted)
+    } else if speaks || withdraws && statement.status == Status::Withdrawn {
+        None
+    } else if !contact.life.is_live() {
+        Some(Silence::Gone)
+    } else if represents {
+        Some(Silence::NotCarried)
+    } else {
+        Some(Silence::Duplicate)
+    }
+}
+
+/// The statements of these contacts that are no candidates for the purpose, and why, in the order of the
+/// contacts (R53). Those of a system that the rules do not know are left out.
+pub fn silent(
+    contacts: &[Contact],
+    rules: &Rules,
+    purpose: PurposeId,
+) -> Vec<(Source, Statement, Silence)> {
+    let mut found = Vec::new();
+    for contact in contacts {
+        let (Some(holding), Some(system)) =
+            (contact.record.get(purpose), rules.system(contact.system))
+        else {
+            continue;
+        };
+        let voice = representative(contacts, contact.system);
+        found.extend(holding.said().filter_map(|statement| {
+            let why = silence(rules, system, voice, contact, purpose, statement)?;
+            Some((Origin::of(contact).source(), statement.clone(), why))
+        }));
+    }
+    found
 }
 
 /// What keeps a grant from competing with withdrawals; withdrawals always compete.

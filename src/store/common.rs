@@ -494,6 +494,36 @@ macro_rules! implement_store {
                 }
                 outcome.map(|_| Applied::Overtaken)
             }
+
+            /// By itself, so that it waits for no row while it holds another one.
+            async fn attempt_to_give_up(
+                &self,
+                unsent: &[(i16, &str, i64, &str, &str)],
+            ) -> Result<(), StoreError> {
+                let mut session = self.session().await?;
+                session.give_up(unsent).await?;
+                self.commit(session.into_transaction()).await
+            }
+
+            async fn attempt_to_postpone(&self, postponed: &[Postponed]) -> Result<(), StoreError> {
+                let mut session = self.session().await?;
+                let outcome = postpone(&mut session, postponed).await;
+                let transaction = session.into_transaction();
+                let error = match outcome {
+                    Ok(newest) => {
+                        self.commit(transaction).await?;
+                        if let Some(sequence) = newest {
+                            self.sequence.fetch_max(sequence, Ordering::AcqRel);
+                        }
+                        return Ok(());
+                    }
+                    Err(error) => error,
+                };
+                if let Err(error) = transaction.rollback().await {
+                    tracing::debug!(%error, "a transaction could not be rolled back");
+                }
+                Err(error)
+            }
         }
 
         #[async_trait]
@@ -557,7 +587,33 @@ macro_rules! implement_store {
             }
 
             async fn postpone(&self, postponed: &[Postponed]) -> Result<(), StoreError> {
-                self.put_back(postponed).await
+                if postponed.is_empty() {
+                    return Ok(());
+                }
+                let mut attempt = 0;
+                loop {
+                    attempt += 1;
+                    match self.attempt_to_postpone(postponed).await {
+                        Err(error) => match again_after(&error, attempt) {
+                            Some(wait) => tokio::time::sleep(wait).await,
+                            None => return Err(error),
+                        },
+                        Ok(()) => break,
+                    }
+                }
+                let unsent = unsent(postponed);
+                attempt = 0;
+                while !unsent.is_empty() {
+                    attempt += 1;
+                    match self.attempt_to_give_up(&unsent).await {
+                        Err(error) => match again_after(&error, attempt) {
+                            Some(wait) => tokio::time::sleep(wait).await,
+                            None => return Err(error),
+                        },
+                        Ok(()) => break,
+                    }
+                }
+                Ok(())
             }
 
             async fn next_due(&self, system: i16) -> Result<Option<At>, StoreError> {

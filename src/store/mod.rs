@@ -227,7 +227,8 @@ pub trait Store: Send + Sync {
     /// Gives up all claims of a system, after a restart or a lost race; their outcome is unknown.
     async fn release_claims(&self, system: i16) -> Result<u64, StoreError>;
 
-    /// Puts claimed writes back for a later attempt, or into the dead-letter state.
+    /// Puts claimed writes back for a later attempt, or into the dead-letter state, with the entries about
+    /// the attempts, in one transaction. A write that was decided anew meanwhile gets none.
     async fn postpone(&self, postponed: &[Postponed]) -> Result<(), StoreError>;
 
     /// The next instant at which a pending write of that system becomes due.

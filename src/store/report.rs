@@ -140,9 +140,12 @@ pub(super) fn still_standing(claims: &[(WriteKey, i64)], places: Vec<i64>) -> Ve
     standing.map(|((key, _), _)| key.clone()).collect()
 }
 
-/// The claims of which nothing was sent, where that leaves something to be given up: system, contact,
-/// version, what was noted as under way, and what was before.
-pub(super) fn unsent(postponed: &[Postponed]) -> Vec<(i16, &str, i64, &str, &str)> {
+/// A claim of which nothing was sent: system, contact, version, what was noted as under way, and what was
+/// before.
+pub(super) type UnsentRow<'a> = (i16, &'a str, i64, &'a str, &'a str);
+
+/// The claims of which nothing was sent, where that leaves something to be given up.
+pub(super) fn unsent(postponed: &[Postponed]) -> Vec<UnsentRow<'_>> {
     let unsent = postponed.iter().filter_map(|row| {
         let Unsent { claimed, earlier } = row.unsent.as_ref()?;
         let key = &row.key;
@@ -155,6 +158,18 @@ pub(super) fn unsent(postponed: &[Postponed]) -> Vec<(i16, &str, i64, &str, &str
         ))
     });
     unsent.filter(|row| row.3 != row.4).collect()
+}
+
+/// Of the writes that went `back`, with their versions: the keys of those that still are what was claimed.
+pub(super) fn as_claimed(postponed: &[Postponed], back: Vec<(WriteKey, i64)>) -> Vec<WriteKey> {
+    let claimed: BTreeMap<&WriteKey, i64> = postponed
+        .iter()
+        .map(|row| (&row.key, row.version))
+        .collect();
+    back.into_iter()
+        .filter(|(key, version)| claimed.get(key) == Some(version))
+        .map(|(key, _)| key)
+        .collect()
 }
 
 /// A vendor's words without the character NUL, which no text in the store may hold.

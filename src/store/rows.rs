@@ -381,7 +381,7 @@ impl Origin {
 /// An entry of the ledger before the store gives it its number (R52).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerDraft {
-    /// `observed`, `verdict`, `planned`, `written`, `refused`, `held`, `operator`, …
+    /// `observed`, `verdict`, `planned`, `attempt`, `written`, `refused`, `held`, `operator`, …
     pub kind: &'static str,
     /// Subject number, if it is about one.
     pub subject: Option<i64>,
@@ -533,6 +533,9 @@ pub struct Postponed {
     /// Nothing of the claim was sent. Where the decision has changed since, the newer write of the
     /// contact, in whichever lane, has taken over what the claim noted as under way; it gives that up.
     pub unsent: Option<Unsent>,
+    /// The entry about the attempt, where the write failed on its own (R53). It is kept if and only if the
+    /// write goes back as it was claimed.
+    pub attempt: Option<LedgerDraft>,
 }
 
 /// What a claim that was not sent noted as under way.

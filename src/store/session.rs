@@ -8,10 +8,12 @@ use super::common::{failed, refused, unregistered};
 use super::gate::{GateChanges, GateRound, RequestRow};
 use super::holds::{FlipCount, HeldKey, HeldRow, HoldChanges, HoldRow, Trip};
 use super::ledger::{self, Digest, Sealed};
+use super::report::UnsentRow;
 use super::{
     Applied, Changes, ContactRow, Decide, Decided, Decision, FeedChange, FeedRow, FeedSwitch, Flip,
-    Known, LIVE, LoadCount, LoadKey, OutboxChange, OutboxRow, PlanningChange, QuarantineRow,
-    Redrive, Scope, StoreError, SubjectRef, SubjectRow, SwitchChange, WriteKey,
+    Known, LIVE, LedgerDraft, LoadCount, LoadKey, OutboxChange, OutboxRow, PlanningChange,
+    Postponed, QuarantineRow, Redrive, Scope, StoreError, SubjectRef, SubjectRow, SwitchChange,
+    WriteKey,
 };
 use crate::consent::At;
 use async_trait::async_trait;
@@ -139,6 +141,10 @@ pub(super) trait Writes: Reads {
     async fn put_outbox(&mut self, rows: &[&OutboxRow]) -> Result<u64, StoreError>;
     /// Makes dead letters pending again; all other writes stay as they are.
     async fn redrive(&mut self, redrive: &Redrive) -> Result<u64, StoreError>;
+    /// Puts claimed writes back. The keys of those that went back as they were claimed.
+    async fn put_back(&mut self, postponed: &[Postponed]) -> Result<Vec<WriteKey>, StoreError>;
+    /// Has the newer writes of these contacts give up what they took over of claims that were not sent.
+    async fn give_up(&mut self, unsent: &[UnsentRow<'_>]) -> Result<u64, StoreError>;
     /// Counts members that are new, then adds them: two statements.
     async fn put_load_members(&mut self, members: &[(&LoadKey, &str)]) -> Result<(), StoreError>;
     /// Remembers flips and counts them by cause: two statements.
@@ -602,6 +608,38 @@ async fn store_holds<S: Writes + ?Sized>(
         session.close_holds(&touched, changes.at).await?;
     }
     Ok(rows)
+}
+
+/// Puts claimed writes back, with the entries about the attempts. The caller commits or rolls back. The
+/// sequence number of the newest ledger entry after that; none where no entry was added.
+pub(super) async fn postpone<S: Writes + ?Sized>(
+    session: &mut S,
+    postponed: &[Postponed],
+) -> Result<Option<i64>, StoreError> {
+    if postponed.iter().all(|row| row.attempt.is_none()) {
+        session.put_back(postponed).await?;
+        return Ok(None);
+    }
+    // The counters first, as in every transaction that adds to the ledger.
+    let standing = session.standing().await?;
+    let back: BTreeSet<WriteKey> = session.put_back(postponed).await?.into_iter().collect();
+    let entries: Vec<LedgerDraft> = postponed
+        .iter()
+        .filter(|row| back.contains(&row.key))
+        .filter_map(|row| row.attempt.clone())
+        .collect();
+    let previous = standing.newest_block.unwrap_or(ledger::GENESIS);
+    let nobody_new = standing.next_subject..standing.next_subject;
+    let Some(sealed) = ledger::seal(&entries, standing.next_sequence, &previous, &nobody_new)
+    else {
+        return Ok(None);
+    };
+    let newest = sealed.stored.block.last;
+    session.append(sealed).await?;
+    session
+        .advance_counters(standing.next_subject, newest + 1)
+        .await?;
+    Ok(Some(newest))
 }
 
 /// Reads what `scope` names, closed over subjects and links; see [`Known`].

@@ -4,7 +4,7 @@
 use super::engine::{Event, Member, SyncError};
 use super::pack::{Packer, Write};
 use super::schedule::next_round;
-use super::workbench::{Handed, Workbench, transact};
+use super::workbench::{Attempt, Handed, Workbench, transact};
 use crate::config::Schedule;
 use crate::connector::{
     Answer, Background, Current, Fault, FaultClass, Outcome, Target, WriteRequest, retry,
@@ -14,7 +14,7 @@ use crate::consent::time::{HOUR, MINUTE, SECOND};
 use crate::consent::{At, PurposeId, Shown, SystemId};
 use crate::store::{
     CLAIMED, Claim, ContactRow, DEAD, Known, LANE_WITHDRAWAL, LIVE, OutboxRow, PENDING, Postponed,
-    Scope, StoreError, SubjectRow, Unsent, WriteKey,
+    Scope, StoreError, SubjectRef, SubjectRow, Unsent, WriteKey,
 };
 use crate::sync::pack::unpack_verdicts;
 use std::collections::BTreeMap;
@@ -149,6 +149,14 @@ enum Look {
     Gone,
 }
 
+/// One claimed write, looked at.
+struct Looked {
+    look: Look,
+    background: Background,
+    /// The person it is about.
+    subject: Option<SubjectRef>,
+}
+
 /// Takes in what the system has said of writes that were handed over. How many words it said.
 ///
 /// # Errors
@@ -244,6 +252,7 @@ pub async fn emit_batch(member: &Member) -> Result<usize, SyncError> {
         Err(fault) => return give_back(member, &claimed, fault).await,
     };
     let looks = look(member, &packer, &claimed, &current).await?;
+    let subject_of = |index: usize| looks.get(index).and_then(|looked| looked.subject);
     let mut settled: Vec<(usize, &'static str)> = Vec::new();
     let mut postponed: Vec<Postponed> = Vec::new();
     let mut sent: Vec<usize> = Vec::new();
@@ -253,8 +262,8 @@ pub async fn emit_batch(member: &Member) -> Result<usize, SyncError> {
         .map(|current| *current != Current::Unknown)
         .collect();
     let seen = |index: usize| seen.get(index).copied().unwrap_or(false);
-    for (index, (claimed, (look, _))) in claimed.iter().zip(&looks).enumerate() {
-        match look {
+    for (index, (claimed, looked)) in claimed.iter().zip(&looks).enumerate() {
+        match looked.look {
             Look::Send => sent.push(index),
             Look::Confirmed => settled.push((index, "confirmed")),
             Look::Superseded => {
@@ -277,7 +286,14 @@ pub async fn emit_batch(member: &Member) -> Result<usize, SyncError> {
                     "gone",
                     "the contact is not there any more; the feed will say so",
                 );
-                postponed.push(failed(member, &claimed.row, &fault, true));
+                let back = failed(member, &claimed.row, &fault, true);
+                postponed.push(attempted(
+                    member,
+                    back,
+                    &claimed.row,
+                    &fault,
+                    looked.subject,
+                ));
             }
         }
     }
@@ -290,7 +306,7 @@ pub async fn emit_batch(member: &Member) -> Result<usize, SyncError> {
             .filter_map(|index| {
                 let background = Background {
                     heard_until: heard_until.map(At::from_micros),
-                    ..looks.get(*index)?.1.clone()
+                    ..looks.get(*index)?.background.clone()
                 };
                 let (claimed, target) = (claimed.get(*index)?, targets.get(*index)?);
                 Some(request(claimed, target, background))
@@ -307,14 +323,18 @@ pub async fn emit_batch(member: &Member) -> Result<usize, SyncError> {
                         Outcome::HandedOver { batch, until } => handed.push((*index, batch, until)),
                         Outcome::Unknown(fault) => {
                             member.tell(Event::Fault(fault.clone()));
-                            postponed.push(failed(member, &claimed.row, &fault, false));
+                            let back = failed(member, &claimed.row, &fault, false);
+                            let subject = subject_of(*index);
+                            postponed.push(attempted(member, back, &claimed.row, &fault, subject));
                         }
                         Outcome::Failed(fault) => {
                             tracing::warn!(system = %member.name, contact = %claimed.row.key.external, code = %fault.code,
                                 "{}: a write to {} was refused: {fault}", member.name, claimed.row.key.external);
                             member.tell(Event::Fault(fault.clone()));
                             let back = failed(member, &claimed.row, &fault, true);
-                            postponed.push(unless_seen(back, &claimed.row, seen(*index)));
+                            let back = unless_seen(back, &claimed.row, seen(*index));
+                            let subject = subject_of(*index);
+                            postponed.push(attempted(member, back, &claimed.row, &fault, subject));
                         }
                     }
                 }
@@ -435,7 +455,7 @@ async fn look(
     packer: &Packer<'_>,
     claimed: &[Claimed],
     current: &[Current],
-) -> Result<Vec<(Look, Background)>, SyncError> {
+) -> Result<Vec<Looked>, SyncError> {
     let scope = Scope {
         contacts: claimed
             .iter()
@@ -516,7 +536,12 @@ async fn look(
             Look::Send => files.background(member, claimed)?,
             _ => Background::default(),
         };
-        Ok((look, background))
+        let subject = files.subjects.get(&claimed.row.subject);
+        Ok(Looked {
+            look,
+            background,
+            subject: subject.map(|row| row.subject),
+        })
     });
     with_background.collect()
 }
@@ -713,6 +738,7 @@ fn unclaim(row: &OutboxRow, not_before: i64, error: Option<&str>) -> Postponed {
         error: error.map_or_else(|| row.last_error.clone().unwrap_or_default(), str::to_owned),
         in_flight: Some(String::new()),
         unsent: Some(unsent(row)),
+        attempt: None,
     }
 }
 
@@ -764,5 +790,28 @@ fn failed(member: &Member, row: &OutboxRow, fault: &Fault, not_sent: bool) -> Po
         error: format!("{}: {fault}", fault.code),
         in_flight: not_sent.then(String::new),
         unsent: not_sent.then(|| unsent(row)),
+        attempt: None,
+    }
+}
+
+/// With the entry about the attempt (R53): the fault's code and class, never the vendor's words, which may
+/// repeat what was sent.
+fn attempted(
+    member: &Member,
+    back: Postponed,
+    row: &OutboxRow,
+    fault: &Fault,
+    subject: Option<SubjectRef>,
+) -> Postponed {
+    let attempt = Attempt {
+        subject,
+        row,
+        fault,
+        attempts: back.attempts,
+        given_up: back.state == DEAD,
+    };
+    Postponed {
+        attempt: Some(attempt.entry(member.shared.clock.now())),
+        ..back
     }
 }

@@ -24,5 +24,6 @@ pub mod schedule;
 pub mod sendout;
 pub mod sheet;
 pub mod switches;
+pub mod timeline;
 pub mod undo;
 pub mod workbench;

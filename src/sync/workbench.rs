@@ -12,6 +12,7 @@ mod loads;
 mod places;
 mod replay;
 
+pub use self::entry::Attempt;
 pub use self::handover::Handed;
 pub use self::holds::{Act, Came, Return, Word, direction};
 

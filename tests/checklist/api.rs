@@ -1,6 +1,7 @@
 //! `/v1` over real sockets: who is let in, what is answered, and what bad input leads to.
 
 use crate::common::engine::Rig;
+use crate::openapi::assert_fits;
 use async_trait::async_trait;
 use consentd::config::reload::Changed;
 use consentd::config::{Callback, Role, Token};
@@ -206,6 +207,7 @@ async fn every_route_wants_a_token_of_the_right_role() {
     let check = json!({ "purpose": "marketing", "recipients": [] });
     let sendout = json!({ "purpose": "marketing", "recipients": [], "send_at": future() });
     let reason = json!({ "reason": "the migration is over" });
+    let nobody = json!({ "address": "nobody@nowhere.example" });
     // 200 or the like for viewer, sender and operator.
     let rows = [
         (
@@ -231,6 +233,7 @@ async fn every_route_wants_a_token_of_the_right_role() {
             [403, 403, 200],
         ),
         (Method::POST, "/v1/reload", None, [403, 403, 200]),
+        (Method::POST, "/v1/explain", Some(&nobody), [404, 404, 404]),
     ];
     for (method, path, body, expected) in rows {
         let request = || {
@@ -332,6 +335,39 @@ async fn r41_a_check_answers_for_each_place_of_the_list() {
         metrics.contains("consentd_recipients_checked_total{answer=\"withdrawn\"}"),
         "{metrics}"
     );
+}
+
+/// R53: what is known of one person, as data, for every role; the address is in no URL.
+#[tokio::test(flavor = "multi_thread")]
+async fn r53_the_timeline_of_a_person_is_as_described() {
+    let surface = Surface::start().await;
+    let (_ann, out) = (surface.rig.person("ann"), surface.rig.person("out"));
+    surface.rig.settle().await;
+    Rig::opt(surface.rig.sandbox.ascend(), &out.ascend, true, RECORDS);
+    surface.rig.settle().await;
+    let ask = json!({ "address": " OUT@rig.example" });
+    let request = surface.request(Method::POST, "/v1/explain");
+    let request = request.bearer_auth(token(Role::Viewer)).json(&ask);
+    let answer = surface.ask(request).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    let body = &answer.body;
+    assert_fits("/v1/explain", "post", 200, body);
+    let events = body["events"].as_array().unwrap();
+    let kinds: Vec<&str> = events
+        .iter()
+        .map(|it| it["kind"].as_str().unwrap())
+        .collect();
+    for kind in ["observed", "verdict", "planned", "written"] {
+        assert!(kinds.contains(&kind), "{kinds:?}");
+    }
+    assert_eq!(body["now"]["verdicts"][0]["status"], "withdrawn");
+    assert!(!body.to_string().contains("rig.example"), "{body:#}");
+    let no_address = r#"{"address":"ann"}"#;
+    surface
+        .refuses("/v1/explain", no_address, 422, "address")
+        .await;
+    let unknown = r#"{"address":"ann@rig.example","x":1}"#;
+    surface.refuses("/v1/explain", unknown, 422, "body").await;
 }
 
 /// An answer has exactly the members that the description requires.

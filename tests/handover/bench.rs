@@ -375,9 +375,13 @@ impl Exchange {
 
     /// What a command prints with this configuration, in JSON.
     fn command(&self, arguments: &[&str]) -> Vec<u8> {
+        self.printed("json", arguments)
+    }
+
+    fn printed(&self, format: &str, arguments: &[&str]) -> Vec<u8> {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_consentd"))
             .args(arguments)
-            .args(["--output", "json", "--config"])
+            .args(["--output", format, "--config"])
             .arg(self.folder.path().join("consentd.toml"))
             .output()
             .unwrap();
@@ -387,12 +391,12 @@ impl Exchange {
 
     /// What `consentd explain` says of a person's contact in Ascend: event and words.
     pub(crate) fn explained(&self, name: &str) -> Vec<(String, String)> {
-        let output = self.command(&["explain", &address(name)]);
-        let rows: Vec<serde_json::Value> = serde_json::from_slice(&output).unwrap();
-        let text = |row: &serde_json::Value, name: &str| row[name].as_str().unwrap().to_owned();
-        rows.iter()
-            .filter(|row| row["system"] == "ascend")
-            .map(|row| (text(row, "event"), text(row, "what")))
+        let output = self.printed("csv", &["explain", &address(name)]);
+        let mut rows = csv::Reader::from_reader(output.as_slice());
+        rows.records()
+            .map(Result::unwrap)
+            .filter(|row| row[2] == *"ascend")
+            .map(|row| (row[1].to_owned(), row[4].to_owned()))
             .collect()
     }
 

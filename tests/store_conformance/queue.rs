@@ -1,6 +1,6 @@
 //! The outbox as a queue (R32 to R34).
 
-use crate::bench::{Bench, at, grant, puts, withdrawal};
+use crate::bench::{Bench, at, entry, grant, puts, reference, withdrawal};
 use consentd::store::{
     CLAIMED, Changes, Claim, DEAD, HELD, LANE_GRANT, LANE_WITHDRAWAL, OutboxChange, OutboxRow,
     PENDING, PLANNED, PlanningChange, Postponed, Redrive, SENT, Unsent,
@@ -20,6 +20,7 @@ fn postponed(row: &OutboxRow) -> Postponed {
         error: "UNABLE_TO_LOCK_ROW".to_owned(),
         in_flight: None,
         unsent: None,
+        attempt: None,
     }
 }
 
@@ -242,6 +243,62 @@ pub(crate) async fn a_newer_decision_is_only_unclaimed(bench: Bench) {
         stored(&bench).await,
         [unclaimed, decided[1].clone(), decided[2].clone()]
     );
+}
+
+/// R53: the entry about a failed attempt is kept with the write that goes back, and with no other.
+pub(crate) async fn an_attempt_is_entered_where_the_write_goes_back(bench: Bench) {
+    bench.populate(4).await;
+    let rows = [
+        withdrawal("c1", 1, 1),
+        withdrawal("c2", 2, 2),
+        withdrawal("c3", 3, 3),
+        withdrawal("c4", 4, 4),
+    ];
+    bench.put(puts(&rows)).await;
+    let claimed = bench.claim(50, 9).await;
+    let tried = |row: &OutboxRow| Postponed {
+        attempt: Some(entry("attempt", Some(row.subject), 60)),
+        ..postponed(row)
+    };
+    let newer = |row: &OutboxRow, state| OutboxRow {
+        version: 2,
+        state,
+        ..row.clone()
+    };
+    // Decided anew; settled meanwhile.
+    let gone = OutboxChange::Drop(claimed[2].key.clone());
+    let mut changes = puts(&[newer(&claimed[1], CLAIMED)]);
+    changes.outbox.push(gone);
+    bench.put(changes).await;
+    let before = bench.sequence();
+    let statements = bench.statements();
+    bench
+        .postpone(&[tried(&claimed[0]), tried(&claimed[1]), tried(&claimed[2])])
+        .await
+        .unwrap();
+    let for_three = bench.statements() - statements;
+    assert_eq!(bench.sequence(), before + 1);
+    for id in 1..=3 {
+        let file = bench.dossier(reference(id)).await.unwrap().unwrap();
+        let attempts = file.ledger.iter().filter(|row| row.kind == "attempt");
+        assert_eq!(attempts.count(), usize::from(id == 1), "subject {id}");
+    }
+    // Nothing is postponed any more: no entry, and no block.
+    let blocks = bench.chain().await.len();
+    bench
+        .postpone(&[tried(&claimed[1]), tried(&claimed[2])])
+        .await
+        .unwrap();
+    assert_eq!(
+        (bench.sequence(), bench.chain().await.len()),
+        (before + 1, blocks)
+    );
+    // Without an attempt the ledger stays as it is.
+    bench.postpone(&[postponed(&claimed[3])]).await.unwrap();
+    assert_eq!(bench.sequence(), before + 1);
+    let statements = bench.statements();
+    bench.postpone(&[tried(&claimed[0])]).await.unwrap();
+    assert_eq!(bench.statements() - statements, for_three);
 }
 
 pub(crate) async fn dead_letters_wait_for_an_operator(bench: Bench) {
@@ -475,6 +532,7 @@ pub(crate) async fn a_claim_that_was_not_sent_is_given_up_by_the_newer_write(ben
     let put: Vec<OutboxRow> = rows.iter().map(|(_, row)| row.clone()).collect();
     bench.put(puts(&put)).await;
     let back = |row: &OutboxRow, unsent| Postponed {
+        attempt: None,
         version: 4,
         unsent,
         key: consentd::store::WriteKey {

@@ -18,7 +18,8 @@ mod session;
 
 use super::common::{again_after, failed, implement_store, read_all};
 use super::ledger::{Redacted, StoredBlock};
-use super::session::{Outcome, load, transact};
+use super::report::unsent;
+use super::session::{Outcome, Writes as _, load, postpone, transact};
 use super::{
     Access, AlarmChanges, AlarmRow, AlarmStep, Applied, Claim, Decide, Decided, Dossier, FeedRow,
     Figures, GateRound, HeldView, HoldView, Known, Origin, OutboxRow, Postponed, QuarantineRow,

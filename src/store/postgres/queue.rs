@@ -4,10 +4,10 @@ use super::session::{Query, Rows, column};
 use super::{PgStore, read_all};
 use crate::consent::At;
 use crate::store::common::{corrupt, failed, feed_columns, outbox_columns};
-use crate::store::report::{sort_by_urgency, still_standing, storable_error, unsent};
+use crate::store::report::{sort_by_urgency, still_standing};
 use crate::store::{
     CLAIMED, Claim, Decided, FeedRow, LANE_GRANT, LANE_WITHDRAWAL, Origin, OutboxRow, PENDING,
-    Postponed, StoreError, WriteKey,
+    StoreError, WriteKey,
 };
 use sqlx::Row as _;
 
@@ -183,68 +183,6 @@ impl PgStore {
             "UPDATE outbox SET state = $1, claimed_until = 0 WHERE system = $2 AND state = $3";
         let query = sqlx::query(sql).bind(PENDING).bind(system).bind(CLAIMED);
         self.write_in_turn("claimed writes", query).await
-    }
-
-    pub(super) async fn put_back(&self, postponed: &[Postponed]) -> Result<(), StoreError> {
-        if postponed.is_empty() {
-            return Ok(());
-        }
-        // A write that was decided anew meanwhile is only unclaimed; one that is held or dead by
-        // now stays so. The rows are locked in the order of their keys first.
-        let sql = "WITH p AS MATERIALIZED ( \
-                     SELECT p.* FROM UNNEST($1::SMALLINT[], $2::TEXT[], $3::SMALLINT[], \
-                       $4::BIGINT[], $5::BIGINT[], $6::SMALLINT[], $7::INTEGER[], $8::TEXT[], \
-                       $9::TEXT[]) AS p (system, external, lane, version, not_before, state, \
-                       attempts, error, in_flight) JOIN outbox o \
-                     ON o.system = p.system AND o.external = p.external AND o.lane = p.lane \
-                     ORDER BY o.system, o.external, o.lane FOR UPDATE OF o) \
-                   UPDATE outbox AS o SET claimed_until = 0, \
-                     state = CASE WHEN p.version = o.version THEN p.state ELSE 0 END, \
-                     not_before = CASE WHEN p.version = o.version THEN p.not_before \
-                       ELSE o.not_before END, \
-                     attempts = CASE WHEN p.version = o.version THEN p.attempts \
-                       ELSE o.attempts END, \
-                     last_error = CASE WHEN p.version = o.version THEN p.error \
-                       ELSE o.last_error END, \
-                     in_flight = coalesce(p.in_flight, o.in_flight) \
-                   FROM p \
-                   WHERE o.system = p.system AND o.external = p.external AND o.lane = p.lane \
-                     AND (o.state = 1 OR (o.state = 0 AND o.version = p.version))";
-        let query = sqlx::query(sql)
-            .bind(column(postponed, |row| row.key.system))
-            .bind(column(postponed, |row| row.key.external.as_str()))
-            .bind(column(postponed, |row| row.key.lane))
-            .bind(column(postponed, |row| row.version))
-            .bind(column(postponed, |row| row.not_before))
-            .bind(column(postponed, |row| row.state))
-            .bind(column(postponed, |row| row.attempts))
-            .bind(column(postponed, |row| storable_error(&row.error)))
-            .bind(column(postponed, |row| row.in_flight.as_deref()));
-        self.write("postponed writes", query).await?;
-        let unsent = unsent(postponed);
-        if unsent.is_empty() {
-            return Ok(());
-        }
-        // By itself, so that it waits for no row while it holds another one.
-        let sql = "WITH p AS MATERIALIZED ( \
-                     SELECT o.system, o.external, o.lane, p.claimed, p.earlier, p.version \
-                     FROM UNNEST($1::SMALLINT[], $2::TEXT[], $3::BIGINT[], $4::TEXT[], $5::TEXT[]) \
-                       AS p (system, external, version, claimed, earlier) JOIN outbox o \
-                     ON o.system = p.system AND o.external = p.external \
-                     WHERE o.version > p.version AND o.in_flight = p.claimed \
-                     ORDER BY o.system, o.external, o.lane FOR UPDATE OF o) \
-                   UPDATE outbox AS o SET in_flight = p.earlier FROM p \
-                   WHERE o.system = p.system AND o.external = p.external AND o.lane = p.lane \
-                     AND o.version > p.version AND o.in_flight = p.claimed \
-                     AND o.state IN (0, 3, 5) AND o.attempts = 0";
-        let query = sqlx::query(sql)
-            .bind(column(&unsent, |row| row.0))
-            .bind(column(&unsent, |row| row.1))
-            .bind(column(&unsent, |row| row.2))
-            .bind(column(&unsent, |row| row.3))
-            .bind(column(&unsent, |row| row.4));
-        self.write("postponed writes", query).await?;
-        Ok(())
     }
 
     pub(super) async fn due(&self, system: i16) -> Result<Option<At>, StoreError> {

@@ -8,6 +8,7 @@ use crate::store::common::{
     outbox_columns, queue_readers, request_columns,
 };
 use crate::store::ledger::{BlockRow, Digest, Sealed, StoredBlock};
+use crate::store::report::{UnsentRow, as_claimed, storable_error};
 use crate::store::send::parted;
 use crate::store::session::{
     ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes, per_minute,
@@ -15,8 +16,8 @@ use crate::store::session::{
 use crate::store::{
     AlarmPost, AlarmRow, CLAIMED, ContactRow, DEAD, Decided, FeedChange, FeedRow, Flip, FlipCount,
     GateRound, HELD, HeldKey, HeldRow, HeldView, HoldRow, HoldView, LANE_WITHDRAWAL, LoadKey,
-    OutboxRow, PENDING, PLANNED, PlanningChange, QuarantineRow, Redrive, RequestRow, RequestView,
-    SendoutHead, SendoutRow, StoreError, SubjectRef, SubjectRow, Trip, WriteKey,
+    OutboxRow, PENDING, PLANNED, PlanningChange, Postponed, QuarantineRow, Redrive, RequestRow,
+    RequestView, SendoutHead, SendoutRow, StoreError, SubjectRef, SubjectRow, Trip, WriteKey,
 };
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
@@ -31,6 +32,16 @@ pub(super) struct Rows;
 
 impl Rows {
     queue_readers!(PgRow);
+
+    /// A write that went back, with its version.
+    fn returned(row: &PgRow) -> Result<(WriteKey, i64), sqlx::Error> {
+        let key = WriteKey {
+            system: row.try_get(0)?,
+            external: row.try_get(1)?,
+            lane: row.try_get(2)?,
+        };
+        Ok((key, row.try_get(3)?))
+    }
 
     fn contact(row: &PgRow) -> Result<ContactRow, sqlx::Error> {
         Ok(ContactRow {
@@ -599,6 +610,64 @@ impl Writes for Session<'_> {
             .bind(DEAD)
             .bind(&redrive.contacts);
         self.write("dead letters", query).await
+    }
+
+    async fn put_back(&mut self, postponed: &[Postponed]) -> Result<Vec<WriteKey>, StoreError> {
+        // A write that was decided anew meanwhile is only unclaimed; one that is held or dead by
+        // now stays so. The rows are locked in the order of their keys first.
+        let sql = "WITH p AS MATERIALIZED ( \
+                     SELECT p.* FROM UNNEST($1::SMALLINT[], $2::TEXT[], $3::SMALLINT[], \
+                       $4::BIGINT[], $5::BIGINT[], $6::SMALLINT[], $7::INTEGER[], $8::TEXT[], \
+                       $9::TEXT[]) AS p (system, external, lane, version, not_before, state, \
+                       attempts, error, in_flight) JOIN outbox o \
+                     ON o.system = p.system AND o.external = p.external AND o.lane = p.lane \
+                     ORDER BY o.system, o.external, o.lane FOR UPDATE OF o) \
+                   UPDATE outbox AS o SET claimed_until = 0, \
+                     state = CASE WHEN p.version = o.version THEN p.state ELSE 0 END, \
+                     not_before = CASE WHEN p.version = o.version THEN p.not_before \
+                       ELSE o.not_before END, \
+                     attempts = CASE WHEN p.version = o.version THEN p.attempts \
+                       ELSE o.attempts END, \
+                     last_error = CASE WHEN p.version = o.version THEN p.error \
+                       ELSE o.last_error END, \
+                     in_flight = coalesce(p.in_flight, o.in_flight) \
+                   FROM p \
+                   WHERE o.system = p.system AND o.external = p.external AND o.lane = p.lane \
+                     AND (o.state = 1 OR (o.state = 0 AND o.version = p.version)) \
+                   RETURNING o.system, o.external, o.lane, o.version";
+        let query = sqlx::query(sql)
+            .bind(column(postponed, |row| row.key.system))
+            .bind(column(postponed, |row| row.key.external.as_str()))
+            .bind(column(postponed, |row| row.key.lane))
+            .bind(column(postponed, |row| row.version))
+            .bind(column(postponed, |row| row.not_before))
+            .bind(column(postponed, |row| row.state))
+            .bind(column(postponed, |row| row.attempts))
+            .bind(column(postponed, |row| storable_error(&row.error)))
+            .bind(column(postponed, |row| row.in_flight.as_deref()));
+        let back = self.read("postponed writes", query, Rows::returned).await?;
+        Ok(as_claimed(postponed, back))
+    }
+
+    async fn give_up(&mut self, unsent: &[UnsentRow<'_>]) -> Result<u64, StoreError> {
+        let sql = "WITH p AS MATERIALIZED ( \
+                     SELECT o.system, o.external, o.lane, p.claimed, p.earlier, p.version \
+                     FROM UNNEST($1::SMALLINT[], $2::TEXT[], $3::BIGINT[], $4::TEXT[], $5::TEXT[]) \
+                       AS p (system, external, version, claimed, earlier) JOIN outbox o \
+                     ON o.system = p.system AND o.external = p.external \
+                     WHERE o.version > p.version AND o.in_flight = p.claimed \
+                     ORDER BY o.system, o.external, o.lane FOR UPDATE OF o) \
+                   UPDATE outbox AS o SET in_flight = p.earlier FROM p \
+                   WHERE o.system = p.system AND o.external = p.external AND o.lane = p.lane \
+                     AND o.version > p.version AND o.in_flight = p.claimed \
+                     AND o.state IN (0, 3, 5) AND o.attempts = 0";
+        let query = sqlx::query(sql)
+            .bind(column(unsent, |row| row.0))
+            .bind(column(unsent, |row| row.1))
+            .bind(column(unsent, |row| row.2))
+            .bind(column(unsent, |row| row.3))
+            .bind(column(unsent, |row| row.4));
+        self.write("postponed writes", query).await
     }
 
     async fn put_load_members(&mut self, members: &[(&LoadKey, &str)]) -> Result<(), StoreError> {

@@ -4,11 +4,11 @@ use super::session::{Query, Rows};
 use super::{SqliteStore, read_all};
 use crate::consent::At;
 use crate::store::common::{corrupt, failed, feed_columns, outbox_columns};
-use crate::store::report::{sort_by_urgency, still_standing, storable_error, unsent};
+use crate::store::report::{sort_by_urgency, still_standing};
 use crate::store::session::json;
 use crate::store::{
     CLAIMED, Claim, Decided, FeedRow, LANE_GRANT, LANE_WITHDRAWAL, Origin, OutboxRow, PENDING,
-    Postponed, StoreError, WriteKey,
+    StoreError, WriteKey,
 };
 use sqlx::Row as _;
 
@@ -175,70 +175,6 @@ impl SqliteStore {
             sqlx::query(sql).bind(PENDING).bind(system).bind(CLAIMED),
         )
         .await
-    }
-
-    pub(super) async fn put_back(&self, postponed: &[Postponed]) -> Result<(), StoreError> {
-        if postponed.is_empty() {
-            return Ok(());
-        }
-        // A write that was decided anew meanwhile is only unclaimed; one that is held or dead by
-        // now stays so.
-        let sql = "UPDATE outbox AS o SET claimed_until = 0, \
-                     state = CASE WHEN p.version = o.version THEN p.state ELSE 0 END, \
-                     not_before = CASE WHEN p.version = o.version THEN p.not_before \
-                       ELSE o.not_before END, \
-                     attempts = CASE WHEN p.version = o.version THEN p.attempts \
-                       ELSE o.attempts END, \
-                     last_error = CASE WHEN p.version = o.version THEN p.error \
-                       ELSE o.last_error END, \
-                     in_flight = coalesce(p.in_flight, o.in_flight) \
-                   FROM (SELECT j.value ->> 0 AS system, j.value ->> 1 AS external, \
-                       j.value ->> 2 AS lane, j.value ->> 3 AS version, \
-                       j.value ->> 4 AS not_before, j.value ->> 5 AS state, \
-                       j.value ->> 6 AS attempts, j.value ->> 7 AS error, \
-                       j.value ->> 8 AS in_flight FROM jsonb_each(?) j) p \
-                   WHERE o.system = p.system AND o.external = p.external AND o.lane = p.lane \
-                     AND (o.state = 1 OR (o.state = 0 AND o.version = p.version))";
-        let rows: Vec<_> = postponed
-            .iter()
-            .map(|row| {
-                let error = storable_error(&row.error);
-                (
-                    row.key.system,
-                    &row.key.external,
-                    row.key.lane,
-                    row.version,
-                    row.not_before,
-                    row.state,
-                    row.attempts,
-                    error,
-                    &row.in_flight,
-                )
-            })
-            .collect();
-        let what = "postponed writes";
-        let mut transaction = self.begin().await?;
-        sqlx::query(sql)
-            .bind(json(&rows)?)
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed(what))?;
-        let unsent = unsent(postponed);
-        if !unsent.is_empty() {
-            let sql = "UPDATE outbox AS o SET in_flight = p.earlier \
-                       FROM (SELECT j.value ->> 0 AS system, j.value ->> 1 AS external, \
-                           j.value ->> 2 AS version, j.value ->> 3 AS claimed, \
-                           j.value ->> 4 AS earlier FROM jsonb_each(?) j) p \
-                       WHERE o.system = p.system AND o.external = p.external \
-                         AND o.version > p.version AND o.in_flight = p.claimed \
-                         AND o.state IN (0, 3, 5) AND o.attempts = 0";
-            sqlx::query(sql)
-                .bind(json(&unsent)?)
-                .execute(&mut *transaction)
-                .await
-                .map_err(failed(what))?;
-        }
-        self.commit(transaction).await
     }
 
     pub(super) async fn due(&self, system: i16) -> Result<Option<At>, StoreError> {

@@ -8,6 +8,7 @@ use crate::store::common::{
     outbox_columns, queue_readers, request_columns,
 };
 use crate::store::ledger::{BlockRow, Sealed, StoredBlock};
+use crate::store::report::{UnsentRow, as_claimed, storable_error};
 use crate::store::send::parted;
 use crate::store::session::{
     ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes, json, per_minute,
@@ -15,8 +16,8 @@ use crate::store::session::{
 use crate::store::{
     AlarmPost, AlarmRow, CLAIMED, ContactRow, DEAD, Decided, FeedChange, FeedRow, Flip, FlipCount,
     GateRound, HELD, HeldKey, HeldRow, HeldView, HoldRow, HoldView, LANE_WITHDRAWAL, LoadKey,
-    OutboxRow, PENDING, PLANNED, PlanningChange, QuarantineRow, Redrive, RequestRow, RequestView,
-    SendoutHead, SendoutRow, StoreError, SubjectRef, SubjectRow, Trip, WriteKey,
+    OutboxRow, PENDING, PLANNED, PlanningChange, Postponed, QuarantineRow, Redrive, RequestRow,
+    RequestView, SendoutHead, SendoutRow, StoreError, SubjectRef, SubjectRow, Trip, WriteKey,
 };
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
@@ -32,6 +33,16 @@ pub(super) struct Rows;
 
 impl Rows {
     queue_readers!(SqliteRow);
+
+    /// A write that went back, with its version.
+    fn returned(row: &SqliteRow) -> Result<(WriteKey, i64), sqlx::Error> {
+        let key = WriteKey {
+            system: row.try_get(0)?,
+            external: row.try_get(1)?,
+            lane: row.try_get(2)?,
+        };
+        Ok((key, row.try_get(3)?))
+    }
 }
 
 /// One transaction.
@@ -679,6 +690,60 @@ impl Writes for Session<'_> {
             .bind(DEAD)
             .bind(json(&redrive.contacts)?);
         self.write("dead letters", query).await
+    }
+
+    async fn put_back(&mut self, postponed: &[Postponed]) -> Result<Vec<WriteKey>, StoreError> {
+        // A write that was decided anew meanwhile is only unclaimed; one that is held or dead by
+        // now stays so.
+        let sql = "UPDATE outbox AS o SET claimed_until = 0, \
+                     state = CASE WHEN p.version = o.version THEN p.state ELSE 0 END, \
+                     not_before = CASE WHEN p.version = o.version THEN p.not_before \
+                       ELSE o.not_before END, \
+                     attempts = CASE WHEN p.version = o.version THEN p.attempts \
+                       ELSE o.attempts END, \
+                     last_error = CASE WHEN p.version = o.version THEN p.error \
+                       ELSE o.last_error END, \
+                     in_flight = coalesce(p.in_flight, o.in_flight) \
+                   FROM (SELECT j.value ->> 0 AS system, j.value ->> 1 AS external, \
+                       j.value ->> 2 AS lane, j.value ->> 3 AS version, \
+                       j.value ->> 4 AS not_before, j.value ->> 5 AS state, \
+                       j.value ->> 6 AS attempts, j.value ->> 7 AS error, \
+                       j.value ->> 8 AS in_flight FROM jsonb_each(?) j) p \
+                   WHERE o.system = p.system AND o.external = p.external AND o.lane = p.lane \
+                     AND (o.state = 1 OR (o.state = 0 AND o.version = p.version)) \
+                   RETURNING system, external, lane, version";
+        let rows: Vec<_> = postponed
+            .iter()
+            .map(|row| {
+                let error = storable_error(&row.error);
+                (
+                    row.key.system,
+                    &row.key.external,
+                    row.key.lane,
+                    row.version,
+                    row.not_before,
+                    row.state,
+                    row.attempts,
+                    error,
+                    &row.in_flight,
+                )
+            })
+            .collect();
+        let query = sqlx::query(sql).bind(json(&rows)?);
+        let back = self.read("postponed writes", query, Rows::returned).await?;
+        Ok(as_claimed(postponed, back))
+    }
+
+    async fn give_up(&mut self, unsent: &[UnsentRow<'_>]) -> Result<u64, StoreError> {
+        let sql = "UPDATE outbox AS o SET in_flight = p.earlier \
+                   FROM (SELECT j.value ->> 0 AS system, j.value ->> 1 AS external, \
+                       j.value ->> 2 AS version, j.value ->> 3 AS claimed, \
+                       j.value ->> 4 AS earlier FROM jsonb_each(?) j) p \
+                   WHERE o.system = p.system AND o.external = p.external \
+                     AND o.version > p.version AND o.in_flight = p.claimed \
+                     AND o.state IN (0, 3, 5) AND o.attempts = 0";
+        self.write("postponed writes", sqlx::query(sql).bind(json(unsent)?))
+            .await
     }
 
     async fn put_load_members(&mut self, members: &[(&LoadKey, &str)]) -> Result<(), StoreError> {

@@ -1,6 +1,8 @@
 //! The bodies of ledger entries.
 
-use crate::store::{SubjectRef, WriteKey};
+use crate::connector::Fault;
+use crate::consent::At;
+use crate::store::{LedgerDraft, OutboxRow, SubjectRef, WriteKey};
 use std::fmt::Write as _;
 
 /// The body of an entry about a write; `how` says what became of it.
@@ -16,6 +18,42 @@ pub(super) fn written(
         .text("how", how)
         .text("write", changes)
         .end()
+}
+
+/// A write that failed on its own (R53).
+pub struct Attempt<'a> {
+    /// The person it is about.
+    pub subject: Option<SubjectRef>,
+    /// The write as it was claimed.
+    pub row: &'a OutboxRow,
+    /// Why it failed. Only its code and class are kept.
+    pub fault: &'a Fault,
+    /// Failed attempts so far, with this one.
+    pub attempts: i32,
+    /// There is no other until an operator says so (R35).
+    pub given_up: bool,
+}
+
+impl Attempt<'_> {
+    /// The entry about it.
+    pub fn entry(&self, now: At) -> LedgerDraft {
+        let body = Body::about(self.row.changes.len())
+            .maybe_text("subject", self.subject.map(|of| of.to_string()).as_deref())
+            .text("contact", &self.row.key.external)
+            .text("how", &self.fault.code)
+            .text("class", self.fault.class.word())
+            .maybe_number("attempts", Some(self.attempts.into()))
+            .maybe_number("given_up", self.given_up.then_some(1))
+            .text("write", &self.row.changes)
+            .end();
+        LedgerDraft {
+            kind: "attempt",
+            subject: Some(self.row.subject),
+            system: Some(self.row.key.system),
+            at: now.micros(),
+            body,
+        }
+    }
 }
 
 /// A ledger body: a JSON object, written member by member, so that what is packed already goes in

@@ -10,6 +10,7 @@ mod auth;
 mod bodies;
 mod checklists;
 pub mod courier;
+mod people;
 mod problem;
 mod requests;
 mod sendouts;
@@ -39,6 +40,7 @@ pub const PATHS: &[&str] = &[
     "/v1/resubscribe/{id}/{act}",
     "/v1/reload",
     "/v1/alarms",
+    "/v1/explain",
 ];
 
 /// No answer takes longer: a check of a long list waits for vendors up to five minutes, and for the
@@ -74,6 +76,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/v1/resubscribe/{id}/{act}", post(requests::act))
         .route("/v1/reload", post(systems::reload))
         .route("/v1/alarms", get(alarms::list))
+        .route("/v1/explain", post(people::explain))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(TimeoutLayer::with_status_code(
             axum::http::StatusCode::SERVICE_UNAVAILABLE,
