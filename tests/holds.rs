@@ -19,6 +19,7 @@ use consentd::sync::holds::{Desk, Filter, Tally, decide};
 use consentd::sync::identity::Pseudonyms;
 use consentd::sync::pack::{unpack_findings, unpack_verdicts};
 use consentd::sync::switches::Operator;
+use consentd::sync::timeline;
 use consentd::sync::workbench::Word;
 use hub::{Hub, MARKETING, configured};
 use postgres::Database;
@@ -186,6 +187,7 @@ on_both! {
     r24_a_weak_grant_waits_and_an_approval_is_not_later_than_it_was
     r24_a_rejected_weak_grant_stays_rejected
     r28_who_flaps_waits_until_somebody_has_looked
+    r53_the_timeline_tells_of_holds_and_of_words_about_them
 }
 
 async fn r26_a_mass_of_grants_waits_and_one_word_rejects_it(on_postgres: bool) {
@@ -480,4 +482,51 @@ async fn r28_who_flaps_waits_until_somebody_has_looked(on_postgres: bool) {
     bench.hub.settle().await;
     assert_eq!(bench.shows("ascend", 0), Shown::Default);
     assert!(bench.holds().await.is_empty() && bench.findings(0).await.is_empty());
+}
+
+async fn r53_the_timeline_tells_of_holds_and_of_words_about_them(on_postgres: bool) {
+    let bench = Bench::all_opted_out(on_postgres, 20).await;
+    (0..6).for_each(|person| bench.set("crm", person, &Shown::Default));
+    bench.hub.round().await;
+    bench.hub.pass(60);
+    bench.set("crm", 6, &Shown::Default);
+    bench.hub.round().await;
+    let rules = &bench.hub.engine.shared.rules;
+    let of = async |person: usize| {
+        let subject = bench.subject(person);
+        let timeline = timeline::of(&*bench.hub.store, subject, rules)
+            .await
+            .unwrap();
+        timeline.unwrap()
+    };
+    let before = of(6).await;
+    let hold = bench.hold().await.hold.id;
+    assert_eq!(before.now.holds.len(), 1);
+    assert_eq!(before.now.holds[0].number, hold);
+    assert_eq!(before.now.holds[0].purpose, "marketing");
+    bench.say(Word::Reject, Filter::default()).await;
+    let after = of(6).await;
+    assert!(after.now.holds.is_empty());
+    let kinds: Vec<&str> = after
+        .events
+        .iter()
+        .map(|event| event.kind.as_str())
+        .collect();
+    let place = |kind: &str| kinds.iter().rposition(|known| *known == kind).unwrap();
+    assert!(place("waits") < place("stated") && place("stated") < place("verdict"));
+    let stated = &after.events[place("stated")];
+    assert_eq!(stated.hold, Some(hold));
+    assert_eq!(stated.operator.as_deref(), Some("olga"));
+    assert_eq!(stated.reason.as_deref(), Some("looked at it"));
+    assert!(stated.overruled);
+    assert_eq!(stated.system.as_deref(), Some("crm"));
+    let kept = after
+        .now
+        .remembered
+        .iter()
+        .find(|kept| kept.why == "overruled");
+    assert_eq!(kept.unwrap().contact, "p006");
+    let verdict = after.events[place("verdict")].candidates.iter();
+    let mut lost = verdict.filter(|candidate| candidate.rule == "R29");
+    assert_eq!(lost.next().unwrap().contact, "p006");
 }

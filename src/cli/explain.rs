@@ -123,7 +123,7 @@ fn list(timeline: &Timeline) -> List {
     }
     for kept in &now.remembered {
         let system = kept.system.as_deref();
-        let what = words::said(&kept.said);
+        let what = format!("{} ({}, {})", words::said(&kept.said), kept.rule, kept.why);
         add("remembered", system, Some(&kept.contact), what);
     }
     for finding in &now.findings {
@@ -134,6 +134,18 @@ fn list(timeline: &Timeline) -> List {
             finding.contact.as_deref(),
             format!("{} of {purpose}", finding.kind),
         );
+    }
+    for hold in &now.holds {
+        let stands = if hold.approved {
+            "is approved"
+        } else {
+            "waits for a person"
+        };
+        let what = format!(
+            "{} {stands} under hold {} ({})",
+            hold.purpose, hold.number, hold.kind
+        );
+        add("hold", None, None, format!("{what} since {}", hold.since));
     }
     for write in &now.pending {
         add(

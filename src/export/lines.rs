@@ -8,7 +8,7 @@ use serde::Serialize;
 use std::io::{self, Write};
 
 /// A line. `record` says what it is about: `consent`, `contact`, `remembered`, `finding`, `request`,
-/// `write` or `event`; all but `consent` have their own form in `detail`.
+/// `hold`, `write` or `event`; all but `consent` have their own form in `detail`.
 #[derive(Debug, Default, Serialize)]
 struct Line<'a> {
     record: &'a str,
@@ -143,6 +143,13 @@ fn rest(
         put(&Line {
             detail: detail(request)?,
             ..line("request")
+        })?;
+    }
+    for hold in &now.holds {
+        put(&Line {
+            purpose: Some(&hold.purpose),
+            detail: detail(hold)?,
+            ..line("hold")
         })?;
     }
     for write in &now.pending {

@@ -80,6 +80,15 @@ pub struct Event {
     /// The re-subscribe request it is about (R47).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestTold>,
+    /// Number of the hold it is about (R29).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<i64>,
+    /// Why something waits: `weak-grant`, `load`, `mass-change` or `flapping`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_kind: Option<String>,
+    /// What was said counts for nothing: an operator has overruled it (R29, R30).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub overruled: bool,
     /// What an operator did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub act: Option<String>,
@@ -226,6 +235,8 @@ pub struct Now {
     pub findings: Vec<FindingNow>,
     /// Statements without a contact (R14).
     pub remembered: Vec<Candidate>,
+    /// What waits for a person (R29).
+    pub holds: Vec<HoldNow>,
     /// Writes that are not acknowledged yet.
     pub pending: Vec<PendingNow>,
     /// Re-subscribe requests that are open, and the newest of the closed ones.
@@ -311,6 +322,21 @@ pub struct FindingNow {
     /// External id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contact: Option<String>,
+}
+
+/// Something that waits for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HoldNow {
+    /// Number of the hold.
+    pub number: i64,
+    /// `weak-grant`, `load`, `mass-change` or `flapping`.
+    pub kind: String,
+    /// Purpose name.
+    pub purpose: String,
+    /// Since when.
+    pub since: String,
+    /// It was approved while the hold is still open for others.
+    pub approved: bool,
 }
 
 /// A write that is not acknowledged yet.
@@ -500,6 +526,12 @@ struct Body<'a> {
     operator: Option<String>,
     #[serde(default)]
     reason: Option<String>,
+    #[serde(default)]
+    hold: Option<i64>,
+    #[serde(default)]
+    kind: Option<String>,
+    #[serde(default)]
+    purpose: Option<String>,
 }
 
 /// The body of an entry about a request.
@@ -570,6 +602,9 @@ impl<'r> Teller<'r> {
             act: body.act.clone(),
             operator: body.operator.clone(),
             reason: body.reason.clone(),
+            hold: body.hold,
+            hold_kind: body.kind.clone().filter(|_| body.hold.is_some()),
+            purpose: body.purpose.clone(),
             ..event
         };
         if let Some((record, id)) = body.record.zip(system) {
@@ -585,6 +620,9 @@ impl<'r> Teller<'r> {
             self.stated(&event, said.get()).map_err(part)
         } else if let Some(write) = &body.write {
             self.wrote(&event, entry.system, &body, write).map_err(part)
+        } else if body.hold.is_some() {
+            self.events.push(event);
+            Ok(())
         } else {
             let body = serde_json::from_str(&entry.body).map_err(unreadable)?;
             self.events.push(Event {
@@ -667,6 +705,7 @@ impl<'r> Teller<'r> {
                 contact: Some(kept.source.contact),
                 purpose: Some(self.rules.purposes.name(kept.purpose).to_owned()),
                 said: Some((&kept.statement).into()),
+                overruled: kept.overruled,
                 ..event.clone()
             });
         }
@@ -896,14 +935,32 @@ fn now(subject: SubjectRef, dossier: &Dossier, rules: &Rules) -> Result<Now, Pac
     }
     for kept in packer.unpack_remembered(&person.remembered)? {
         let system = kept.source.system;
+        let (rule, why) = match (kept.overruled, system) {
+            (true, _) => ("R29", "overruled"),
+            (false, Some(_)) => ("R14", "remembered"),
+            (false, None) => ("R18", "stated"),
+        };
         now.remembered.push(Candidate {
             role: "remembered",
             system: system.map(|id| rules.system_name(id).to_owned()),
             contact: kept.source.contact,
             said: (&kept.statement).into(),
-            rule: "R14".to_owned(),
-            why: "remembered",
+            rule: rule.to_owned(),
+            why,
         });
+    }
+    let held = dossier.known.held.iter();
+    for row in held.filter(|row| row.subject == person.id) {
+        let mut holds = dossier.known.holds.iter();
+        if let Some(hold) = holds.find(|hold| hold.id == row.hold) {
+            now.holds.push(HoldNow {
+                number: hold.id,
+                kind: hold.kind.clone(),
+                purpose: row.purpose.clone(),
+                since: At::from_micros(row.since).to_string(),
+                approved: row.released,
+            });
+        }
     }
     let outbox = dossier.known.outbox.iter();
     for row in outbox.filter(|row| row.subject == person.id) {

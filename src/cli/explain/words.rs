@@ -28,9 +28,16 @@ pub(super) fn event(event: &Event) -> String {
         };
     }
     let mut what = match (&event.said, event.shown) {
+        (Some(told), None) if event.overruled => {
+            let system = event.system.as_deref().unwrap_or("operator");
+            let contact = event.contact.as_deref().unwrap_or_default();
+            let said = said(told);
+            format!("{purpose}: what {system} {contact} said counts for nothing: {said}")
+        }
         (Some(told), Some(shown)) => format!("{purpose} is {shown}: {}", said(told)),
         (Some(told), None) => format!("{purpose}: {}", said(told)),
         (None, Some(shown)) => format!("{purpose} is {shown} now"),
+        (None, None) if event.hold.is_some() => format!("{purpose}: {}", held(event)),
         (None, None) => match (&event.life, &event.body) {
             (Some(_), _) => "the contact is not there any more".to_owned(),
             (None, Some(body)) => body.to_string(),
@@ -45,6 +52,17 @@ pub(super) fn event(event: &Event) -> String {
         what = format!("{what}; {act} by {operator}: {reason}");
     }
     what
+}
+
+/// What waits, or waits no more.
+fn held(event: &Event) -> String {
+    let number = event.hold.unwrap_or_default();
+    let kind = event.hold_kind.as_deref().unwrap_or("decided");
+    match event.kind.as_str() {
+        "waits" => format!("waits for a person under hold {number} ({kind})"),
+        "lapsed" => format!("waits no more under hold {number} ({kind}): it has moved on"),
+        _ => format!("hold {number}"),
+    }
 }
 
 /// What became of a write.
