@@ -7,7 +7,7 @@ use super::checked::{
 use super::keys;
 use super::raw::{Notes, Raw, Table};
 use super::secret::{self, SecretReader};
-use super::{ConfigFaults, alarms, marketing_cloud, server, system};
+use super::{ConfigFaults, alarms, marketing_cloud, privacy, server, system};
 use crate::connector::ascend::config::Mode;
 use crate::consent::purpose::PurposeDraft;
 use crate::consent::{
@@ -50,6 +50,7 @@ pub(super) fn checked(raw: &Raw, secrets: &dyn SecretReader) -> Result<Checked, 
         parity: parity(&root),
         store: store(&root, secrets),
         hash_key,
+        privacy: privacy::build(&root, secrets),
         log: log(&root),
         purposes,
         policy,

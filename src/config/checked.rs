@@ -6,7 +6,7 @@ use crate::store::StoreSettings;
 use chrono_tz::Tz;
 use croner::Cron;
 use lettre::message::Mailbox;
-use secrecy::{SecretSlice, SecretString};
+use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -24,6 +24,8 @@ pub struct Checked {
     pub store: StoreSettings,
     /// The key of the subjects' keyed hashes, at least 32 bytes, kept outside the store (R55).
     pub hash_key: SecretSlice<u8>,
+    /// What is left of people who were erased (R55).
+    pub privacy: Privacy,
     /// What is logged, and how.
     pub log: Log,
     /// Who is told when somebody has to look.
@@ -50,6 +52,35 @@ impl Checked {
     pub fn gate(&self) -> Option<&MarketingCloud> {
         self.marketing_cloud.as_ref().filter(|gate| gate.enabled)
     }
+}
+
+/// What is left of people who were erased.
+#[derive(Debug, Clone, Default)]
+pub struct Privacy {
+    /// The keys of suppressions, the one for new ones first; the identity key alone when there is
+    /// none.
+    pub suppression_keys: Vec<SuppressionKeySettings>,
+}
+
+impl Privacy {
+    /// Whether the same keys stand in the same order.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let keys = |privacy: &Self| -> Vec<(String, Vec<u8>)> {
+            let keys = privacy.suppression_keys.iter();
+            keys.map(|key| (key.id.clone(), key.bytes.expose_secret().to_vec()))
+                .collect()
+        };
+        keys(self) == keys(other)
+    }
+}
+
+/// A key of suppressions.
+#[derive(Debug, Clone)]
+pub struct SuppressionKeySettings {
+    /// Stands beside each suppression under it.
+    pub id: String,
+    /// At least 32 bytes, kept outside the store.
+    pub bytes: SecretSlice<u8>,
 }
 
 /// The daemon's own HTTP port.

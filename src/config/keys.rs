@@ -30,6 +30,7 @@ pub(super) const ROOT: Keys = keys(
         "alarms",
         "parity",
         "policy",
+        "privacy",
         "purposes",
         "systems",
         "marketing_cloud",
@@ -68,6 +69,8 @@ pub(super) const ALARMS_MAIL: Keys = Keys {
     environment_only: &["password"],
 };
 pub(super) const PARITY: Keys = keys("parity", &["schedule", "time_zone", "directory", "full"]);
+pub(super) const PRIVACY: Keys = keys("privacy", &["suppression_keys"]);
+pub(super) const SUPPRESSION_KEYS: Keys = keys("privacy.suppression_keys", &["id", "file"]);
 pub(super) const STORE: Keys = Keys {
     table: "store",
     known: &["url", "password_file"],

@@ -12,6 +12,7 @@ mod emarketeer;
 pub mod keys;
 mod marketing_cloud;
 mod platform;
+mod privacy;
 mod raw;
 pub mod reload;
 pub mod secret;
@@ -22,8 +23,8 @@ mod vendors;
 
 pub use checked::{
     AlarmMail, AlarmWebhook, Alarms, Callback, Checked, Link, Log, LogFormat, MailSecurity,
-    MarketingCloud, ParityReport, PolicySettings, Role, Schedule, Server, Sheet, SheetFormat,
-    SubscriberKey, SystemKind, SystemSettings, Token,
+    MarketingCloud, ParityReport, PolicySettings, Privacy, Role, Schedule, Server, Sheet,
+    SheetFormat, SubscriberKey, SuppressionKeySettings, SystemKind, SystemSettings, Token,
 };
 pub use secret::{Disk, SecretFile, SecretReader};
 

@@ -5,7 +5,7 @@
 //! system *shows* becomes *statements* ([`mod@observe`]), statements of one subject become *verdicts*
 //! ([`mod@resolve`]), verdicts become *intended writes* ([`mod@plan`]); [`guard`] says when a person must
 //! look first; [`mod@send`] says whether somebody may be mailed, and [`gate`] what follows where mail would
-//! not be delivered. Rule numbers (R…) are those of `docs/rules.md`.
+//! not be delivered; [`suppression`] says what is left of somebody who was erased. Rule numbers (R…) are those of `docs/rules.md`.
 
 pub mod address;
 pub mod contact;
@@ -19,6 +19,7 @@ pub mod resolve;
 pub mod rules;
 pub mod send;
 pub mod statement;
+pub mod suppression;
 pub mod time;
 
 pub use address::{AddressFault, SubjectKey};

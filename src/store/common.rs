@@ -247,6 +247,13 @@ macro_rules! alarm_columns {
     };
 }
 
+/// The columns of a suppression, in the order in which both databases read them.
+macro_rules! suppression_columns {
+    () => {
+        "s.digest, s.key, s.purpose, s.since, s.seen_at"
+    };
+}
+
 /// Functions that read the rows of one driver that come one by one in both, by position.
 macro_rules! queue_readers {
     ($row:ty) => {
@@ -366,6 +373,16 @@ macro_rules! queue_readers {
                 error: row.try_get(10)?,
             };
             Ok((alarm, Some(post)))
+        }
+
+        pub(in crate::store) fn suppression(row: &$row) -> Result<SuppressionRow, sqlx::Error> {
+            Ok(SuppressionRow {
+                digest: fixed(row.try_get(0)?)?,
+                key: row.try_get(1)?,
+                purpose: row.try_get(2)?,
+                since: row.try_get(3)?,
+                seen_at: row.try_get(4)?,
+            })
         }
 
         pub(in crate::store) fn feed(row: &$row) -> Result<FeedRow, sqlx::Error> {
@@ -573,6 +590,17 @@ macro_rules! implement_store {
                 self.requests_asked_for(query, limit).await
             }
 
+            async fn suppression_keys(&self) -> Result<Vec<SuppressionKey>, StoreError> {
+                self.keys_of_suppressions().await
+            }
+
+            async fn suppressed(
+                &self,
+                digests: &[SuppressionDigest],
+            ) -> Result<Vec<SuppressionRow>, StoreError> {
+                self.view().await?.suppressions(digests).await
+            }
+
             async fn alarms(&self) -> Result<Vec<AlarmRow>, StoreError> {
                 self.all_alarms().await
             }
@@ -602,7 +630,7 @@ macro_rules! implement_store {
 
 pub(super) use {
     alarm_columns, contact_columns, feed_columns, implement_store, outbox_columns, queue_readers,
-    request_columns, sendout_columns,
+    request_columns, sendout_columns, suppression_columns,
 };
 
 /// Bytes of a fixed length, as a digest or a keyed hash has.

@@ -10,6 +10,7 @@ mod common;
 mod gate;
 pub mod ledger;
 pub mod postgres;
+mod privacy;
 mod report;
 pub mod rows;
 pub mod send;
@@ -19,6 +20,7 @@ pub mod sqlite;
 pub use alarms::*;
 pub use gate::*;
 pub use postgres::PgStore;
+pub use privacy::*;
 pub use rows::*;
 pub use send::*;
 pub use sqlite::SqliteStore;
@@ -294,6 +296,16 @@ pub trait Store: Send + Sync {
         query: &RequestQuery,
         limit: usize,
     ) -> Result<Vec<RequestView>, StoreError>;
+
+    /// How many suppressions stand under each key, by the ids of the keys.
+    async fn suppression_keys(&self) -> Result<Vec<SuppressionKey>, StoreError>;
+
+    /// R55: the suppressions with one of these digests.
+    async fn suppressed(
+        &self,
+        digests: &[SuppressionDigest],
+    ) -> Result<Vec<SuppressionRow>, StoreError>;
+
     /// The alarms with what each channel was told of them, in the order in which they were raised.
     async fn alarms(&self) -> Result<Vec<AlarmRow>, StoreError>;
 

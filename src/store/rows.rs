@@ -2,6 +2,7 @@
 //! are JSON text made and read by `sync::pack` alone, stored byte for byte.
 
 use super::gate::{GateChanges, RequestRow};
+use super::privacy::{PrivacyChanges, SuppressionDigest, SuppressionRow};
 use crate::consent::At;
 use std::fmt;
 
@@ -312,6 +313,8 @@ pub struct Scope {
     pub flips_since: Option<i64>,
     /// The open re-subscribe requests of the subjects in scope are needed (R47).
     pub requests: bool,
+    /// Whether somebody was erased under one of these digests (R55); not looked for while nobody was.
+    pub suppressions: Vec<SuppressionDigest>,
 }
 
 /// What the store knows within a scope.
@@ -335,6 +338,10 @@ pub struct Known {
     pub flips: Vec<(i64, String, i64)>,
     /// Open re-subscribe requests of the subjects in scope, by number, if they are asked for.
     pub requests: Vec<RequestRow>,
+    /// Somebody was erased, so new subjects have to be looked for among the suppressions (R55).
+    pub any_suppressed: bool,
+    /// The suppressions in scope.
+    pub suppressed: Vec<SuppressionRow>,
     /// The number that the next new subject gets; new subjects are numbered from here upwards.
     pub next_subject: i64,
     /// The sequence number that the first ledger entry of this transaction gets.
@@ -428,6 +435,8 @@ pub struct Changes {
     pub decided: Option<Decided>,
     /// What becomes of the gate's requests and of who is to be asked about.
     pub gate: GateChanges,
+    /// What becomes of suppressions (R55).
+    pub privacy: PrivacyChanges,
 }
 
 /// What came of a transaction.

@@ -7,6 +7,7 @@
 use super::common::{failed, refused, unregistered};
 use super::gate::{GateChanges, GateRound, RequestRow};
 use super::ledger::{self, Digest, Sealed};
+use super::privacy::{SuppressionDigest, SuppressionRow};
 use super::{
     Applied, Changes, ContactRow, Decide, Decided, Decision, FeedChange, FeedRow, FeedSwitch, Flip,
     Known, LIVE, LoadCount, LoadKey, OutboxChange, OutboxRow, QuarantineRow, Redrive, Scope,
@@ -35,6 +36,8 @@ pub(super) struct Standing {
     pub(super) newest_block: Option<Digest>,
     /// Whether the outbox has any row: during a first load it has none, and is not searched.
     pub(super) any_outbox: bool,
+    /// Whether anybody was ever erased (R55).
+    pub(super) any_suppressed: bool,
 }
 
 /// Contacts named by their keys. One that belongs to a subject comes with everyone of that subject
@@ -100,6 +103,11 @@ pub(super) trait Reads: Send {
     ) -> Result<Vec<(i64, String, i64)>, StoreError>;
     /// Open re-subscribe requests of these subjects.
     async fn open_requests(&mut self, subjects: &[i64]) -> Result<Vec<RequestRow>, StoreError>;
+    /// Suppressions with one of these digests.
+    async fn suppressions(
+        &mut self,
+        digests: &[SuppressionDigest],
+    ) -> Result<Vec<SuppressionRow>, StoreError>;
     /// Where a system's feed stands; none for one without a number.
     async fn feed_of(&mut self, system: i16) -> Result<Option<FeedRow>, StoreError>;
 }
@@ -138,6 +146,9 @@ pub(super) trait Writes: Reads {
     async fn drop_gate_due(&mut self, asked: &[(i64, i64)]) -> Result<(), StoreError>;
     async fn put_requests(&mut self, rows: &[&RequestRow]) -> Result<u64, StoreError>;
     async fn put_gate_round(&mut self, round: &GateRound) -> Result<(), StoreError>;
+    async fn put_suppressions(&mut self, rows: &[&SuppressionRow]) -> Result<u64, StoreError>;
+    async fn drop_suppressions(&mut self, digests: &[SuppressionDigest])
+    -> Result<u64, StoreError>;
     /// A block with its entries, and where subjects find it: two statements.
     async fn append(&mut self, sealed: Sealed) -> Result<(), StoreError>;
     async fn advance_counters(&mut self, subject: i64, sequence: i64) -> Result<(), StoreError>;
@@ -309,6 +320,8 @@ struct Checked<'a> {
     /// Each subject once, with the latest instant.
     gate_due: Vec<(i64, i64)>,
     requests: Vec<&'a RequestRow>,
+    suppressed: Vec<&'a SuppressionRow>,
+    unsuppressed: &'a [SuppressionDigest],
     next_subject: i64,
 }
 
@@ -360,6 +373,10 @@ impl<'a> Checked<'a> {
             gate: &changes.gate,
             gate_due: due.into_iter().collect(),
             requests: newest(&changes.gate.requests, |row| row.id),
+            suppressed: newest(&changes.privacy.suppressed, |row| {
+                (row.digest, row.purpose.as_str())
+            }),
+            unsuppressed: &changes.privacy.unsuppressed,
             next_subject,
         })
     }
@@ -434,6 +451,9 @@ fn refuse_nul(changes: &Changes) -> Result<(), StoreError> {
         ];
         let texts: Vec<&str> = texts.into_iter().flatten().map(String::as_str).collect();
         refuse("a re-subscribe request", &texts)?;
+    }
+    for row in &changes.privacy.suppressed {
+        refuse("a suppression", &[&row.key, &row.purpose])?;
     }
     for change in &changes.switches {
         if let FeedSwitch::Paused(Some(text)) | FeedSwitch::Halted(Some(text)) = &change.switch {
@@ -517,6 +537,12 @@ async fn store<S: Writes + ?Sized>(
     }
     if let Some(round) = &changes.gate.round {
         session.put_gate_round(round).await?;
+    }
+    if !changes.unsuppressed.is_empty() {
+        rows += session.drop_suppressions(changes.unsuppressed).await?;
+    }
+    if !changes.suppressed.is_empty() {
+        rows += session.put_suppressions(&changes.suppressed).await?;
     }
     if let Some(sealed) = sealed {
         rows += changes.ledger.len() as u64;
@@ -618,8 +644,12 @@ pub(super) async fn load<S: Reads + ?Sized>(
         subjects,
         next_subject: standing.next_subject,
         next_sequence: standing.next_sequence,
+        any_suppressed: standing.any_suppressed,
         ..Known::default()
     };
+    if standing.any_suppressed && !scope.suppressions.is_empty() {
+        known.suppressed = session.suppressions(&scope.suppressions).await?;
+    }
     if standing.any_outbox && !known.contacts.is_empty() {
         let keys: Vec<Key<'_>> = known.contacts.iter().map(key_of).collect();
         known.outbox = session.outbox_by_contact(&keys).await?;

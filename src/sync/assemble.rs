@@ -10,6 +10,7 @@ use super::engine::{Identity, Listener, Member, Pace, Shared, SyncError};
 use super::gate::{GateHealth, Keeper, Terms};
 use super::identity::Pseudonyms;
 use super::refresh::Hints;
+use super::suppression::Suppressor;
 use super::switches;
 use super::workbench::Link;
 use crate::config::{Checked, MarketingCloud, SystemSettings};
@@ -177,6 +178,8 @@ impl Engine {
         parts: Parts,
         lines: &Lines,
     ) -> Result<Self, StoreError> {
+        let suppressor = Suppressor::of(checked);
+        suppressor.standing(&*parts.store).await?;
         switches::follow(checked, &*parts.store, parts.clock.now()).await?;
         let rules = Arc::new(rules(checked, &*parts.store).await?);
         let wake_emitters: Vec<Arc<Notify>> =
@@ -186,6 +189,7 @@ impl Engine {
             rules: Arc::clone(&rules),
             links: links(checked, &rules),
             pseudonyms: Pseudonyms::new(checked.hash_key.expose_secret()),
+            suppressor,
             gate: checked.gate().map(|gate| gate.purpose),
             grant_settle: micros(checked.policy.grant_settle),
             future_tolerance: micros(checked.policy.future_tolerance),

@@ -18,5 +18,6 @@ pub mod refresh;
 pub mod schedule;
 pub mod sendout;
 pub mod sheet;
+pub mod suppression;
 pub mod switches;
 pub mod workbench;

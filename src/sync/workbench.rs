@@ -9,6 +9,7 @@ mod entry;
 mod handover;
 mod loads;
 mod places;
+mod suppress;
 
 pub use self::handover::Handed;
 
@@ -16,6 +17,7 @@ use self::entry::written;
 use self::loads::ByLoad;
 use self::places::Places;
 use super::pack::{PackError, Packer};
+use super::suppression::Suppressor;
 use crate::consent::resolve::Source;
 use crate::consent::time::HOUR;
 use crate::consent::{
@@ -25,10 +27,10 @@ use crate::consent::{
 use crate::store::{
     Applied, Changes, ContactRow, DELETED, Decider, Decision, Known, LANE_GRANT, LANE_WITHDRAWAL,
     LIVE, LedgerDraft, LoadKey, MERGED, ONCE_READ, OutboxChange, OutboxRow, Scope, Store,
-    StoreError, SubjectRef, WriteKey,
+    StoreError, SubjectRef, SuppressionDigest, SuppressionRow, WriteKey,
 };
 use foldhash::fast::RandomState;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// A map that is asked several times for every contact of a load.
 type Map<K, V> = HashMap<K, V, RandomState>;
@@ -51,6 +53,8 @@ pub struct Frame<'a> {
     pub load: bool,
     /// R47: the gate is to be asked when the verdict of this purpose turns.
     pub gate: Option<PurposeId>,
+    /// R55: the keys under which people who were erased are found again.
+    pub suppressor: &'a Suppressor,
 }
 
 /// R58: contacts of `follower` belong to the subject of the contact of `anchor` with the same
@@ -114,17 +118,21 @@ pub async fn transact(
 ) -> Result<Applied, StoreError> {
     for _ in 0..MAX_TRIES {
         let asked: ByLoad<()> = scope.loads.iter().map(|key| (key, ())).collect();
+        let looked_for: HashSet<SuppressionDigest> = scope.suppressions.iter().copied().collect();
         let mut turn = Turn {
             lay_out: |known| Workbench::new(known, frame, packer, &asked, scope.contacts.len()),
             act: &mut act,
             complete: &mut complete,
+            looked_for: &looked_for,
             bench: None,
             missing: Vec::new(),
+            unasked: Vec::new(),
             unreadable: None,
         };
         let applied = store.transact(&scope, &mut turn).await?;
         let Turn {
             missing,
+            unasked,
             unreadable,
             ..
         } = turn;
@@ -134,10 +142,11 @@ pub async fn transact(
                 detail: error.to_string(),
             });
         }
-        if missing.is_empty() {
+        if missing.is_empty() && unasked.is_empty() {
             return Ok(applied);
         }
         scope.loads.extend(missing);
+        scope.suppressions.extend(unasked);
     }
     Err(StoreError::Corrupt {
         what: "load counts",
@@ -150,10 +159,14 @@ struct Turn<'a, L, A, C> {
     lay_out: L,
     act: A,
     complete: C,
+    /// The scope asked for suppressions with these digests.
+    looked_for: &'a HashSet<SuppressionDigest>,
     /// On which the subjects are still to be decided.
     bench: Option<Workbench<'a>>,
     /// The counts of these load keys are needed before anything can be decided.
     missing: Vec<LoadKey>,
+    /// R55: it has to be known whether somebody was erased under these digests.
+    unasked: Vec<SuppressionDigest>,
     unreadable: Option<PackError>,
 }
 
@@ -165,14 +178,17 @@ where
 {
     fn decide(&mut self, known: Known) -> Decision {
         (self.bench, self.missing, self.unreadable) = (None, Vec::new(), None);
+        self.unasked = Vec::new();
         let acted = (self.lay_out)(known).and_then(|mut bench| {
             (self.act)(&mut bench)?;
+            self.unasked = bench.unasked(self.looked_for);
+            bench.suppress()?;
             Ok(bench)
         });
         match acted {
             Ok(mut bench) => {
                 self.missing = bench.missing_loads();
-                if self.missing.is_empty() {
+                if self.missing.is_empty() && self.unasked.is_empty() {
                     bench.store_contacts();
                     let contacts = std::mem::take(&mut bench.changes.contacts);
                     self.bench = Some(bench);
@@ -215,6 +231,10 @@ pub struct Workbench<'a> {
     /// Load keys whose count has grown while that could still matter to its other members.
     grown: BTreeSet<LoadKey>,
     flips: Map<(i64, String), i64>,
+    /// R55: somebody was erased.
+    any_suppressed: bool,
+    /// Those who were, among the new subjects.
+    suppressed: Map<SuppressionDigest, Vec<SuppressionRow>>,
     next_sequence: i64,
     changes: Changes,
 }
@@ -260,9 +280,15 @@ impl<'a> Workbench<'a> {
                 .into_iter()
                 .map(|(subject, purpose, count)| ((subject, purpose), count))
                 .collect(),
+            any_suppressed: known.any_suppressed,
+            suppressed: Map::default(),
             next_sequence: known.next_sequence,
             changes: Changes::default(),
         };
+        frame.suppressor.note(known.any_suppressed);
+        for row in known.suppressed {
+            bench.suppressed.entry(row.digest).or_default().push(row);
+        }
         for row in known.contacts {
             let record = match frame.rules.system(SystemId(row.system)) {
                 Some(system) => packer.unpack_record(system, &row.record)?,

@@ -3,7 +3,7 @@
 use super::read_all;
 use crate::store::common::{
     contact_columns, corrupt, failed, feed_columns, fixed, outbox_columns, queue_readers,
-    request_columns,
+    request_columns, suppression_columns,
 };
 use crate::store::ledger::{Digest, Sealed};
 use crate::store::send::parted;
@@ -11,7 +11,7 @@ use crate::store::session::{ContactKey, Key, Life, Named, Reads, Standing, Store
 use crate::store::{
     AlarmPost, AlarmRow, ContactRow, DEAD, Decided, FeedChange, FeedRow, Flip, GateRound, LoadKey,
     OutboxRow, PENDING, QuarantineRow, Redrive, RequestRow, RequestView, SendoutHead, SendoutRow,
-    StoreError, SubjectRef, SubjectRow, WriteKey,
+    StoreError, SubjectRef, SubjectRow, SuppressionDigest, SuppressionRow, WriteKey,
 };
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
@@ -155,19 +155,21 @@ impl Reads for Session<'_> {
         let read = |row: &PgRow| Ok((row.try_get(0)?, row.try_get(1)?));
         let counters = self.read(what, sqlx::query(counters), read).await?.pop();
         let chain = "SELECT (SELECT digest FROM ledger_blocks ORDER BY last DESC LIMIT 1), \
-                       EXISTS (SELECT 1 FROM outbox)";
-        let read = |row: &PgRow| -> Result<(Option<Digest>, bool), sqlx::Error> {
+                       EXISTS (SELECT 1 FROM outbox), EXISTS (SELECT 1 FROM suppressions)";
+        let read = |row: &PgRow| -> Result<(Option<Digest>, bool, bool), sqlx::Error> {
             let digest: Option<&[u8]> = row.try_get(0)?;
-            Ok((digest.map(fixed).transpose()?, row.try_get(1)?))
+            let digest = digest.map(fixed).transpose()?;
+            Ok((digest, row.try_get(1)?, row.try_get(2)?))
         };
         let chain = self.read(what, sqlx::query(chain), read).await?.pop();
-        let ((next_subject, next_sequence), (newest_block, any_outbox)) =
+        let ((next_subject, next_sequence), (newest_block, any_outbox, any_suppressed)) =
             counters.zip(chain).ok_or_else(|| corrupt(what, "no row"))?;
         Ok(Standing {
             next_subject,
             next_sequence,
             newest_block,
             any_outbox,
+            any_suppressed,
         })
     }
 
@@ -363,6 +365,19 @@ impl Reads for Session<'_> {
         let query = sqlx::query(sql).bind(subjects);
         self.read("re-subscribe requests", query, Rows::request)
             .await
+    }
+
+    async fn suppressions(
+        &mut self,
+        digests: &[SuppressionDigest],
+    ) -> Result<Vec<SuppressionRow>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            suppression_columns!(),
+            " FROM UNNEST($1::BYTEA[]) AS k (digest) JOIN suppressions s ON s.digest = k.digest"
+        );
+        let query = sqlx::query(sql).bind(column(digests, |digest| &digest[..]));
+        self.read("suppressions", query, Rows::suppression).await
     }
 
     async fn feed_of(&mut self, system: i16) -> Result<Option<FeedRow>, StoreError> {
@@ -686,6 +701,30 @@ impl Writes for Session<'_> {
             .bind(round.sheet_at);
         self.write("the round of the gate", query).await?;
         Ok(())
+    }
+
+    async fn put_suppressions(&mut self, rows: &[&SuppressionRow]) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO suppressions (digest, purpose, key, since, seen_at) \
+                   SELECT * FROM UNNEST($1::BYTEA[], $2::TEXT[], $3::TEXT[], $4::BIGINT[], \
+                     $5::BIGINT[]) \
+                   ON CONFLICT (digest, purpose) DO UPDATE SET key = excluded.key, \
+                     since = excluded.since, seen_at = excluded.seen_at";
+        let query = sqlx::query(sql)
+            .bind(column(rows, |row| &row.digest[..]))
+            .bind(column(rows, |row| row.purpose.as_str()))
+            .bind(column(rows, |row| row.key.as_str()))
+            .bind(column(rows, |row| row.since))
+            .bind(column(rows, |row| row.seen_at));
+        self.write("suppressions", query).await
+    }
+
+    async fn drop_suppressions(
+        &mut self,
+        digests: &[SuppressionDigest],
+    ) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM suppressions WHERE digest = ANY($1::BYTEA[])";
+        let query = sqlx::query(sql).bind(column(digests, |digest| &digest[..]));
+        self.write("suppressions", query).await
     }
 
     async fn append(&mut self, sealed: Sealed) -> Result<(), StoreError> {

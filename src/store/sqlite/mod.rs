@@ -8,18 +8,19 @@ mod alarms;
 mod check;
 mod gate;
 mod open;
+mod privacy;
 mod queue;
 mod report;
 mod sendouts;
 mod session;
 
 use super::common::{again_after, failed, implement_store, read_all};
-use super::session::{Outcome, load, transact};
+use super::session::{Outcome, Reads as _, load, transact};
 use super::{
     Access, AlarmChanges, AlarmRow, AlarmStep, Applied, Claim, Decide, Decided, Dossier, FeedRow,
     Figures, GateRound, Known, OutboxRow, Postponed, QuarantineRow, RecipientRow, RequestQuery,
     RequestView, Scope, SendoutHead, SendoutRow, SendoutStep, Store, StoreError, SubjectContact,
-    SubjectRef, WriteKey,
+    SubjectRef, SuppressionDigest, SuppressionKey, SuppressionRow, WriteKey,
 };
 use crate::consent::At;
 use async_trait::async_trait;

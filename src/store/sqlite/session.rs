@@ -3,7 +3,7 @@
 use super::read_all;
 use crate::store::common::{
     contact_columns, corrupt, failed, feed_columns, fixed, outbox_columns, queue_readers,
-    request_columns,
+    request_columns, suppression_columns,
 };
 use crate::store::ledger::Sealed;
 use crate::store::send::parted;
@@ -13,7 +13,7 @@ use crate::store::session::{
 use crate::store::{
     AlarmPost, AlarmRow, ContactRow, DEAD, Decided, FeedChange, FeedRow, Flip, GateRound, LoadKey,
     OutboxRow, PENDING, QuarantineRow, Redrive, RequestRow, RequestView, SendoutHead, SendoutRow,
-    StoreError, SubjectRef, SubjectRow, WriteKey,
+    StoreError, SubjectRef, SubjectRow, SuppressionDigest, SuppressionRow, WriteKey,
 };
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
@@ -180,6 +180,16 @@ fn subject(packed: PackedSubject) -> Result<SubjectRow, StoreError> {
     })
 }
 
+/// Digests as an array of hexadecimal texts.
+pub(super) fn hex(digests: &[SuppressionDigest]) -> Result<String, StoreError> {
+    let digits = |byte: &u8| [byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16));
+    let texts: Vec<String> = digests
+        .iter()
+        .map(|digest| digest.iter().flat_map(digits).flatten().collect())
+        .collect();
+    json(&texts)
+}
+
 /// Many fixed-size values as one binary value, from which SQL cuts the piece it needs.
 fn joined<'a, const N: usize>(pieces: impl Iterator<Item = &'a [u8; N]>) -> Vec<u8> {
     pieces.flatten().copied().collect()
@@ -205,7 +215,7 @@ impl Reads for Session<'_> {
     async fn standing(&mut self) -> Result<Standing, StoreError> {
         let sql = "SELECT next_subject, next_sequence, \
                      (SELECT digest FROM ledger_blocks ORDER BY last DESC LIMIT 1), \
-                     EXISTS (SELECT 1 FROM outbox) \
+                     EXISTS (SELECT 1 FROM outbox), EXISTS (SELECT 1 FROM suppressions) \
                    FROM counters";
         let rows = self.read("the counters", sqlx::query(sql), |row| {
             let digest: Option<&[u8]> = row.try_get(2)?;
@@ -214,6 +224,7 @@ impl Reads for Session<'_> {
                 next_sequence: row.try_get(1)?,
                 newest_block: digest.map(fixed).transpose()?,
                 any_outbox: row.try_get(3)?,
+                any_suppressed: row.try_get(4)?,
             })
         });
         rows.await?
@@ -414,6 +425,19 @@ impl Reads for Session<'_> {
         let query = sqlx::query(sql).bind(json(subjects)?);
         self.read("re-subscribe requests", query, Rows::request)
             .await
+    }
+
+    async fn suppressions(
+        &mut self,
+        digests: &[SuppressionDigest],
+    ) -> Result<Vec<SuppressionRow>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            suppression_columns!(),
+            " FROM json_each(?) j CROSS JOIN suppressions s ON s.digest = unhex(j.value)"
+        );
+        let query = sqlx::query(sql).bind(hex(digests)?);
+        self.read("suppressions", query, Rows::suppression).await
     }
 
     async fn feed_of(&mut self, system: i16) -> Result<Option<FeedRow>, StoreError> {
@@ -800,6 +824,31 @@ impl Writes for Session<'_> {
             .bind(round.sheet_at);
         self.write("the round of the gate", query).await?;
         Ok(())
+    }
+
+    async fn put_suppressions(&mut self, rows: &[&SuppressionRow]) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO suppressions (digest, purpose, key, since, seen_at) \
+                   SELECT substr(?2, 1 + 32 * j.key, 32), j.value ->> 0, j.value ->> 1, \
+                     j.value ->> 2, j.value ->> 3 FROM jsonb_each(?1) j WHERE true \
+                   ON CONFLICT (digest, purpose) DO UPDATE SET key = excluded.key, \
+                     since = excluded.since, seen_at = excluded.seen_at";
+        let digests = joined(rows.iter().map(|row| &row.digest));
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|row| (&row.purpose, &row.key, row.since, row.seen_at))
+            .collect();
+        let query = sqlx::query(sql).bind(json(&rows)?).bind(digests);
+        self.write("suppressions", query).await
+    }
+
+    async fn drop_suppressions(
+        &mut self,
+        digests: &[SuppressionDigest],
+    ) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM suppressions WHERE digest IN \
+                   (SELECT unhex(value) FROM json_each(?))";
+        self.write("suppressions", sqlx::query(sql).bind(hex(digests)?))
+            .await
     }
 
     async fn append(&mut self, sealed: Sealed) -> Result<(), StoreError> {
