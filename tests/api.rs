@@ -8,6 +8,7 @@ use consentd::consent::At;
 use consentd::runtime::clock::{Clock, Manual};
 use consentd::runtime::health::{Board, Breaker, Watched};
 use consentd::runtime::lifecycle::Lifecycle;
+use consentd::store::ledger::{Redacted, StoredBlock};
 use consentd::store::*;
 use consentd::web::api;
 use consentd::web::hooks;
@@ -65,6 +66,12 @@ impl Store for Breakable {
     }
     async fn decided(&self) -> Result<Decided, StoreError> {
         self.ask(Decided::default())
+    }
+    async fn ledger_blocks(&self, _: i64, _: usize) -> Result<Vec<StoredBlock>, StoreError> {
+        self.ask(Vec::new())
+    }
+    async fn replace_blocks(&self, _: &[(i64, Redacted)]) -> Result<bool, StoreError> {
+        self.ask(false)
     }
     async fn claim_writes(&self, _: &Claim) -> Result<Vec<OutboxRow>, StoreError> {
         self.ask(Vec::new())

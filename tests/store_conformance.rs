@@ -72,6 +72,8 @@ on_both_databases! {
     reports:
         systems_keep_their_numbers,
         the_ledger_is_numbered_without_gaps,
+        blocks_come_page_by_page,
+        r52_what_is_redacted_still_proves_and_replaces_only_what_was_read,
         figures_count_what_is_there,
         the_figures_of_an_empty_store_are_zero,
         quarantined_records_stay_until_they_heal,

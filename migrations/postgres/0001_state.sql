@@ -135,17 +135,21 @@ CREATE UNIQUE INDEX quarantine_key ON quarantine (system, external);
 -- one value; each digest covers the block before it. It names subjects by number and keyed hash only.
 -- `newest_subject` is the highest number given to a subject in the same transaction, if there is any:
 -- the first entries of a subject are in the first block whose number is not lower than its own.
+-- `marks` are four bytes of a digest of `entries`, and four of each entry's: they tell where an
+-- alteration is.
 CREATE TABLE ledger_blocks (
     last           BIGINT PRIMARY KEY,
     first          BIGINT NOT NULL,
     digest         BYTEA  NOT NULL CHECK (length(digest) = 32),
     at             BIGINT NOT NULL,
     newest_subject BIGINT,
-    entries        BYTEA  NOT NULL
+    entries        BYTEA  NOT NULL,
+    marks          BYTEA  NOT NULL
 );
 
--- They are compressed already.
+-- They are compressed already, or cannot be.
 ALTER TABLE ledger_blocks ALTER COLUMN entries SET STORAGE EXTERNAL;
+ALTER TABLE ledger_blocks ALTER COLUMN marks SET STORAGE EXTERNAL;
 
 CREATE INDEX ledger_blocks_subject ON ledger_blocks (newest_subject)
     WHERE newest_subject IS NOT NULL;

@@ -129,13 +129,16 @@ CREATE UNIQUE INDEX quarantine_key ON quarantine (system, external);
 -- one value; each digest covers the block before it. It names subjects by number and keyed hash only.
 -- `newest_subject` is the highest number given to a subject in the same transaction, if there is any:
 -- the first entries of a subject are in the first block whose number is not lower than its own.
+-- `marks` are four bytes of a digest of `entries`, and four of each entry's: they tell where an
+-- alteration is.
 CREATE TABLE ledger_blocks (
     last           INTEGER PRIMARY KEY,
     first          INTEGER NOT NULL,
     digest         BLOB    NOT NULL CHECK (length(digest) = 32),
     at             INTEGER NOT NULL,
     newest_subject INTEGER,
-    entries        BLOB    NOT NULL
+    entries        BLOB    NOT NULL,
+    marks          BLOB    NOT NULL
 ) STRICT;
 
 CREATE INDEX ledger_blocks_subject ON ledger_blocks (newest_subject)

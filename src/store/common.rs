@@ -254,6 +254,13 @@ macro_rules! suppression_columns {
     };
 }
 
+/// The columns of a block of the ledger, in the order in which both databases read them.
+macro_rules! block_columns {
+    () => {
+        "first, last, digest, at, newest_subject, entries, marks"
+    };
+}
+
 /// Functions that read the rows of one driver that come one by one in both, by position.
 macro_rules! queue_readers {
     ($row:ty) => {
@@ -385,6 +392,20 @@ macro_rules! queue_readers {
             })
         }
 
+        pub(in crate::store) fn block(row: &$row) -> Result<StoredBlock, sqlx::Error> {
+            Ok(StoredBlock {
+                block: BlockRow {
+                    first: row.try_get(0)?,
+                    last: row.try_get(1)?,
+                    digest: fixed(row.try_get(2)?)?,
+                    at: row.try_get(3)?,
+                    newest_subject: row.try_get(4)?,
+                },
+                entries: row.try_get(5)?,
+                marks: row.try_get(6)?,
+            })
+        }
+
         pub(in crate::store) fn feed(row: &$row) -> Result<FeedRow, sqlx::Error> {
             Ok(FeedRow {
                 cursor: row.try_get(0)?,
@@ -501,6 +522,18 @@ macro_rules! implement_store {
                 self.known_after(after, limit).await
             }
 
+            async fn ledger_blocks(
+                &self,
+                after: i64,
+                limit: usize,
+            ) -> Result<Vec<StoredBlock>, StoreError> {
+                self.blocks_after(after, limit).await
+            }
+
+            async fn replace_blocks(&self, blocks: &[(i64, Redacted)]) -> Result<bool, StoreError> {
+                self.put_redacted(blocks).await
+            }
+
             async fn quarantined(
                 &self,
                 system: Option<i16>,
@@ -601,6 +634,18 @@ macro_rules! implement_store {
                 self.view().await?.suppressions(digests).await
             }
 
+            async fn traces(&self, query: &TraceQuery) -> Result<Traces, StoreError> {
+                self.traces_of(query).await
+            }
+
+            async fn scrub(&self, texts: &[String]) -> Result<Residue, StoreError> {
+                self.scrub_files(texts).await
+            }
+
+            async fn back_up(&self, file: &Path) -> Result<Option<Backup>, StoreError> {
+                self.copy_to(file).await
+            }
+
             async fn alarms(&self) -> Result<Vec<AlarmRow>, StoreError> {
                 self.all_alarms().await
             }
@@ -629,8 +674,8 @@ macro_rules! implement_store {
 }
 
 pub(super) use {
-    alarm_columns, contact_columns, feed_columns, implement_store, outbox_columns, queue_readers,
-    request_columns, sendout_columns, suppression_columns,
+    alarm_columns, block_columns, contact_columns, feed_columns, implement_store, outbox_columns,
+    queue_readers, request_columns, sendout_columns, suppression_columns,
 };
 
 /// Bytes of a fixed length, as a digest or a keyed hash has.

@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod postgres;
 mod privacy;
 mod report;
+mod residue;
 pub mod rows;
 pub mod send;
 mod session;
@@ -21,14 +22,16 @@ pub use alarms::*;
 pub use gate::*;
 pub use postgres::PgStore;
 pub use privacy::*;
+use residue::{holds, residue};
 pub use rows::*;
 pub use send::*;
 pub use sqlite::SqliteStore;
 
 use crate::consent::At;
 use async_trait::async_trait;
+use ledger::{Redacted, StoredBlock};
 use secrecy::SecretString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Who opens the store.
@@ -224,6 +227,15 @@ pub trait Store: Send + Sync {
     /// up to `limit` subjects whose number is greater than `after`.
     async fn subjects_after(&self, after: i64, limit: usize) -> Result<Known, StoreError>;
 
+    /// Blocks of the ledger whose `last` is greater than `after`, in order, at most `limit`.
+    async fn ledger_blocks(&self, after: i64, limit: usize)
+    -> Result<Vec<StoredBlock>, StoreError>;
+
+    /// Replaces the entries and marks of these blocks, each named by its `last`, in one transaction;
+    /// digests stay. Nothing is replaced, which is `false`, where one of them is not as it was when it
+    /// was redacted: somebody else has redacted it since, so it has to be read anew.
+    async fn replace_blocks(&self, blocks: &[(i64, Redacted)]) -> Result<bool, StoreError>;
+
     /// The quarantined records of a system, oldest first, at most `limit`.
     async fn quarantined(
         &self,
@@ -305,6 +317,18 @@ pub trait Store: Send + Sync {
         &self,
         digests: &[SuppressionDigest],
     ) -> Result<Vec<SuppressionRow>, StoreError>;
+
+    /// Where somebody is named besides in their own rows; goes through whole tables.
+    async fn traces(&self, query: &TraceQuery) -> Result<Traces, StoreError>;
+
+    /// Sees to it that what was removed is not left in the database's files either, and looks for these
+    /// texts in them. On Postgres the tables are vacuumed, and nothing is looked for: its files are the
+    /// server's.
+    async fn scrub(&self, texts: &[String]) -> Result<Residue, StoreError>;
+
+    /// Writes a copy of the store, as it is now, to a file that is not there yet, for its owner alone,
+    /// and proves that it can be used. None on Postgres, which has its own tools.
+    async fn back_up(&self, file: &Path) -> Result<Option<Backup>, StoreError>;
 
     /// The alarms with what each channel was told of them, in the order in which they were raised.
     async fn alarms(&self) -> Result<Vec<AlarmRow>, StoreError>;

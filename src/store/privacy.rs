@@ -1,4 +1,7 @@
-//! The rows behind erasure, suppression and retention (R55, R57).
+//! The rows behind erasure, suppression, retention and backups (R55, R57).
+
+use super::ledger::{Head, Redacted};
+use super::rows::SubjectRef;
 
 /// HMAC-SHA-256 of a subject under a key that is held outside the store.
 pub type SuppressionDigest = [u8; 32];
@@ -27,6 +30,50 @@ pub struct SuppressionKey {
     pub rows: i64,
 }
 
+/// Contacts and subjects whose traces are looked for before they are erased.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TraceQuery {
+    /// Keyed hashes of the subjects.
+    pub subjects: Vec<SubjectRef>,
+    /// Their addresses, normalised.
+    pub addresses: Vec<String>,
+    /// System numbers and external ids of their contacts.
+    pub contacts: Vec<(i16, String)>,
+}
+
+/// Where else than in their own rows somebody is named.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Traces {
+    /// Other subjects whose remembered statements name one of the contacts.
+    pub remembering: Vec<SubjectRef>,
+    /// Quarantined records whose bytes hold one of the addresses, in whatever case, or that are of one of
+    /// the contacts.
+    pub quarantined: Vec<(i16, String)>,
+    /// Send-outs with one of the subjects among their recipients: id, and all recipients.
+    pub sendouts: Vec<(String, Vec<Option<SubjectRef>>)>,
+}
+
+/// Contacts and subjects that are removed with everything that names them, their suppressions aside.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Erased {
+    /// Subject numbers.
+    pub subjects: Vec<i64>,
+    /// System numbers and external ids.
+    pub contacts: Vec<(i16, String)>,
+    /// How many live contacts, and how many of them without a subject, that adds to each system:
+    /// numbers below zero.
+    pub counts: Vec<(i16, i64, i64)>,
+    /// Send-outs with the recipients that are left; places stay as they are.
+    pub sendouts: Vec<(String, Vec<Option<SubjectRef>>)>,
+}
+
+impl Erased {
+    /// Whether nothing is removed.
+    pub fn is_empty(&self) -> bool {
+        self.subjects.is_empty() && self.contacts.is_empty() && self.sendouts.is_empty()
+    }
+}
+
 /// What a transaction changes of all that.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PrivacyChanges {
@@ -34,4 +81,31 @@ pub struct PrivacyChanges {
     pub suppressed: Vec<SuppressionRow>,
     /// Suppressions to remove: under a key that is no longer used.
     pub unsuppressed: Vec<SuppressionDigest>,
+    /// Who is removed, with contacts.
+    pub erased: Erased,
+    /// Blocks of the ledger, by the number of their last entry, of which something is forgotten. When
+    /// one is another by now, the transaction is refused with [`super::Applied::Overtaken`].
+    pub redacted: Vec<(i64, Redacted)>,
+    /// How far a class of the ledger's entries has expired: its name, and the last block looked at.
+    pub expired: Option<(String, i64)>,
+}
+
+/// What is left on disk of texts that were erased.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Residue {
+    /// Somebody who reads keeps the database's log from being emptied.
+    pub is_log_kept: bool,
+    /// The database had to be written anew, because texts were found in these of its files.
+    pub found: Vec<String>,
+    /// Files in which texts are found still.
+    pub left: Vec<String>,
+}
+
+/// A backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backup {
+    /// Bytes.
+    pub bytes: u64,
+    /// Where the ledger in it ends.
+    pub head: Head,
 }

@@ -6,8 +6,8 @@
 
 use super::common::{failed, refused, unregistered};
 use super::gate::{GateChanges, GateRound, RequestRow};
-use super::ledger::{self, Digest, Sealed};
-use super::privacy::{SuppressionDigest, SuppressionRow};
+use super::ledger::{self, Digest, Redacted, Sealed};
+use super::privacy::{Erased, PrivacyChanges, SuppressionDigest, SuppressionRow};
 use super::{
     Applied, Changes, ContactRow, Decide, Decided, Decision, FeedChange, FeedRow, FeedSwitch, Flip,
     Known, LIVE, LoadCount, LoadKey, OutboxChange, OutboxRow, QuarantineRow, Redrive, Scope,
@@ -149,6 +149,12 @@ pub(super) trait Writes: Reads {
     async fn put_suppressions(&mut self, rows: &[&SuppressionRow]) -> Result<u64, StoreError>;
     async fn drop_suppressions(&mut self, digests: &[SuppressionDigest])
     -> Result<u64, StoreError>;
+    /// Removes people with everything that names them: a statement a table.
+    async fn erase(&mut self, erased: &Erased) -> Result<u64, StoreError>;
+    /// Puts these blocks in the place of those they were made from: two statements. False when one of
+    /// them is another by now.
+    async fn redact(&mut self, blocks: &[(i64, Redacted)]) -> Result<bool, StoreError>;
+    async fn put_expired(&mut self, class: &str, through: i64) -> Result<(), StoreError>;
     /// A block with its entries, and where subjects find it: two statements.
     async fn append(&mut self, sealed: Sealed) -> Result<(), StoreError>;
     async fn advance_counters(&mut self, subject: i64, sequence: i64) -> Result<(), StoreError>;
@@ -322,6 +328,7 @@ struct Checked<'a> {
     requests: Vec<&'a RequestRow>,
     suppressed: Vec<&'a SuppressionRow>,
     unsuppressed: &'a [SuppressionDigest],
+    privacy: &'a PrivacyChanges,
     next_subject: i64,
 }
 
@@ -377,6 +384,7 @@ impl<'a> Checked<'a> {
                 (row.digest, row.purpose.as_str())
             }),
             unsuppressed: &changes.privacy.unsuppressed,
+            privacy: &changes.privacy,
             next_subject,
         })
     }
@@ -538,6 +546,19 @@ async fn store<S: Writes + ?Sized>(
     if let Some(round) = &changes.gate.round {
         session.put_gate_round(round).await?;
     }
+    let privacy = changes.privacy;
+    if !privacy.redacted.is_empty() && !session.redact(&privacy.redacted).await? {
+        return Ok(Outcome::Overtaken);
+    }
+    if !privacy.erased.is_empty() {
+        rows += session.erase(&privacy.erased).await?;
+        if !privacy.erased.counts.is_empty() {
+            session.count_contacts(&privacy.erased.counts).await?;
+        }
+    }
+    if let Some((class, through)) = &privacy.expired {
+        session.put_expired(class, *through).await?;
+    }
     if !changes.unsuppressed.is_empty() {
         rows += session.drop_suppressions(changes.unsuppressed).await?;
     }
@@ -546,7 +567,7 @@ async fn store<S: Writes + ?Sized>(
     }
     if let Some(sealed) = sealed {
         rows += changes.ledger.len() as u64;
-        next_sequence = sealed.block.last + 1;
+        next_sequence = sealed.stored.block.last + 1;
         session.append(sealed).await?;
     }
     if (changes.next_subject, next_sequence) != (standing.next_subject, standing.next_sequence) {

@@ -2,7 +2,7 @@
 
 use crate::postgres_server::Database;
 use consentd::consent::At;
-use consentd::store::ledger::BlockRow;
+use consentd::store::ledger::StoredBlock;
 use consentd::store::{
     Access, Applied, Changes, Claim, ContactRow, FeedChange, FeedRow, Flip, Known, LANE_GRANT,
     LANE_WITHDRAWAL, LIVE, LedgerDraft, LoadKey, OutboxChange, OutboxRow, PENDING, PgStore,
@@ -122,36 +122,9 @@ impl Bench {
         }
     }
 
-    /// The blocks of the ledger, each with its entries as stored.
-    pub(crate) async fn chain(&self) -> Vec<(BlockRow, Vec<u8>)> {
-        let blocks = "SELECT first, last, digest, at, entries FROM ledger_blocks ORDER BY last";
-        macro_rules! read {
-            ($pool:expr) => {{
-                let pool = $pool;
-                let blocks: Vec<(i64, i64, Vec<u8>, i64, Vec<u8>)> =
-                    sqlx::query_as(blocks).fetch_all(&pool).await.unwrap();
-                pool.close().await;
-                blocks
-            }};
-        }
-        let blocks = match self {
-            Self::Sqlite(_, folder) => read!(file(folder).await),
-            Self::Postgres(_, database) => {
-                read!(sqlx::PgPool::connect(database.url.as_str()).await.unwrap())
-            }
-        };
-        let blocks = blocks
-            .into_iter()
-            .map(|(first, last, digest, at, entries)| {
-                let block = BlockRow {
-                    first,
-                    last,
-                    digest: digest.try_into().unwrap(),
-                    at,
-                };
-                (block, entries)
-            });
-        blocks.collect()
+    /// The blocks of the ledger.
+    pub(crate) async fn chain(&self) -> Vec<StoredBlock> {
+        self.ledger_blocks(0, usize::MAX >> 1).await.unwrap()
     }
 
     /// Runs SQL that no store would.

@@ -3,6 +3,7 @@
 use crate::bench::{
     Bench, at, contact, entry, grant, named, puts, quarantined, reference, subject, withdrawal,
 };
+use consentd::store::ledger::{FORGOTTEN, Head, Redacted, redact, unpack, verify_range};
 use consentd::store::{
     Changes, ContactRow, DEAD, DELETED, HELD, LedgerRow, OutboxRow, Scope, SubjectRow,
     SystemFigures,
@@ -17,6 +18,77 @@ pub(crate) async fn systems_keep_their_numbers(bench: Bench) {
     let all = ["salesforce", "ascend", "superoffice", "marketing-cloud"].map(str::to_owned);
     let all: Vec<(i16, String)> = (1..).zip(all).collect();
     assert_eq!(bench.systems().await.unwrap(), all);
+}
+
+/// Blocks of so many entries each, about subjects 1 and 2 in turn.
+async fn appended(bench: &Bench, blocks: &[i64]) {
+    bench.populate(2).await;
+    for count in blocks {
+        let ledger = (0..*count).map(|at| entry("observed", Some(1 + at % 2), at));
+        bench
+            .put(Changes {
+                ledger: ledger.collect(),
+                ..Changes::default()
+            })
+            .await;
+    }
+}
+
+pub(crate) async fn blocks_come_page_by_page(bench: Bench) {
+    assert_eq!(bench.ledger_blocks(0, 10).await.unwrap(), []);
+    appended(&bench, &[3, 1, 5]).await;
+    let chain = bench.chain().await;
+    let lasts: Vec<i64> = chain.iter().map(|stored| stored.block.last).collect();
+    assert_eq!(lasts, [3, 4, 9]);
+    assert_eq!(bench.ledger_blocks(0, 2).await.unwrap(), chain[..2]);
+    assert_eq!(bench.ledger_blocks(2, 2).await.unwrap(), chain[..2]);
+    assert_eq!(bench.ledger_blocks(4, 2).await.unwrap(), chain[2..]);
+    assert_eq!(bench.ledger_blocks(9, 2).await.unwrap(), []);
+}
+
+pub(crate) async fn r52_what_is_redacted_still_proves_and_replaces_only_what_was_read(
+    bench: Bench,
+) {
+    appended(&bench, &[3, 1, 5]).await;
+    let before = bench.chain().await;
+    // Everything about one of the two.
+    let redacted = |who: i64| -> Vec<(i64, Redacted)> {
+        let blocks = before.iter().filter_map(|stored| {
+            let forget = &mut |subject: Option<i64>, _: &LedgerRow| subject == Some(who);
+            let redacted = redact(stored.block.first, &stored.entries, forget).unwrap()?;
+            Some((stored.block.last, redacted))
+        });
+        blocks.collect()
+    };
+    let (one, other) = (redacted(1), redacted(2));
+    let lasts = |blocks: &[(i64, Redacted)]| blocks.iter().map(|(last, _)| *last).collect();
+    let (of_one, of_other): (Vec<i64>, Vec<i64>) = (lasts(&one), lasts(&other));
+    assert_eq!((of_one, of_other), (vec![3, 4, 9], vec![3, 9]));
+    assert!(bench.replace_blocks(&one).await.unwrap());
+    let after = bench.chain().await;
+    let mut previous = Head::START;
+    let mut kinds = Vec::new();
+    for (was, stored) in before.iter().zip(&after) {
+        assert_eq!(was.block, stored.block);
+        let seen = &mut |_: Option<i64>, row: &LedgerRow| kinds.push(row.kind == FORGOTTEN);
+        assert_eq!(verify_range(&previous, stored, seen), Ok(()));
+        previous = Head::from(&stored.block);
+    }
+    let (gone, kept) = (true, false);
+    let expected = [gone, kept, gone, gone, gone, kept, gone, kept, gone];
+    assert_eq!(kinds, expected);
+    // The other one's redaction was made of the blocks as they were: it would bring back the first.
+    assert!(!bench.replace_blocks(&other).await.unwrap());
+    let unknown = [(7, other[0].1.clone())];
+    assert!(!bench.replace_blocks(&unknown).await.unwrap());
+    assert_eq!(bench.chain().await, after);
+    assert!(bench.replace_blocks(&[]).await.unwrap());
+    let file = bench.dossier(reference(2)).await.unwrap().unwrap();
+    let seqs = |rows: &[LedgerRow]| rows.iter().map(|row| row.seq).collect::<Vec<_>>();
+    assert_eq!(seqs(&file.ledger), [2, 6, 8]);
+    let file = bench.dossier(reference(1)).await.unwrap().unwrap();
+    assert_eq!(seqs(&file.ledger), [0; 0]);
+    assert_eq!(unpack(1, &after[0].entries).count(), 3);
 }
 
 pub(crate) async fn the_ledger_is_numbered_without_gaps(bench: Bench) {

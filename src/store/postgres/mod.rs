@@ -7,6 +7,7 @@
 mod alarms;
 mod check;
 mod gate;
+mod ledger;
 mod open;
 mod privacy;
 mod queue;
@@ -15,18 +16,21 @@ mod sendouts;
 mod session;
 
 use super::common::{again_after, failed, implement_store, read_all};
+use super::ledger::{Redacted, StoredBlock};
 use super::session::{Outcome, Reads as _, load, transact};
 use super::{
-    Access, AlarmChanges, AlarmRow, AlarmStep, Applied, Claim, Decide, Decided, Dossier, FeedRow,
-    Figures, GateRound, Known, OutboxRow, Postponed, QuarantineRow, RecipientRow, RequestQuery,
-    RequestView, Scope, SendoutHead, SendoutRow, SendoutStep, Store, StoreError, SubjectContact,
-    SubjectRef, SuppressionDigest, SuppressionKey, SuppressionRow, WriteKey,
+    Access, AlarmChanges, AlarmRow, AlarmStep, Applied, Backup, Claim, Decide, Decided, Dossier,
+    FeedRow, Figures, GateRound, Known, OutboxRow, Postponed, QuarantineRow, RecipientRow,
+    RequestQuery, RequestView, Residue, Scope, SendoutHead, SendoutRow, SendoutStep, Store,
+    StoreError, SubjectContact, SubjectRef, SuppressionDigest, SuppressionKey, SuppressionRow,
+    TraceQuery, Traces, WriteKey,
 };
 use crate::consent::At;
 use async_trait::async_trait;
 use secrecy::SecretString;
 use session::Session;
 use sqlx::{PgPool, Postgres, Transaction};
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use url::Url;
 

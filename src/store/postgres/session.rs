@@ -5,13 +5,13 @@ use crate::store::common::{
     contact_columns, corrupt, failed, feed_columns, fixed, outbox_columns, queue_readers,
     request_columns, suppression_columns,
 };
-use crate::store::ledger::{Digest, Sealed};
+use crate::store::ledger::{BlockRow, Digest, Redacted, Sealed, StoredBlock};
 use crate::store::send::parted;
 use crate::store::session::{ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes};
 use crate::store::{
-    AlarmPost, AlarmRow, ContactRow, DEAD, Decided, FeedChange, FeedRow, Flip, GateRound, LoadKey,
-    OutboxRow, PENDING, QuarantineRow, Redrive, RequestRow, RequestView, SendoutHead, SendoutRow,
-    StoreError, SubjectRef, SubjectRow, SuppressionDigest, SuppressionRow, WriteKey,
+    AlarmPost, AlarmRow, ContactRow, DEAD, Decided, Erased, FeedChange, FeedRow, Flip, GateRound,
+    LoadKey, OutboxRow, PENDING, QuarantineRow, Redrive, RequestRow, RequestView, SendoutHead,
+    SendoutRow, StoreError, SubjectRef, SubjectRow, SuppressionDigest, SuppressionRow, WriteKey,
 };
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
@@ -727,17 +727,38 @@ impl Writes for Session<'_> {
         self.write("suppressions", query).await
     }
 
+    async fn erase(&mut self, erased: &Erased) -> Result<u64, StoreError> {
+        self.erase_rows(erased).await
+    }
+
+    async fn redact(&mut self, blocks: &[(i64, Redacted)]) -> Result<bool, StoreError> {
+        self.redact_blocks(blocks).await
+    }
+
+    async fn put_expired(&mut self, class: &str, through: i64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO expired (class, through) VALUES ($1, $2) \
+                   ON CONFLICT (class) DO UPDATE SET through = excluded.through";
+        let query = sqlx::query(sql).bind(class.to_owned()).bind(through);
+        self.write("how far the ledger has expired", query).await?;
+        Ok(())
+    }
+
     async fn append(&mut self, sealed: Sealed) -> Result<(), StoreError> {
-        let sql = "INSERT INTO ledger_blocks (first, last, digest, at, newest_subject, entries) \
-                   VALUES ($1, $2, $3, $4, $5, $6)";
-        let block = sealed.block;
+        let sql = "INSERT INTO ledger_blocks (first, last, digest, at, newest_subject, entries, \
+                     marks) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        let StoredBlock {
+            block,
+            entries,
+            marks,
+        } = sealed.stored;
         let query = sqlx::query(sql)
             .bind(block.first)
             .bind(block.last)
             .bind(&block.digest[..])
             .bind(block.at)
-            .bind(sealed.newest_subject)
-            .bind(sealed.entries);
+            .bind(block.newest_subject)
+            .bind(entries)
+            .bind(marks);
         self.write("the ledger", query).await?;
         if !sealed.known_subjects.is_empty() {
             let sql = "INSERT INTO ledger_subjects (subject, block) \

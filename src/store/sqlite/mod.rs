@@ -7,6 +7,7 @@
 mod alarms;
 mod check;
 mod gate;
+mod ledger;
 mod open;
 mod privacy;
 mod queue;
@@ -15,19 +16,21 @@ mod sendouts;
 mod session;
 
 use super::common::{again_after, failed, implement_store, read_all};
+use super::ledger::{Redacted, StoredBlock};
 use super::session::{Outcome, Reads as _, load, transact};
 use super::{
-    Access, AlarmChanges, AlarmRow, AlarmStep, Applied, Claim, Decide, Decided, Dossier, FeedRow,
-    Figures, GateRound, Known, OutboxRow, Postponed, QuarantineRow, RecipientRow, RequestQuery,
-    RequestView, Scope, SendoutHead, SendoutRow, SendoutStep, Store, StoreError, SubjectContact,
-    SubjectRef, SuppressionDigest, SuppressionKey, SuppressionRow, WriteKey,
+    Access, AlarmChanges, AlarmRow, AlarmStep, Applied, Backup, Claim, Decide, Decided, Dossier,
+    FeedRow, Figures, GateRound, Known, OutboxRow, Postponed, QuarantineRow, RecipientRow,
+    RequestQuery, RequestView, Residue, Scope, SendoutHead, SendoutRow, SendoutStep, Store,
+    StoreError, SubjectContact, SubjectRef, SuppressionDigest, SuppressionKey, SuppressionRow,
+    TraceQuery, Traces, WriteKey,
 };
 use crate::consent::At;
 use async_trait::async_trait;
 use session::Session;
 use sqlx::{Sqlite, SqlitePool, Transaction};
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// A state store in one SQLite file.
@@ -37,6 +40,7 @@ pub struct SqliteStore {
     readers: SqlitePool,
     sequence: AtomicI64,
     statements: AtomicU64,
+    path: PathBuf,
     /// Held by the daemon until the store is closed.
     lock: Option<File>,
 }

@@ -5,15 +5,15 @@ use crate::store::common::{
     contact_columns, corrupt, failed, feed_columns, fixed, outbox_columns, queue_readers,
     request_columns, suppression_columns,
 };
-use crate::store::ledger::Sealed;
+use crate::store::ledger::{BlockRow, Redacted, Sealed, StoredBlock};
 use crate::store::send::parted;
 use crate::store::session::{
     ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes, json,
 };
 use crate::store::{
-    AlarmPost, AlarmRow, ContactRow, DEAD, Decided, FeedChange, FeedRow, Flip, GateRound, LoadKey,
-    OutboxRow, PENDING, QuarantineRow, Redrive, RequestRow, RequestView, SendoutHead, SendoutRow,
-    StoreError, SubjectRef, SubjectRow, SuppressionDigest, SuppressionRow, WriteKey,
+    AlarmPost, AlarmRow, ContactRow, DEAD, Decided, Erased, FeedChange, FeedRow, Flip, GateRound,
+    LoadKey, OutboxRow, PENDING, QuarantineRow, Redrive, RequestRow, RequestView, SendoutHead,
+    SendoutRow, StoreError, SubjectRef, SubjectRow, SuppressionDigest, SuppressionRow, WriteKey,
 };
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
@@ -90,7 +90,11 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    async fn write(&mut self, what: &'static str, query: Query) -> Result<u64, StoreError> {
+    pub(super) async fn write(
+        &mut self,
+        what: &'static str,
+        query: Query,
+    ) -> Result<u64, StoreError> {
         self.statements.fetch_add(1, Ordering::Relaxed);
         let done = query
             .execute(&mut *self.transaction)
@@ -851,17 +855,38 @@ impl Writes for Session<'_> {
             .await
     }
 
+    async fn erase(&mut self, erased: &Erased) -> Result<u64, StoreError> {
+        self.erase_rows(erased).await
+    }
+
+    async fn redact(&mut self, blocks: &[(i64, Redacted)]) -> Result<bool, StoreError> {
+        self.redact_blocks(blocks).await
+    }
+
+    async fn put_expired(&mut self, class: &str, through: i64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO expired (class, through) VALUES (?, ?) \
+                   ON CONFLICT (class) DO UPDATE SET through = excluded.through";
+        let query = sqlx::query(sql).bind(class.to_owned()).bind(through);
+        self.write("how far the ledger has expired", query).await?;
+        Ok(())
+    }
+
     async fn append(&mut self, sealed: Sealed) -> Result<(), StoreError> {
-        let sql = "INSERT INTO ledger_blocks (first, last, digest, at, newest_subject, entries) \
-                   VALUES (?, ?, ?, ?, ?, ?)";
-        let block = sealed.block;
+        let sql = "INSERT INTO ledger_blocks (first, last, digest, at, newest_subject, entries, \
+                     marks) VALUES (?, ?, ?, ?, ?, ?, ?)";
+        let StoredBlock {
+            block,
+            entries,
+            marks,
+        } = sealed.stored;
         let query = sqlx::query(sql)
             .bind(block.first)
             .bind(block.last)
             .bind(block.digest.to_vec())
             .bind(block.at)
-            .bind(sealed.newest_subject)
-            .bind(sealed.entries);
+            .bind(block.newest_subject)
+            .bind(entries)
+            .bind(marks);
         self.write("the ledger", query).await?;
         if !sealed.known_subjects.is_empty() {
             let sql = "INSERT INTO ledger_subjects (subject, block) \
