@@ -1,10 +1,12 @@
 //! The commands. Each has a file of its own and holds no logic that another surface needs.
 
+pub mod backup;
 pub mod check;
 pub mod check_recipients;
 pub mod completions;
 #[cfg(feature = "sandbox")]
 pub mod demo;
+pub mod erase;
 pub mod explain;
 pub mod healthcheck;
 pub mod migrate;
@@ -22,6 +24,7 @@ pub mod run;
 pub mod sandbox;
 pub mod status;
 pub mod superoffice;
+pub mod suppressions;
 
 use crate::config::{self, Checked, ConfigFaults};
 use clap::{Parser, Subcommand};
@@ -102,6 +105,12 @@ pub enum Command {
     Redrive(redrive::Args),
     /// List, export and close the requests to set subscribers active again in Marketing Cloud.
     Resubscribe(resubscribe::Args),
+    /// Remove a person for good: address, contacts and ledger entries; the address stays suppressed.
+    Erase(erase::Args),
+    /// Show under which keys people who were erased are kept from coming back.
+    Suppressions(suppressions::Args),
+    /// Copy the state store to a file, beside a running daemon.
+    Backup(backup::Args),
     /// Set up what is needed on the side of SuperOffice.
     Superoffice(superoffice::Args),
     /// Ask a running daemon whether it lives; for containers.
@@ -168,6 +177,9 @@ async fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Resync(args) => resync::resync(&args).await,
         Command::Redrive(args) => redrive::redrive(&args).await,
         Command::Resubscribe(args) => resubscribe::resubscribe(&args).await,
+        Command::Erase(args) => erase::erase(&args).await,
+        Command::Suppressions(args) => suppressions::suppressions(&args).await,
+        Command::Backup(args) => backup::backup(&args).await,
         Command::Superoffice(args) => superoffice::run(&args).await,
         Command::Healthcheck(args) => healthcheck::healthcheck(&args).await,
         Command::Completions(args) => completions::completions(&args),

@@ -326,8 +326,8 @@ pub trait Store: Send + Sync {
     /// server's.
     async fn scrub(&self, texts: &[String]) -> Result<Residue, StoreError>;
 
-    /// Writes a copy of the store, as it is now, to a file that is not there yet, for its owner alone,
-    /// and proves that it can be used. None on Postgres, which has its own tools.
+    /// Writes a copy of the store, as it is now, to a file, for its owner alone, and proves that it can be
+    /// used. A file that is there is replaced once that is proved. None on Postgres, which has its own tools.
     async fn back_up(&self, file: &Path) -> Result<Option<Backup>, StoreError>;
 
     /// The alarms with what each channel was told of them, in the order in which they were raised.

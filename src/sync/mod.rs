@@ -7,6 +7,7 @@ pub mod breaker;
 pub mod checklist;
 pub mod emit;
 pub mod engine;
+pub mod erasure;
 pub mod gate;
 pub mod identity;
 pub mod ingest;

@@ -6,6 +6,7 @@
 
 mod decide;
 mod entry;
+mod forget;
 mod handover;
 mod loads;
 mod places;
@@ -328,6 +329,11 @@ impl<'a> Workbench<'a> {
             .insert(item.contact.id.clone(), index);
         self.items.push(item);
         index
+    }
+
+    /// The number of the ledger entry that the transaction would add first.
+    pub fn next_sequence(&self) -> i64 {
+        self.next_sequence
     }
 
     /// The contact as it is now, if it is known.

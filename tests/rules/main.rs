@@ -9,3 +9,4 @@ mod plan;
 mod resolve;
 mod send;
 mod stamps;
+mod suppression;

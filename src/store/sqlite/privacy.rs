@@ -152,9 +152,7 @@ impl SqliteStore {
         copied.map_err(failed(what))?;
         let head = prove(fresh.path()).await?;
         fresh.as_file().sync_all().map_err(|error| cannot(&error))?;
-        fresh
-            .persist_noclobber(file)
-            .map_err(|error| cannot(&error.error))?;
+        fresh.persist(file).map_err(|error| cannot(&error.error))?;
         File::open(folder)
             .and_then(|folder| folder.sync_all())
             .map_err(|error| cannot(&error))?;

@@ -96,6 +96,11 @@ impl Places {
         self.all.get(self.stored..).unwrap_or_default().iter()
     }
 
+    /// All, in the order of their numbers.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Place> {
+        self.all.iter()
+    }
+
     /// Those that have to be decided, in the order of their numbers.
     pub(super) fn touched(&self) -> impl Iterator<Item = &Place> {
         self.all.iter().filter(|place| place.touched)
