@@ -41,6 +41,8 @@ impl Workbench<'_> {
             all.dedup();
             place.remembered = Some(all);
             place.touched = true;
+            // The entry of the new verdict must not repeat the old one, which names the contact.
+            place.row.verdicts.clear();
             let reference = place.row.subject.to_string();
             let said = self.packer.remembered(&renamed, "")?;
             let body = Body::about(said.len())
