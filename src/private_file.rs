@@ -1,8 +1,9 @@
 //! Files that the daemon writes for its own user alone: secrets, reports, sheets.
 
 use std::fs::File;
-use std::io::{self, Write as _};
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
 
 /// Puts a file there, replacing one of the same name: at any instant either the old or the new one is
 /// whole on disk. Its mode is 0600.
@@ -10,19 +11,60 @@ use std::path::Path;
 /// # Errors
 /// When the folder does not exist or cannot be written to; the old file is then as it was.
 pub(crate) fn put(file: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = file
-        .parent()
-        .filter(|path| !path.as_os_str().is_empty())
-        .unwrap_or_else(|| Path::new("."));
-    // A temporary file is created with mode 0600. Nobody takes one of that name for a finished file.
-    let mut fresh = tempfile::Builder::new()
-        .prefix(".")
-        .suffix(".part")
-        .tempfile_in(folder)?;
+    let mut fresh = Fresh::begin(file)?;
     fresh.write_all(content)?;
-    fresh.as_file().sync_all()?;
-    fresh.persist(file).map_err(|error| error.error)?;
-    File::open(folder)?.sync_all()
+    fresh.finish()
+}
+
+/// A file that is being written piece by piece. The one of the same name stays as it is until
+/// [`Fresh::finish`].
+pub(crate) struct Fresh {
+    part: NamedTempFile,
+    file: PathBuf,
+    folder: PathBuf,
+}
+
+impl Fresh {
+    /// Begins the file, with mode 0600.
+    ///
+    /// # Errors
+    /// When the folder does not exist or cannot be written to.
+    pub(crate) fn begin(file: &Path) -> io::Result<Self> {
+        let folder = file
+            .parent()
+            .filter(|path| !path.as_os_str().is_empty())
+            .unwrap_or_else(|| Path::new("."));
+        // A temporary file is created with mode 0600. Nobody takes one of that name for a finished file.
+        let part = tempfile::Builder::new()
+            .prefix(".")
+            .suffix(".part")
+            .tempfile_in(folder)?;
+        Ok(Self {
+            part,
+            file: file.to_owned(),
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// Puts it in its place, whole and on disk.
+    ///
+    /// # Errors
+    /// When it cannot be; the old file is then as it was.
+    pub(crate) fn finish(self) -> io::Result<()> {
+        self.part.as_file().sync_all()?;
+        self.part.persist(&self.file).map_err(|error| error.error)?;
+        File::open(self.folder)?.sync_all()
+    }
+}
+
+impl Write for Fresh {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.part.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.part.flush()
+    }
 }
 
 #[cfg(test)]

@@ -70,6 +70,9 @@ impl Store for Breakable {
     async fn ledger_blocks(&self, _: i64, _: usize) -> Result<Vec<StoredBlock>, StoreError> {
         self.ask(Vec::new())
     }
+    async fn ledger_blocks_of(&self, _: &[i64]) -> Result<Vec<(i64, i64)>, StoreError> {
+        self.ask(Vec::new())
+    }
     async fn replace_blocks(&self, _: &[(i64, Redacted)]) -> Result<bool, StoreError> {
         self.ask(false)
     }

@@ -9,6 +9,7 @@ pub mod demo;
 pub mod erase;
 pub mod explain;
 pub mod healthcheck;
+pub mod ledger;
 pub mod migrate;
 pub mod operate;
 pub mod output;
@@ -39,7 +40,7 @@ use std::process::ExitCode;
     version,
     propagate_version = true,
     after_help = "Exit status: 0 done; 1 an error; 2 the configuration has faults, or the command \
-                  looked for differences (plan, parity, check --live, check-recipients) and found some."
+                  looked for differences (plan, parity, ledger, check --live, check-recipients) and found some."
 )]
 pub struct Cli {
     /// What to do.
@@ -87,6 +88,8 @@ pub enum Command {
     Explain(explain::Args),
     /// List the contacts that do not show their verdict, and where two systems differ, with the reason.
     Parity(parity::Args),
+    /// Prove the ledger, hand out its entries, or rebuild from it what the store holds.
+    Ledger(ledger::Args),
     /// Ask the daemon who of a list may be mailed.
     CheckRecipients(check_recipients::Args),
     /// Say everything that is wrong with the configuration; with --live, also with the systems.
@@ -168,6 +171,7 @@ async fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Plan(args) => plan::plan(&args).await,
         Command::Explain(args) => explain::explain(&args).await,
         Command::Parity(args) => parity::parity(&args).await,
+        Command::Ledger(args) => ledger::ledger(&args).await,
         Command::CheckRecipients(args) => check_recipients::check_recipients(&args).await,
         Command::Check(args) => check::check(&args).await,
         Command::Migrate(args) => migrate::migrate(&args).await,

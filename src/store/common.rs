@@ -530,6 +530,13 @@ macro_rules! implement_store {
                 self.blocks_after(after, limit).await
             }
 
+            async fn ledger_blocks_of(
+                &self,
+                subjects: &[i64],
+            ) -> Result<Vec<(i64, i64)>, StoreError> {
+                self.blocks_about(subjects).await
+            }
+
             async fn replace_blocks(&self, blocks: &[(i64, Redacted)]) -> Result<bool, StoreError> {
                 self.put_redacted(blocks).await
             }

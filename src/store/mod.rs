@@ -231,6 +231,10 @@ pub trait Store: Send + Sync {
     async fn ledger_blocks(&self, after: i64, limit: usize)
     -> Result<Vec<StoredBlock>, StoreError>;
 
+    /// Of these subjects, the blocks that have entries about them, or had some that were forgotten: the
+    /// subject's number and the block's `last`, in no order.
+    async fn ledger_blocks_of(&self, subjects: &[i64]) -> Result<Vec<(i64, i64)>, StoreError>;
+
     /// Replaces the entries and marks of these blocks, each named by its `last`, in one transaction;
     /// digests stay. Nothing is replaced, which is `false`, where one of them is not as it was when it
     /// was redacted: somebody else has redacted it since, so it has to be read anew.

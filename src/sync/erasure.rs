@@ -8,6 +8,7 @@
 //! forgotten; the chain still proves the others (R52).
 
 use super::identity::Pseudonyms;
+use super::ledger::ERASED;
 use super::pack::Packer;
 use super::switches::Operator;
 use super::workbench::{FLIP_WINDOW, Frame, Workbench, transact};
@@ -22,8 +23,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// The kind of the ledger entry of an erasure.
-pub const KIND: &str = "erased";
 /// Blocks of the ledger that are gone through at once.
 const BLOCKS_AT_ONCE: usize = 200;
 /// How often an erasure is begun again because something was stored meanwhile.
@@ -247,7 +246,7 @@ impl Person {
 
     /// Whether an entry of the ledger says anything of the person.
     fn is_named_in(&self, subject: Option<i64>, entry: &LedgerRow) -> bool {
-        if entry.kind == KIND {
+        if entry.kind == ERASED {
             return false;
         }
         let mut subjects = self.subjects.iter();
@@ -433,7 +432,7 @@ fn changes(
     Changes {
         healed: traces.quarantined,
         ledger: vec![LedgerDraft {
-            kind: KIND,
+            kind: ERASED,
             subject: None,
             system: None,
             at: frame.now.micros(),

@@ -11,6 +11,7 @@ pub mod erasure;
 pub mod gate;
 pub mod identity;
 pub mod ingest;
+pub mod ledger;
 pub mod pack;
 pub mod parity;
 pub mod poll;

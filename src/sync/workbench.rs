@@ -10,6 +10,7 @@ mod forget;
 mod handover;
 mod loads;
 mod places;
+mod replay;
 mod suppress;
 
 pub use self::handover::Handed;

@@ -1,4 +1,4 @@
 //! Shared by the tests that drive the engine.
 
 pub(crate) mod engine;
-mod postgres;
+pub(crate) mod postgres;

@@ -29,6 +29,21 @@ impl PgStore {
         read_all("the ledger", rows, Rows::block)
     }
 
+    pub(super) async fn blocks_about(
+        &self,
+        subjects: &[i64],
+    ) -> Result<Vec<(i64, i64)>, StoreError> {
+        let sql = "SELECT l.subject, l.block FROM ledger_subjects l WHERE l.subject = ANY($1) \
+                   UNION ALL \
+                   SELECT s.subject, b.last FROM UNNEST($1::BIGINT[]) AS s (subject) \
+                   CROSS JOIN LATERAL (SELECT last FROM ledger_blocks \
+                     WHERE newest_subject >= s.subject ORDER BY newest_subject LIMIT 1) AS b";
+        let rows = sqlx::query(sql).bind(subjects).fetch_all(&self.pool).await;
+        read_all("the ledger", rows, |row| {
+            Ok((row.try_get(0)?, row.try_get(1)?))
+        })
+    }
+
     pub(super) async fn put_redacted(
         &self,
         blocks: &[(i64, Redacted)],

@@ -29,6 +29,23 @@ impl SqliteStore {
         read_all("the ledger", rows, Rows::block)
     }
 
+    pub(super) async fn blocks_about(
+        &self,
+        subjects: &[i64],
+    ) -> Result<Vec<(i64, i64)>, StoreError> {
+        let sql = "SELECT j.value, l.block FROM json_each(?1) j CROSS JOIN ledger_subjects l \
+                   ON l.subject = j.value UNION ALL \
+                   SELECT j.value, (SELECT b.last FROM ledger_blocks b \
+                     INDEXED BY ledger_blocks_subject WHERE b.newest_subject >= j.value \
+                     ORDER BY b.newest_subject LIMIT 1) AS born FROM json_each(?1) j \
+                   WHERE born IS NOT NULL";
+        let query = sqlx::query(sql).bind(json(subjects)?);
+        let rows = query.fetch_all(&self.readers).await;
+        read_all("the ledger", rows, |row| {
+            Ok((row.try_get(0)?, row.try_get(1)?))
+        })
+    }
+
     pub(super) async fn put_redacted(
         &self,
         blocks: &[(i64, Redacted)],

@@ -46,6 +46,7 @@ impl Workbench<'_> {
                     || stored.subject != row.subject
                     || stored.life != row.life
                     || stored.created != row.created
+                    || stored.merged_into != row.merged_into
                     || stored.link != row.link
             });
             if seen_differently {
@@ -59,6 +60,7 @@ impl Workbench<'_> {
                     .maybe_number("created", row.created)
                     .maybe_number("modified", row.modified)
                     .maybe_number("life", (row.life != LIVE).then_some(row.life.into()))
+                    .maybe_text("into", row.merged_into.as_deref())
                     .maybe_text("link", row.link.as_deref())
                     .packed("record", &row.record)
                     .end();
