@@ -7,7 +7,7 @@ use super::checked::{
 use super::keys;
 use super::raw::{Notes, Raw, Table};
 use super::secret::{self, SecretReader};
-use super::{ConfigFaults, alarms, marketing_cloud, privacy, server, system};
+use super::{ConfigFaults, alarms, marketing_cloud, privacy, retention, server, system};
 use crate::connector::ascend::config::Mode;
 use crate::consent::purpose::PurposeDraft;
 use crate::consent::{
@@ -51,6 +51,7 @@ pub(super) fn checked(raw: &Raw, secrets: &dyn SecretReader) -> Result<Checked, 
         store: store(&root, secrets),
         hash_key,
         privacy: privacy::build(&root, secrets),
+        retention: retention::build(&root),
         log: log(&root),
         purposes,
         policy,

@@ -26,6 +26,8 @@ pub struct Checked {
     pub hash_key: SecretSlice<u8>,
     /// What is left of people who were erased (R55).
     pub privacy: Privacy,
+    /// How long what is kept (R57).
+    pub retention: Retention,
     /// What is logged, and how.
     pub log: Log,
     /// Who is told when somebody has to look.
@@ -81,6 +83,29 @@ pub struct SuppressionKeySettings {
     pub id: String,
     /// At least 32 bytes, kept outside the store.
     pub bytes: SecretSlice<u8>,
+}
+
+/// How long what is kept; none is for ever.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Retention {
+    /// Changes of status.
+    pub flips: Option<Duration>,
+    /// Which contacts a load has counted.
+    pub load_members: Option<Duration>,
+    /// Records that could not be understood.
+    pub quarantine: Option<Duration>,
+    /// Re-subscribe requests, once they are closed.
+    pub closed_requests: Option<Duration>,
+    /// Contacts, once they are deleted or merged in their systems.
+    pub deleted_contacts: Option<Duration>,
+    /// Ledger entries on what contacts showed.
+    pub observed: Option<Duration>,
+    /// Ledger entries on verdicts.
+    pub verdict: Option<Duration>,
+    /// Ledger entries on writes.
+    pub writes: Option<Duration>,
+    /// Ledger entries on what operators and the configuration did.
+    pub operator: Option<Duration>,
 }
 
 /// The daemon's own HTTP port.

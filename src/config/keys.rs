@@ -31,6 +31,7 @@ pub(super) const ROOT: Keys = keys(
         "parity",
         "policy",
         "privacy",
+        "retention",
         "purposes",
         "systems",
         "marketing_cloud",
@@ -71,6 +72,26 @@ pub(super) const ALARMS_MAIL: Keys = Keys {
 pub(super) const PARITY: Keys = keys("parity", &["schedule", "time_zone", "directory", "full"]);
 pub(super) const PRIVACY: Keys = keys("privacy", &["suppression_keys"]);
 pub(super) const SUPPRESSION_KEYS: Keys = keys("privacy.suppression_keys", &["id", "file"]);
+pub(super) const RETENTION: Keys = keys(
+    "retention",
+    &[
+        "flips_days",
+        "load_members_days",
+        "quarantine_days",
+        "closed_requests_days",
+        "deleted_contacts_days",
+        "ledger",
+    ],
+);
+pub(super) const RETENTION_LEDGER: Keys = keys(
+    "retention.ledger",
+    &[
+        "observed_days",
+        "verdict_days",
+        "writes_days",
+        "operator_days",
+    ],
+);
 pub(super) const STORE: Keys = Keys {
     table: "store",
     known: &["url", "password_file"],

@@ -15,6 +15,7 @@ mod platform;
 mod privacy;
 mod raw;
 pub mod reload;
+mod retention;
 pub mod secret;
 mod server;
 mod superoffice;
@@ -23,8 +24,8 @@ mod vendors;
 
 pub use checked::{
     AlarmMail, AlarmWebhook, Alarms, Callback, Checked, Link, Log, LogFormat, MailSecurity,
-    MarketingCloud, ParityReport, PolicySettings, Privacy, Role, Schedule, Server, Sheet,
-    SheetFormat, SubscriberKey, SuppressionKeySettings, SystemKind, SystemSettings, Token,
+    MarketingCloud, ParityReport, PolicySettings, Privacy, Retention, Role, Schedule, Server,
+    Sheet, SheetFormat, SubscriberKey, SuppressionKeySettings, SystemKind, SystemSettings, Token,
 };
 pub use secret::{Disk, SecretFile, SecretReader};
 

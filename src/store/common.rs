@@ -653,6 +653,19 @@ macro_rules! implement_store {
                 self.copy_to(file).await
             }
 
+            async fn expiring(
+                &self,
+                table: Expiring,
+                before: At,
+                limit: usize,
+            ) -> Result<Vec<ExpiringKey>, StoreError> {
+                self.rows_before(table, before, limit).await
+            }
+
+            async fn expired_through(&self, class: &str) -> Result<i64, StoreError> {
+                self.class_through(class).await
+            }
+
             async fn alarms(&self) -> Result<Vec<AlarmRow>, StoreError> {
                 self.all_alarms().await
             }

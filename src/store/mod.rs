@@ -334,6 +334,17 @@ pub trait Store: Send + Sync {
     /// used. A file that is there is replaced once that is proved. None on Postgres, which has its own tools.
     async fn back_up(&self, file: &Path) -> Result<Option<Backup>, StoreError>;
 
+    /// R57: rows of that table that are older, at most `limit`.
+    async fn expiring(
+        &self,
+        table: Expiring,
+        before: At,
+        limit: usize,
+    ) -> Result<Vec<ExpiringKey>, StoreError>;
+
+    /// How far the ledger's entries of a class have expired: the last block looked at, 0 before the first.
+    async fn expired_through(&self, class: &str) -> Result<i64, StoreError>;
+
     /// The alarms with what each channel was told of them, in the order in which they were raised.
     async fn alarms(&self) -> Result<Vec<AlarmRow>, StoreError>;
 

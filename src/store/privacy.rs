@@ -74,6 +74,47 @@ impl Erased {
     }
 }
 
+/// A table whose rows have a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiring {
+    /// Changes of status, which the guards count over an hour.
+    Flips,
+    /// Which contacts a load has counted. The counts themselves stay.
+    LoadMembers,
+    /// Records that could not be understood.
+    Quarantine,
+    /// Re-subscribe requests that are closed.
+    ClosedRequests,
+    /// Contacts that were deleted or merged and have no write under way.
+    DeletedContacts,
+}
+
+impl Expiring {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Flips,
+        Self::LoadMembers,
+        Self::Quarantine,
+        Self::ClosedRequests,
+        Self::DeletedContacts,
+    ];
+
+    /// The word used in the configuration and in the ledger.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Flips => "flips",
+            Self::LoadMembers => "load_members",
+            Self::Quarantine => "quarantine",
+            Self::ClosedRequests => "closed_requests",
+            Self::DeletedContacts => "deleted_contacts",
+        }
+    }
+}
+
+/// A row of such a table: its number, or that of its system or load, and the external id where it has
+/// one.
+pub type ExpiringKey = (i64, String);
+
 /// What a transaction changes of all that.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PrivacyChanges {
@@ -86,6 +127,8 @@ pub struct PrivacyChanges {
     /// Blocks of the ledger, by the number of their last entry, of which something is forgotten. When
     /// one is another by now, the transaction is refused with [`super::Applied::Overtaken`].
     pub redacted: Vec<(i64, Redacted)>,
+    /// Rows that have expired. Contacts are removed as erased ones are.
+    pub dropped: Option<(Expiring, Vec<ExpiringKey>)>,
     /// How far a class of the ledger's entries has expired: its name, and the last block looked at.
     pub expired: Option<(String, i64)>,
 }

@@ -7,7 +7,9 @@
 use super::common::{failed, refused, unregistered};
 use super::gate::{GateChanges, GateRound, RequestRow};
 use super::ledger::{self, Digest, Redacted, Sealed};
-use super::privacy::{Erased, PrivacyChanges, SuppressionDigest, SuppressionRow};
+use super::privacy::{
+    Erased, Expiring, ExpiringKey, PrivacyChanges, SuppressionDigest, SuppressionRow,
+};
 use super::{
     Applied, Changes, ContactRow, Decide, Decided, Decision, FeedChange, FeedRow, FeedSwitch, Flip,
     Known, LIVE, LoadCount, LoadKey, OutboxChange, OutboxRow, QuarantineRow, Redrive, Scope,
@@ -154,6 +156,12 @@ pub(super) trait Writes: Reads {
     /// Puts these blocks in the place of those they were made from: two statements. False when one of
     /// them is another by now.
     async fn redact(&mut self, blocks: &[(i64, Redacted)]) -> Result<bool, StoreError>;
+    /// Removes rows that have expired.
+    async fn drop_expired(
+        &mut self,
+        table: Expiring,
+        keys: &[ExpiringKey],
+    ) -> Result<u64, StoreError>;
     async fn put_expired(&mut self, class: &str, through: i64) -> Result<(), StoreError>;
     /// A block with its entries, and where subjects find it: two statements.
     async fn append(&mut self, sealed: Sealed) -> Result<(), StoreError>;
@@ -555,6 +563,9 @@ async fn store<S: Writes + ?Sized>(
         if !privacy.erased.counts.is_empty() {
             session.count_contacts(&privacy.erased.counts).await?;
         }
+    }
+    if let Some((table, keys)) = &privacy.dropped {
+        rows += session.drop_expired(*table, keys).await?;
     }
     if let Some((class, through)) = &privacy.expired {
         session.put_expired(class, *through).await?;

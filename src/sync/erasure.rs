@@ -455,7 +455,7 @@ fn changes(
                     .collect(),
             },
             redacted: found.redacted.clone(),
-            expired: None,
+            ..PrivacyChanges::default()
         },
         ..Changes::default()
     }

@@ -17,6 +17,7 @@ pub mod parity;
 pub mod poll;
 pub mod redecide;
 pub mod refresh;
+pub mod retention;
 pub mod schedule;
 pub mod sendout;
 pub mod sheet;

@@ -12,6 +12,7 @@ mod open;
 mod privacy;
 mod queue;
 mod report;
+mod retention;
 mod sendouts;
 mod session;
 

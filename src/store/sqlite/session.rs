@@ -11,9 +11,10 @@ use crate::store::session::{
     ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes, json,
 };
 use crate::store::{
-    AlarmPost, AlarmRow, ContactRow, DEAD, Decided, Erased, FeedChange, FeedRow, Flip, GateRound,
-    LoadKey, OutboxRow, PENDING, QuarantineRow, Redrive, RequestRow, RequestView, SendoutHead,
-    SendoutRow, StoreError, SubjectRef, SubjectRow, SuppressionDigest, SuppressionRow, WriteKey,
+    AlarmPost, AlarmRow, ContactRow, DEAD, Decided, Erased, Expiring, ExpiringKey, FeedChange,
+    FeedRow, Flip, GateRound, LoadKey, OutboxRow, PENDING, QuarantineRow, Redrive, RequestRow,
+    RequestView, SendoutHead, SendoutRow, StoreError, SubjectRef, SubjectRow, SuppressionDigest,
+    SuppressionRow, WriteKey,
 };
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
@@ -861,6 +862,14 @@ impl Writes for Session<'_> {
 
     async fn redact(&mut self, blocks: &[(i64, Redacted)]) -> Result<bool, StoreError> {
         self.redact_blocks(blocks).await
+    }
+
+    async fn drop_expired(
+        &mut self,
+        table: Expiring,
+        keys: &[ExpiringKey],
+    ) -> Result<u64, StoreError> {
+        self.drop_rows(table, keys).await
     }
 
     async fn put_expired(&mut self, class: &str, through: i64) -> Result<(), StoreError> {

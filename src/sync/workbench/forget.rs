@@ -11,6 +11,32 @@ use std::borrow::Cow;
 const ERASED: &str = "erased";
 
 impl Workbench<'_> {
+    /// R57: a contact that is gone leaves its subject, where its withdrawals are remembered (R14), so that
+    /// its row can be removed. False for one that is there, or that a write is under way for.
+    ///
+    /// # Errors
+    /// When a stored row cannot be read back.
+    pub fn bury(&mut self, system: SystemId, id: &str) -> Result<bool, PackError> {
+        let Some(index) = self.index(system, id) else {
+            return Ok(false);
+        };
+        let has_write = self
+            .outbox
+            .keys()
+            .any(|key| key.system == system.0 && key.external == id);
+        let Some(item) = self.items.get_mut(index) else {
+            return Ok(false);
+        };
+        if item.contact.life.is_live() || has_write {
+            return Ok(false);
+        }
+        item.own_subject = None;
+        if item.subject.is_some() {
+            self.relocate(index, None)?;
+        }
+        Ok(true)
+    }
+
     /// Takes the ids of these contacts out of what the subjects on the bench remember, and out of their
     /// writes. What was said stays said (R14), and is stated anew, since the entries of the ledger that
     /// told of it are forgotten.
