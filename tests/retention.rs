@@ -11,7 +11,7 @@ mod hub;
 mod postgres;
 
 use consentd::config::Retention;
-use consentd::consent::{At, Life, Shown, Status, SystemId};
+use consentd::consent::{Life, Shown, Status, SystemId};
 use consentd::runtime::clock::Clock as _;
 use consentd::store::ledger::{Head, StoredBlock, unpack, verify_range};
 use consentd::store::{
@@ -140,7 +140,7 @@ async fn rows_go_when_their_time_is_over(hub: Hub) {
     };
     assert_eq!(run(&hub, &retention).await, Removed::default());
     let mut classes = Vec::new();
-    for (day, rows) in [(1, 2), (2, 2), (3, 1), (4, 1), (5, 0)] {
+    for (day, rows) in [(1, 1), (2, 2), (3, 1), (4, 1), (5, 0)] {
         hub.pass(DAY + 60);
         let removed = run(&hub, &retention).await;
         assert_eq!(removed, Removed { rows, entries: 0 }, "day {day}");
@@ -155,7 +155,7 @@ async fn rows_go_when_their_time_is_over(hub: Hub) {
         }));
     }
     let expected = [
-        ("flips", 2),
+        ("flips", 1),
         ("load_members", 2),
         ("quarantine", 1),
         ("closed_requests", 1),
@@ -283,7 +283,11 @@ async fn entries_of_the_ledger_are_forgotten_by_class(hub: Hub) {
         (&body["class"], &body["forgotten"]),
         (&Value::from("writes"), &Value::from(of(Class::Writes)))
     );
-    assert!(At::from_micros(0).to_string() < *body["before"].as_str().unwrap());
+    assert!(
+        body["before"]
+            .as_str()
+            .is_some_and(|before| before.starts_with("202"))
+    );
     // It goes on where it was: new entries of the class stay until their time is over.
     hub.fakes.get("crm").save("bob", MARKETING, &Shown::Set);
     hub.settle().await;

@@ -26,6 +26,7 @@ use super::{
     StoreError, SubjectContact, SubjectRef, SuppressionDigest, SuppressionKey, SuppressionRow,
     TraceQuery, Traces, WriteKey,
 };
+use super::{Expiring, ExpiringKey};
 use crate::consent::At;
 use async_trait::async_trait;
 use session::Session;

@@ -1,5 +1,5 @@
 //! `/v1`: the check before mail is sent, send-outs that are checked again at their moment, and what
-//! operators may do to systems and to re-subscribe requests.
+//! operators may do to systems, to re-subscribe requests and to people who are to be erased.
 //!
 //! Every request carries a bearer token, judged before its body is read. Every refusal is a problem
 //! of RFC 9457. Requests hold addresses; answers repeat them only to whoever sent them, and nothing
@@ -10,6 +10,7 @@ mod auth;
 mod bodies;
 mod checklists;
 pub mod courier;
+mod erasures;
 mod problem;
 mod requests;
 mod sendouts;
@@ -37,6 +38,7 @@ pub const PATHS: &[&str] = &[
     "/v1/systems/{name}/{act}",
     "/v1/resubscribe",
     "/v1/resubscribe/{id}/{act}",
+    "/v1/erasures",
     "/v1/reload",
     "/v1/alarms",
 ];
@@ -72,6 +74,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/v1/systems/{name}/{act}", post(systems::turn))
         .route("/v1/resubscribe", get(requests::list))
         .route("/v1/resubscribe/{id}/{act}", post(requests::act))
+        .route("/v1/erasures", post(erasures::create))
         .route("/v1/reload", post(systems::reload))
         .route("/v1/alarms", get(alarms::list))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
