@@ -14,16 +14,17 @@ mod postgres;
 use consentd::consent::{Answer, Shown, Status, SubjectKey};
 use consentd::store::ledger::{Head, StoredBlock, unpack, verify_range};
 use consentd::store::{
-    Changes, GateChanges, Known, QuarantineRow, RequestRow, SCHEDULED, Scope, SendoutHead,
-    SendoutRow, SubjectRow, SuppressionKey,
+    Changes, GateChanges, Known, QuarantineRow, RequestQuery, RequestRow, SCHEDULED, Scope,
+    SendoutHead, SendoutRow, SubjectRow, SuppressionKey,
 };
 use consentd::sync::checklist::{Ask, Crew, Freshness, Outcome, Person, check};
 use consentd::sync::erasure::{EraseError, Ground, Report, erase};
 use consentd::sync::ledger::replay;
-use consentd::sync::pack::{unpack_findings, unpack_verdicts};
+use consentd::sync::pack::{PackedVerdict, unpack_findings, unpack_verdicts};
 use consentd::sync::switches::Operator;
 use hub::{Hub, MARKETING, configured};
 use postgres::Database;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -113,7 +114,7 @@ async fn stands(hub: &Hub, address: &str) -> (Option<Status>, Vec<String>) {
         .find(|verdict| verdict.purpose == "marketing");
     let findings = unpack_findings(&row.findings).unwrap();
     (
-        marketing.map(|verdict| verdict.status()),
+        marketing.map(PackedVerdict::status),
         findings
             .iter()
             .map(|finding| finding.kind.to_string())
@@ -163,7 +164,7 @@ async fn said(hub: &Hub) -> String {
     for stored in blocks(hub).await {
         for entry in unpack(stored.block.first, &stored.entries) {
             let (_, row) = entry.unwrap();
-            text.push_str(&format!("{} {}\n", row.kind, row.body));
+            writeln!(text, "{} {}", row.kind, row.body).unwrap();
         }
     }
     text
@@ -297,7 +298,10 @@ async fn nothing_is_left_of_whoever_is_erased(hub: Hub) {
     assert_eq!(left, ["another"]);
     assert_eq!(hub.store.gate_due(10).await.unwrap(), []);
     assert_eq!(
-        hub.store.requests(&Default::default(), 10).await.unwrap(),
+        hub.store
+            .requests(&RequestQuery::default(), 10)
+            .await
+            .unwrap(),
         []
     );
     let sendout = hub.store.sendout("so_1").await.unwrap().unwrap();

@@ -32,8 +32,8 @@ use tokio_util::sync::CancellationToken;
 const SYSTEMS: [&str; 2] = ["crm", "ascend"];
 const DAY: u64 = 24 * 3_600;
 
-const fn days(days: u64) -> Option<Duration> {
-    Some(Duration::from_secs(days * DAY))
+const fn days(days: u64) -> Duration {
+    Duration::from_secs(days * DAY)
 }
 
 async fn start(database: Option<&Database>) -> Hub {
@@ -132,10 +132,10 @@ async fn rows_go_when_their_time_is_over(hub: Hub) {
     )
     .await;
     let retention = Retention {
-        flips: days(1),
-        load_members: days(2),
-        quarantine: days(3),
-        closed_requests: days(4),
+        flips: Some(days(1)),
+        load_members: Some(days(2)),
+        quarantine: Some(days(3)),
+        closed_requests: Some(days(4)),
         ..Retention::default()
     };
     assert_eq!(run(&hub, &retention).await, Removed::default());
@@ -193,7 +193,7 @@ async fn a_contact_that_is_gone_leaves_its_withdrawal(hub: Hub) {
     let withdrawn = (Status::Withdrawn, 2, "ann".to_owned());
     assert_eq!(status(&hub).await, withdrawn);
     let retention = Retention {
-        deleted_contacts: days(30),
+        deleted_contacts: Some(days(30)),
         ..Retention::default()
     };
     hub.pass(29 * DAY);
@@ -264,8 +264,8 @@ async fn entries_of_the_ledger_are_forgotten_by_class(hub: Hub) {
     };
     hub.pass(400 * DAY);
     let retention = Retention {
-        writes: days(100),
-        observed: days(500),
+        writes: Some(days(100)),
+        observed: Some(days(500)),
         ..Retention::default()
     };
     let removed = run(&hub, &retention).await;

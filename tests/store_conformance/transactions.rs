@@ -604,6 +604,7 @@ pub(crate) async fn the_number_of_statements_does_not_grow_with_the_page(bench: 
             loads: loads.clone(),
             load_contacts_up_to: 5,
             flips_since: Some(0),
+            suppressions: Vec::new(),
             requests: true,
         };
         let changes = Changes {
