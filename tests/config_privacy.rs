@@ -1,4 +1,5 @@
 //! `[privacy]` and `[retention]`: the keys of suppressions (R55), and how long what is kept (R57).
+#![expect(clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
 use consentd::config::reload::merge;
 use consentd::config::{Checked, ConfigFaults, SecretFile, SecretReader, check};
