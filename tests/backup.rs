@@ -14,7 +14,7 @@ mod postgres;
 use consentd::consent::{Basis, Shown, Status};
 use consentd::store::{self, Access};
 use consentd::sync::ledger::replay;
-use consentd::sync::pack::unpack_verdicts;
+use consentd::sync::pack::{PackedVerdict, unpack_verdicts};
 use hub::{Hub, MARKETING, configured};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
@@ -40,7 +40,7 @@ async fn verdicts(hub: &Hub) -> BTreeMap<String, Option<Status>> {
         let mut marketing = verdicts
             .iter()
             .filter(|verdict| verdict.purpose == "marketing");
-        marketing.next().map(|verdict| verdict.status())
+        marketing.next().map(PackedVerdict::status)
     };
     known
         .subjects
