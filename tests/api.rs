@@ -86,6 +86,27 @@ impl Store for Breakable {
     async fn replace_blocks(&self, _: &[(i64, Redacted)]) -> Result<bool, StoreError> {
         self.ask(false)
     }
+    async fn suppression_keys(&self) -> Result<Vec<SuppressionKey>, StoreError> {
+        self.ask(Vec::new())
+    }
+    async fn suppressed(&self, _: &[SuppressionDigest]) -> Result<Vec<SuppressionRow>, StoreError> {
+        self.ask(Vec::new())
+    }
+    async fn traces(&self, _: &TraceQuery) -> Result<Traces, StoreError> {
+        self.ask(Traces::default())
+    }
+    async fn scrub(&self, _: &[String]) -> Result<Residue, StoreError> {
+        self.ask(Residue::default())
+    }
+    async fn back_up(&self, _: &std::path::Path) -> Result<Option<Backup>, StoreError> {
+        self.ask(None)
+    }
+    async fn expiring(&self, _: Expiring, _: At, _: usize) -> Result<Vec<ExpiringKey>, StoreError> {
+        self.ask(Vec::new())
+    }
+    async fn expired_through(&self, _: &str) -> Result<i64, StoreError> {
+        self.ask(0)
+    }
     async fn claim_writes(&self, _: &Claim) -> Result<Vec<OutboxRow>, StoreError> {
         self.ask(Vec::new())
     }

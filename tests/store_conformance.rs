@@ -16,6 +16,8 @@ mod gate;
 mod opening;
 #[path = "common/postgres.rs"]
 mod postgres_server;
+#[path = "store_conformance/privacy.rs"]
+mod privacy;
 #[path = "store_conformance/queue.rs"]
 mod queue;
 #[path = "store_conformance/reports.rs"]
@@ -104,6 +106,11 @@ on_both_databases! {
         who_is_due_stays_so_until_asked_about,
         a_round_goes_on_where_it_was,
         a_refused_request_takes_its_whole_transaction_with_it;
+    privacy:
+        suppressions_are_found_by_their_digests_and_move_to_another_key,
+        a_stale_redaction_takes_its_whole_transaction_with_it,
+        what_is_erased_takes_everything_that_names_it_along,
+        it_is_kept_how_far_a_class_has_expired;
     alarms:
         alarms_come_back_in_the_order_in_which_they_were_raised,
         a_channel_steps_on_from_where_it_stands_and_only_once,

@@ -1,11 +1,13 @@
 //! The commands. Each has a file of its own and holds no logic that another surface needs.
 
 pub mod apply;
+pub mod backup;
 pub mod check;
 pub mod check_recipients;
 pub mod completions;
 #[cfg(feature = "sandbox")]
 pub mod demo;
+pub mod erase;
 pub mod explain;
 pub mod export;
 pub mod healthcheck;
@@ -25,6 +27,7 @@ pub mod run;
 pub mod sandbox;
 pub mod status;
 pub mod superoffice;
+pub mod suppressions;
 pub mod undo;
 
 use crate::config::{self, Checked, ConfigFaults};
@@ -115,6 +118,12 @@ pub enum Command {
     Resubscribe(resubscribe::Args),
     /// Turn decisions back to what was before them; people's own opt-outs stay.
     Undo(undo::Args),
+    /// Remove a person for good: address, contacts and ledger entries; the address stays suppressed.
+    Erase(erase::Args),
+    /// Show under which keys people who were erased are kept from coming back.
+    Suppressions(suppressions::Args),
+    /// Copy the state store to a file, beside a running daemon.
+    Backup(backup::Args),
     /// Set up what is needed on the side of SuperOffice.
     Superoffice(superoffice::Args),
     /// Ask a running daemon whether it lives; for containers.
@@ -185,6 +194,9 @@ async fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Redrive(args) => redrive::redrive(&args).await,
         Command::Resubscribe(args) => resubscribe::resubscribe(&args).await,
         Command::Undo(args) => undo::run(&args).await,
+        Command::Erase(args) => erase::erase(&args).await,
+        Command::Suppressions(args) => suppressions::suppressions(&args).await,
+        Command::Backup(args) => backup::backup(&args).await,
         Command::Superoffice(args) => superoffice::run(&args).await,
         Command::Healthcheck(args) => healthcheck::healthcheck(&args).await,
         Command::Completions(args) => completions::completions(&args),

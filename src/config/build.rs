@@ -8,7 +8,9 @@ use super::checked::{
 use super::keys;
 use super::raw::{Notes, Raw, Table};
 use super::secret::{self, SecretReader};
-use super::{ConfigFaults, alarms, export, marketing_cloud, mass_change, server, system};
+use super::{
+    ConfigFaults, alarms, export, marketing_cloud, mass_change, privacy, retention, server, system,
+};
 use crate::connector::ascend::config::Mode;
 use crate::consent::purpose::PurposeDraft;
 use crate::consent::{
@@ -58,6 +60,8 @@ pub(super) fn checked(raw: &Raw, secrets: &dyn SecretReader) -> Result<Checked, 
         export: export::build(&root),
         store: store(&root, secrets),
         hash_key,
+        privacy: privacy::build(&root, secrets),
+        retention: retention::build(&root),
         log: log(&root),
         purposes,
         policy,

@@ -7,7 +7,7 @@ use crate::store::StoreSettings;
 use chrono_tz::Tz;
 use croner::Cron;
 use lettre::message::Mailbox;
-use secrecy::{SecretSlice, SecretString};
+use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -27,6 +27,10 @@ pub struct Checked {
     pub store: StoreSettings,
     /// The key of the subjects' keyed hashes, at least 32 bytes, kept outside the store (R55).
     pub hash_key: SecretSlice<u8>,
+    /// What is left of people who were erased (R55).
+    pub privacy: Privacy,
+    /// How long what is kept (R57).
+    pub retention: Retention,
     /// What is logged, and how.
     pub log: Log,
     /// Who is told when somebody has to look.
@@ -100,6 +104,58 @@ pub struct Organisation {
     /// How long a consent is valid: an ISO 8601 duration, or an event in words; until it is withdrawn where
     /// it is not given.
     pub validity: Option<String>,
+}
+
+/// What is left of people who were erased.
+#[derive(Debug, Clone, Default)]
+pub struct Privacy {
+    /// The keys of suppressions, the one for new ones first; the identity key alone when there is
+    /// none.
+    pub suppression_keys: Vec<SuppressionKeySettings>,
+}
+
+impl Privacy {
+    /// Whether the same keys stand in the same order.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let keys = |privacy: &Self| -> Vec<(String, Vec<u8>)> {
+            let keys = privacy.suppression_keys.iter();
+            keys.map(|key| (key.id.clone(), key.bytes.expose_secret().to_vec()))
+                .collect()
+        };
+        keys(self) == keys(other)
+    }
+}
+
+/// A key of suppressions.
+#[derive(Debug, Clone)]
+pub struct SuppressionKeySettings {
+    /// Stands beside each suppression under it.
+    pub id: String,
+    /// At least 32 bytes, kept outside the store.
+    pub bytes: SecretSlice<u8>,
+}
+
+/// How long what is kept; none is for ever.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Retention {
+    /// Changes of status.
+    pub flips: Option<Duration>,
+    /// Which contacts a load has counted.
+    pub load_members: Option<Duration>,
+    /// Records that could not be understood.
+    pub quarantine: Option<Duration>,
+    /// Re-subscribe requests, once they are closed.
+    pub closed_requests: Option<Duration>,
+    /// Contacts, once they are deleted or merged in their systems.
+    pub deleted_contacts: Option<Duration>,
+    /// Ledger entries on what contacts showed.
+    pub observed: Option<Duration>,
+    /// Ledger entries on verdicts.
+    pub verdict: Option<Duration>,
+    /// Ledger entries on writes.
+    pub writes: Option<Duration>,
+    /// Ledger entries on what operators and the configuration did.
+    pub operator: Option<Duration>,
 }
 
 /// The daemon's own HTTP port.

@@ -32,6 +32,8 @@ pub(super) const ROOT: Keys = keys(
         "parity",
         "export",
         "policy",
+        "privacy",
+        "retention",
         "purposes",
         "systems",
         "marketing_cloud",
@@ -87,6 +89,28 @@ pub(super) const EXPORT: Keys = keys(
         "withdraw_url",
         "rights_url",
         "validity",
+    ],
+);
+pub(super) const PRIVACY: Keys = keys("privacy", &["suppression_keys"]);
+pub(super) const SUPPRESSION_KEYS: Keys = keys("privacy.suppression_keys", &["id", "file"]);
+pub(super) const RETENTION: Keys = keys(
+    "retention",
+    &[
+        "flips_days",
+        "load_members_days",
+        "quarantine_days",
+        "closed_requests_days",
+        "deleted_contacts_days",
+        "ledger",
+    ],
+);
+pub(super) const RETENTION_LEDGER: Keys = keys(
+    "retention.ledger",
+    &[
+        "observed_days",
+        "verdict_days",
+        "writes_days",
+        "operator_days",
     ],
 );
 pub(super) const STORE: Keys = Keys {
@@ -499,6 +523,10 @@ pub const TABLES: &[Keys] = &[
     ALARMS_MAIL,
     PARITY,
     EXPORT,
+    PRIVACY,
+    SUPPRESSION_KEYS,
+    RETENTION,
+    RETENTION_LEDGER,
     POLICY,
     DUPLICATES,
     PURPOSES,

@@ -14,8 +14,10 @@ pub mod keys;
 mod marketing_cloud;
 mod mass_change;
 mod platform;
+mod privacy;
 mod raw;
 pub mod reload;
+mod retention;
 pub mod secret;
 mod server;
 mod superoffice;
@@ -24,8 +26,9 @@ mod vendors;
 
 pub use checked::{
     AlarmMail, AlarmWebhook, Alarms, Callback, Checked, FirstRun, Link, Log, LogFormat,
-    MailSecurity, MarketingCloud, Organisation, ParityReport, PolicySettings, Role, Schedule,
-    Server, Sheet, SheetFormat, SubscriberKey, SystemKind, SystemSettings, Token,
+    MailSecurity, MarketingCloud, Organisation, ParityReport, PolicySettings, Privacy, Retention,
+    Role, Schedule, Server, Sheet, SheetFormat, SubscriberKey, SuppressionKeySettings, SystemKind,
+    SystemSettings, Token,
 };
 pub use secret::{Disk, SecretFile, SecretReader};
 

@@ -38,6 +38,12 @@ pub fn merge(running: &Checked, found: Checked) -> (Checked, Changed) {
     if format!("{:?}", found.parity) != format!("{:?}", running.parity) {
         taken.push("parity".to_owned());
     }
+    if !found.privacy.is_like(&running.privacy) {
+        taken.push("privacy".to_owned());
+    }
+    if found.retention != running.retention {
+        taken.push("retention".to_owned());
+    }
     taken.extend(systems(&running.systems, &found.systems));
     taken.extend(gate(
         running.marketing_cloud.as_ref(),

@@ -12,6 +12,9 @@ const MAX_SECRET_BYTES: u64 = 64 * 1024;
 /// The least length of the identity key (R55).
 const LEAST_HASH_KEY_BYTES: usize = 32;
 
+/// How to make a key of a keyed hash.
+pub(super) const HOW: &str = "make one with: openssl rand -hex 32";
+
 /// A file as it was found.
 #[derive(Debug)]
 pub struct SecretFile {
@@ -193,7 +196,6 @@ pub(super) fn text_required(
 /// The key of the keyed hashes of subjects (R55).
 pub(super) fn hash_key(table: &Table<'_>, reader: &dyn SecretReader) -> SecretSlice<u8> {
     const KEY: &str = "hash_key";
-    const HOW: &str = "make one with: openssl rand -hex 32";
     let before = table.notes.len();
     let Some(bytes) = find(table, KEY, reader) else {
         if table.notes.len() == before && table.item(KEY).is_none() {
@@ -205,20 +207,26 @@ pub(super) fn hash_key(table: &Table<'_>, reader: &dyn SecretReader) -> SecretSl
         }
         return SecretSlice::default();
     };
+    if let Some(what) = weakness(&bytes) {
+        table.fault("hash_key_file", what);
+    }
+    SecretSlice::from(bytes.to_vec())
+}
+
+/// Why these bytes are no key of a keyed hash; none when they may be one.
+pub(super) fn weakness(bytes: &[u8]) -> Option<String> {
     let distinct = bytes
         .iter()
         .collect::<std::collections::BTreeSet<_>>()
         .len();
     if bytes.len() < LEAST_HASH_KEY_BYTES {
         let found = bytes.len();
-        table.fault(
-            "hash_key_file",
-            format!("needs at least 32 bytes, but has {found}; {HOW}"),
-        );
+        Some(format!("needs at least 32 bytes, but has {found}; {HOW}"))
     } else if distinct < 8 {
-        table.fault("hash_key_file", format!("is not random; {HOW}"));
+        Some(format!("is not random; {HOW}"))
+    } else {
+        None
     }
-    SecretSlice::from(bytes.to_vec())
 }
 
 /// A file that the daemon itself rewrites, e.g. a refresh token: it must be there and private.

@@ -4,8 +4,9 @@
 //! technical failure. A test reads this folder's imports and fails when that changes. What a
 //! system *shows* becomes *statements* ([`mod@observe`]), statements of one subject become *verdicts*
 //! ([`mod@resolve`]), verdicts become *intended writes* ([`mod@plan`]); [`guard`] says when a person must
-//! look first, and [`review`] what that person's word adds; [`mod@send`] says whether somebody may be mailed, and [`gate`] what follows where mail would
-//! not be delivered. Rule numbers (R…) are those of `docs/rules.md`.
+//! look first, and [`review`] what that person's word adds; [`mod@send`] says whether somebody may be mailed,
+//! and [`gate`] what follows where mail would not be delivered; [`suppression`] says what is left of somebody
+//! who was erased. Rule numbers (R…) are those of `docs/rules.md`.
 
 pub mod address;
 pub mod contact;
@@ -20,6 +21,7 @@ pub mod review;
 pub mod rules;
 pub mod send;
 pub mod statement;
+pub mod suppression;
 pub mod time;
 
 pub use address::{AddressFault, SubjectKey};

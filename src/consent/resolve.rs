@@ -8,6 +8,7 @@ use super::duplicates::representative;
 use super::purpose::{PurposeId, Revival};
 use super::rules::{DuplicateWithdrawal, Polarity, Rules, SystemId, SystemRules};
 use super::statement::{Basis, Evidence, Statement, Status};
+use super::suppression::is_erasure;
 use super::time::At;
 use std::cmp::Ordering;
 
@@ -248,6 +249,11 @@ pub enum Finding {
         /// The purpose.
         purpose: PurposeId,
     },
+    /// R55: the person was erased, and nothing that counts has granted since.
+    Suppressed {
+        /// The purpose.
+        purpose: PurposeId,
+    },
 }
 
 /// Everything decided about one subject.
@@ -286,7 +292,8 @@ impl Resolution {
             | Finding::WeakGrant { .. }
             | Finding::Load { .. }
             | Finding::FutureStamped { .. }
-            | Finding::Flapping { .. } => false,
+            | Finding::Flapping { .. }
+            | Finding::Suppressed { .. } => false,
         })
     }
 }
@@ -383,6 +390,9 @@ pub fn resolve(subject: &Subject<'_>, rules: &Rules) -> Resolution {
             .copied()
             .collect();
         let revived = revival(&field, &withdrawals);
+        if is_suppressed(subject, purpose, &field) {
+            resolution.findings.push(Finding::Suppressed { purpose });
+        }
         // R20: what withdrew the parent withdraws every descendant, from that time on.
         for parent in rules.purposes.ancestors(purpose) {
             if let Some(parent) = handed.iter().find(|known| known.purpose == parent) {
@@ -423,6 +433,22 @@ pub fn resolve(subject: &Subject<'_>, rules: &Rules) -> Resolution {
     resolution.findings.sort();
     resolution.findings.dedup();
     resolution
+}
+
+/// R55: whether an erasure withdrew the purpose, and no grant that counts outranks it.
+fn is_suppressed(subject: &Subject<'_>, purpose: PurposeId, field: &[Candidate<'_>]) -> bool {
+    let erasures = subject
+        .remembered
+        .iter()
+        .filter(|kept| kept.purpose == purpose && is_erasure(kept));
+    let Some(last) = erasures.map(|kept| kept.statement.rank()).max() else {
+        return false;
+    };
+    !field.iter().any(|candidate| {
+        candidate.handicap.is_none()
+            && candidate.statement.status == Status::Granted
+            && candidate.statement.rank() > last
+    })
 }
 
 /// When the last withdrawal was made and when the first grant after it.

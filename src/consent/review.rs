@@ -8,10 +8,8 @@ use super::purpose::PurposeId;
 use super::resolve::{Remembered, Source, Subject, Verdict, grants_of, resolve};
 use super::rules::{Rules, SystemId};
 use super::statement::{Evidence, Statement, Status};
+use super::suppression::ERASURE;
 use super::time::Stamp;
-
-/// Who speaks where a person was erased (R55): their own last word.
-pub const ERASURE: &str = "erasure";
 
 /// More statements than this are never overruled for one purpose of one subject.
 const MOST: usize = 256;
@@ -175,6 +173,7 @@ pub fn is_own_withdrawal(
     is_load: &dyn Fn(SystemId, &Statement) -> bool,
 ) -> bool {
     let Some(id) = source.system else {
+        // Whoever was erased asked for it.
         return source.contact == ERASURE;
     };
     let by_bulk_actor = rules

@@ -5,7 +5,7 @@
 //!
 //! | answer | when |
 //! |---|---|
-//! | `suppressed` | the person was erased (R55) |
+//! | `suppressed` | the person was erased, and granted neither the purpose nor one above since (R55) |
 //! | `withdrawn` | the master purpose is withdrawn, and with it every category (R20) |
 //! | `category-off` | the category, or one above it that is no master purpose, is withdrawn |
 //! | `held` | in place of these two, where a grant that may be the later one waits for a person (R24) |
@@ -24,8 +24,6 @@
 //!
 //! A grant in a system that holds a flag needs no named basis, since setting the flag is the act of
 //! consent; so does a statement by an operator. A consent record without a basis is not consent.
-//!
-//! Nothing sets `suppressed` yet: erasure will.
 
 use super::purpose::{PurposeId, Unknown};
 use super::resolve::{Finding, Resolution, Verdict};
@@ -132,6 +130,8 @@ pub enum Doubt {
     WeakGrant,
     /// It flips too often (R28), or a write of it is held for a person (R26).
     Held,
+    /// The person was erased and has not granted it since (R55).
+    Suppressed,
 }
 
 /// One recipient of a send-out, and what is known of it. By default nothing is: an unverified
@@ -146,7 +146,7 @@ pub struct Recipient {
     pub is_contact: bool,
     /// Every system whose word counts was asked, or what is known of it is fresh enough (R42).
     pub is_verified: bool,
-    /// The person was erased (R55).
+    /// Nobody is known by the address, but somebody was erased under it (R55).
     pub is_suppressed: bool,
     /// A re-subscribe request is open (R48).
     pub is_undeliverable: bool,
@@ -171,6 +171,7 @@ pub const fn doubt(finding: &Finding) -> Option<(PurposeId, Doubt)> {
         Finding::Conflict { purpose, .. } => Some((*purpose, Doubt::Conflict)),
         Finding::WeakGrant { purpose, .. } => Some((*purpose, Doubt::WeakGrant)),
         Finding::Flapping { purpose } => Some((*purpose, Doubt::Held)),
+        Finding::Suppressed { purpose } => Some((*purpose, Doubt::Suppressed)),
         // An inconsistent category and a load are decided already; a capped stamp counts as capped.
         Finding::Inconsistent { .. } | Finding::Load { .. } | Finding::FutureStamped { .. } => None,
     }
@@ -213,12 +214,17 @@ pub struct Judged<'a> {
 pub fn judge<'a>(purpose: PurposeId, recipient: &'a Recipient, rules: &Rules) -> Judged<'a> {
     let own = recipient.voice(purpose);
     let no = |answer| Judged { answer, voice: own };
-    if recipient.is_suppressed {
-        return no(Answer::Suppressed);
-    }
     let upwards: Vec<PurposeId> = std::iter::once(purpose)
         .chain(rules.purposes.ancestors(purpose))
         .collect();
+    let in_doubt = |doubt| {
+        upwards
+            .iter()
+            .any(|purpose| recipient.is_in_doubt(*purpose, doubt))
+    };
+    if recipient.is_suppressed || in_doubt(Doubt::Suppressed) {
+        return no(Answer::Suppressed);
+    }
     // R20: the highest withdrawal is the one that has to be overcome first.
     let withdrawn = upwards
         .iter()
@@ -242,11 +248,6 @@ pub fn judge<'a>(purpose: PurposeId, recipient: &'a Recipient, rules: &Rules) ->
             voice: Some(voice),
         };
     }
-    let in_doubt = |doubt| {
-        upwards
-            .iter()
-            .any(|purpose| recipient.is_in_doubt(*purpose, doubt))
-    };
     if in_doubt(Doubt::Conflict) {
         return no(Answer::DuplicateConflict);
     }

@@ -19,7 +19,7 @@ use crate::store::{Store, StoreError};
 use crate::sync::assemble::{Connect, Engine, Lines, NotConnected, Parts};
 use crate::sync::engine::Member;
 use crate::sync::parity::daily::Daily;
-use crate::sync::{emit, poll, redecide};
+use crate::sync::{emit, poll, redecide, retention};
 use crate::web::api::Tokens;
 use crate::web::hooks::{self, Hooks};
 use crate::web::metrics::{self, Advice, Refresher, Shown};
@@ -280,6 +280,15 @@ impl Supervisor {
             let shared = Arc::clone(&shared);
             async move {
                 redecide::run(&shared, &stop).await;
+                Ok(())
+            }
+        });
+        let shared = Arc::clone(&engine.shared);
+        let kept = state.checked.retention.clone();
+        crew.spawn_supervised("retention", move |stop| {
+            let (shared, kept) = (Arc::clone(&shared), kept.clone());
+            async move {
+                retention::run(&shared, &kept, &stop).await;
                 Ok(())
             }
         });

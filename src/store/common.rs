@@ -261,6 +261,13 @@ macro_rules! alarm_columns {
     };
 }
 
+/// The columns of a suppression, in the order in which both databases read them.
+macro_rules! suppression_columns {
+    () => {
+        "s.digest, s.key, s.purpose, s.since, s.seen_at"
+    };
+}
+
 /// The columns of a block of the ledger, in the order in which both databases read them.
 macro_rules! block_columns {
     () => {
@@ -436,6 +443,16 @@ macro_rules! queue_readers {
                 error: row.try_get(10)?,
             };
             Ok((alarm, Some(post)))
+        }
+
+        pub(in crate::store) fn suppression(row: &$row) -> Result<SuppressionRow, sqlx::Error> {
+            Ok(SuppressionRow {
+                digest: fixed(row.try_get(0)?)?,
+                key: row.try_get(1)?,
+                purpose: row.try_get(2)?,
+                since: row.try_get(3)?,
+                seen_at: row.try_get(4)?,
+            })
         }
 
         pub(in crate::store) fn block(row: &$row) -> Result<StoredBlock, sqlx::Error> {
@@ -757,6 +774,42 @@ macro_rules! implement_store {
                 self.held_under(hold, after, limit).await
             }
 
+            async fn suppression_keys(&self) -> Result<Vec<SuppressionKey>, StoreError> {
+                self.keys_of_suppressions().await
+            }
+
+            async fn suppressed(
+                &self,
+                digests: &[SuppressionDigest],
+            ) -> Result<Vec<SuppressionRow>, StoreError> {
+                self.view().await?.suppressions(digests).await
+            }
+
+            async fn traces(&self, query: &TraceQuery) -> Result<Traces, StoreError> {
+                self.traces_of(query).await
+            }
+
+            async fn scrub(&self, texts: &[String]) -> Result<Residue, StoreError> {
+                self.scrub_files(texts).await
+            }
+
+            async fn back_up(&self, file: &Path) -> Result<Option<Backup>, StoreError> {
+                self.copy_to(file).await
+            }
+
+            async fn expiring(
+                &self,
+                table: Expiring,
+                before: At,
+                limit: usize,
+            ) -> Result<Vec<ExpiringKey>, StoreError> {
+                self.rows_before(table, before, limit).await
+            }
+
+            async fn expired_through(&self, class: &str) -> Result<i64, StoreError> {
+                self.class_through(class).await
+            }
+
             async fn alarms(&self) -> Result<Vec<AlarmRow>, StoreError> {
                 self.all_alarms().await
             }
@@ -787,6 +840,7 @@ macro_rules! implement_store {
 pub(super) use {
     alarm_columns, block_columns, contact_columns, feed_columns, held_columns, hold_columns,
     implement_store, outbox_columns, queue_readers, request_columns, sendout_columns,
+    suppression_columns,
 };
 
 /// Bytes of a fixed length, as a digest or a keyed hash has.

@@ -11,7 +11,9 @@ mod gate;
 mod holds;
 pub mod ledger;
 pub mod postgres;
+mod privacy;
 mod report;
+mod residue;
 pub mod rows;
 pub mod send;
 mod session;
@@ -21,6 +23,8 @@ pub use alarms::*;
 pub use gate::*;
 pub use holds::*;
 pub use postgres::PgStore;
+pub use privacy::*;
+use residue::{holds, residue};
 pub use rows::*;
 pub use send::*;
 pub use sqlite::SqliteStore;
@@ -337,6 +341,37 @@ pub trait Store: Send + Sync {
     /// What waits under a hold and is not released, in the order of the subjects' numbers: of the first
     /// `limit` subjects behind `after`.
     async fn held(&self, hold: i64, after: i64, limit: usize) -> Result<Vec<HeldView>, StoreError>;
+    /// How many suppressions stand under each key, by the ids of the keys.
+    async fn suppression_keys(&self) -> Result<Vec<SuppressionKey>, StoreError>;
+
+    /// R55: the suppressions with one of these digests.
+    async fn suppressed(
+        &self,
+        digests: &[SuppressionDigest],
+    ) -> Result<Vec<SuppressionRow>, StoreError>;
+
+    /// Where somebody is named besides in their own rows; goes through whole tables.
+    async fn traces(&self, query: &TraceQuery) -> Result<Traces, StoreError>;
+
+    /// Sees to it that what was removed is not left in the database's files either, and looks for these
+    /// texts in them. On Postgres the tables are vacuumed, and nothing is looked for: its files are the
+    /// server's.
+    async fn scrub(&self, texts: &[String]) -> Result<Residue, StoreError>;
+
+    /// Writes a copy of the store, as it is now, to a file, for its owner alone, and proves that it can be
+    /// used. A file that is there is replaced once that is proved. None on Postgres, which has its own tools.
+    async fn back_up(&self, file: &Path) -> Result<Option<Backup>, StoreError>;
+
+    /// R57: rows of that table that are older, at most `limit`.
+    async fn expiring(
+        &self,
+        table: Expiring,
+        before: At,
+        limit: usize,
+    ) -> Result<Vec<ExpiringKey>, StoreError>;
+
+    /// How far the ledger's entries of a class have expired: the last block looked at, 0 before the first.
+    async fn expired_through(&self, class: &str) -> Result<i64, StoreError>;
 
     /// The alarms with what each channel was told of them, in the order in which they were raised.
     async fn alarms(&self) -> Result<Vec<AlarmRow>, StoreError>;

@@ -3,6 +3,7 @@
 
 use super::gate::{GateChanges, RequestRow};
 use super::holds::{FlipCount, HeldRow, HoldChanges, HoldRow};
+use super::privacy::{PrivacyChanges, SuppressionDigest, SuppressionRow};
 use crate::consent::At;
 use std::fmt;
 
@@ -324,6 +325,8 @@ pub struct Scope {
     pub flips_since: Option<i64>,
     /// The open re-subscribe requests of the subjects in scope are needed (R47).
     pub requests: bool,
+    /// Whether somebody was erased under one of these digests (R55); not looked for while nobody was.
+    pub suppressions: Vec<SuppressionDigest>,
 }
 
 /// What the store knows within a scope.
@@ -353,6 +356,10 @@ pub struct Known {
     pub held: Vec<HeldRow>,
     /// Flips since `flips_since` of all subjects, by cause (R26).
     pub flip_counts: Vec<FlipCount>,
+    /// Somebody was erased, so new subjects have to be looked for among the suppressions (R55).
+    pub any_suppressed: bool,
+    /// The suppressions in scope.
+    pub suppressed: Vec<SuppressionRow>,
     /// The number that the next new subject gets; new subjects are numbered from here upwards.
     pub next_subject: i64,
     /// The sequence number that the first ledger entry of this transaction gets.
@@ -467,6 +474,8 @@ pub struct Changes {
     pub gate: GateChanges,
     /// What becomes of holds.
     pub holds: HoldChanges,
+    /// What becomes of suppressions (R55).
+    pub privacy: PrivacyChanges,
     /// Planning begins or ends.
     pub planning: Option<PlanningChange>,
 }

@@ -7,7 +7,10 @@
 use super::common::{failed, refused, unregistered};
 use super::gate::{GateChanges, GateRound, RequestRow};
 use super::holds::{FlipCount, HeldKey, HeldRow, HoldChanges, HoldRow, Trip};
-use super::ledger::{self, Digest, Sealed};
+use super::ledger::{self, Digest, Redacted, Sealed};
+use super::privacy::{
+    Erased, Expiring, ExpiringKey, PrivacyChanges, SuppressionDigest, SuppressionRow,
+};
 use super::report::UnsentRow;
 use super::{
     Applied, Changes, ContactRow, Decide, Decided, Decision, FeedChange, FeedRow, FeedSwitch, Flip,
@@ -43,6 +46,8 @@ pub(super) struct Standing {
     pub(super) any_outbox: bool,
     /// Whether any hold is open.
     pub(super) any_hold: bool,
+    /// Whether anybody was ever erased (R55).
+    pub(super) any_suppressed: bool,
 }
 
 /// Contacts named by their keys. One that belongs to a subject comes with everyone of that subject
@@ -113,6 +118,11 @@ pub(super) trait Reads: Send {
     async fn held_of(&mut self, subjects: &[i64]) -> Result<Vec<HeldRow>, StoreError>;
     /// Flips by cause since an instant, to the minute.
     async fn flip_counts(&mut self, since: i64) -> Result<Vec<FlipCount>, StoreError>;
+    /// Suppressions with one of these digests.
+    async fn suppressions(
+        &mut self,
+        digests: &[SuppressionDigest],
+    ) -> Result<Vec<SuppressionRow>, StoreError>;
     /// Where a system's feed stands; none for one without a number.
     async fn feed_of(&mut self, system: i16) -> Result<Option<FeedRow>, StoreError>;
 }
@@ -147,7 +157,7 @@ pub(super) trait Writes: Reads {
     async fn give_up(&mut self, unsent: &[UnsentRow<'_>]) -> Result<u64, StoreError>;
     /// Counts members that are new, then adds them: two statements.
     async fn put_load_members(&mut self, members: &[(&LoadKey, &str)]) -> Result<(), StoreError>;
-    /// Remembers flips and counts them by cause: two statements.
+    /// Remembers flips, counts them by cause, and forgets the counts of long ago: three statements.
     async fn put_flips(&mut self, flips: &[Flip]) -> Result<(), StoreError>;
     async fn judge_flips(&mut self, judged: &[(i64, String)]) -> Result<(), StoreError>;
     async fn put_holds(&mut self, rows: &[HoldRow]) -> Result<u64, StoreError>;
@@ -166,6 +176,21 @@ pub(super) trait Writes: Reads {
     async fn drop_gate_due(&mut self, asked: &[(i64, i64)]) -> Result<(), StoreError>;
     async fn put_requests(&mut self, rows: &[&RequestRow]) -> Result<u64, StoreError>;
     async fn put_gate_round(&mut self, round: &GateRound) -> Result<(), StoreError>;
+    async fn put_suppressions(&mut self, rows: &[&SuppressionRow]) -> Result<u64, StoreError>;
+    async fn drop_suppressions(&mut self, digests: &[SuppressionDigest])
+    -> Result<u64, StoreError>;
+    /// Removes people with everything that names them: a statement a table.
+    async fn erase(&mut self, erased: &Erased) -> Result<u64, StoreError>;
+    /// Puts these blocks in the place of those they were made from: two statements. False when one of
+    /// them is another by now.
+    async fn redact(&mut self, blocks: &[(i64, Redacted)]) -> Result<bool, StoreError>;
+    /// Removes rows that have expired.
+    async fn drop_expired(
+        &mut self,
+        table: Expiring,
+        keys: &[ExpiringKey],
+    ) -> Result<u64, StoreError>;
+    async fn put_expired(&mut self, class: &str, through: i64) -> Result<(), StoreError>;
     /// A block with its entries, and where subjects find it: two statements.
     async fn append(&mut self, sealed: Sealed) -> Result<(), StoreError>;
     async fn advance_counters(&mut self, subject: i64, sequence: i64) -> Result<(), StoreError>;
@@ -341,6 +366,9 @@ struct Checked<'a> {
     /// Each subject once, with the latest instant.
     gate_due: Vec<(i64, i64)>,
     requests: Vec<&'a RequestRow>,
+    suppressed: Vec<&'a SuppressionRow>,
+    unsuppressed: &'a [SuppressionDigest],
+    privacy: &'a PrivacyChanges,
     next_subject: i64,
 }
 
@@ -394,6 +422,11 @@ impl<'a> Checked<'a> {
             planning: changes.planning,
             gate_due: due.into_iter().collect(),
             requests: newest(&changes.gate.requests, |row| row.id),
+            suppressed: newest(&changes.privacy.suppressed, |row| {
+                (row.digest, row.purpose.as_str())
+            }),
+            unsuppressed: &changes.privacy.unsuppressed,
+            privacy: &changes.privacy,
             next_subject,
         })
     }
@@ -471,6 +504,9 @@ fn refuse_nul(changes: &Changes) -> Result<(), StoreError> {
         ];
         let texts: Vec<&str> = texts.into_iter().flatten().map(String::as_str).collect();
         refuse("a re-subscribe request", &texts)?;
+    }
+    for row in &changes.privacy.suppressed {
+        refuse("a suppression", &[&row.key, &row.purpose])?;
     }
     for change in &changes.switches {
         if let FeedSwitch::Paused(Some(text)) | FeedSwitch::Halted(Some(text)) = &change.switch {
@@ -559,6 +595,29 @@ async fn store<S: Writes + ?Sized>(
     if let Some(round) = &changes.gate.round {
         session.put_gate_round(round).await?;
     }
+    let privacy = changes.privacy;
+    if !privacy.redacted.is_empty() && !session.redact(&privacy.redacted).await? {
+        return Ok(Outcome::Overtaken);
+    }
+    if !privacy.erased.is_empty() {
+        rows += forget_holds(session, &privacy.erased.subjects, changes.holds.at).await?;
+        rows += session.erase(&privacy.erased).await?;
+        if !privacy.erased.counts.is_empty() {
+            session.count_contacts(&privacy.erased.counts).await?;
+        }
+    }
+    if let Some((table, keys)) = &privacy.dropped {
+        rows += session.drop_expired(*table, keys).await?;
+    }
+    if let Some((class, through)) = &privacy.expired {
+        session.put_expired(class, *through).await?;
+    }
+    if !changes.unsuppressed.is_empty() {
+        rows += session.drop_suppressions(changes.unsuppressed).await?;
+    }
+    if !changes.suppressed.is_empty() {
+        rows += session.put_suppressions(&changes.suppressed).await?;
+    }
     rows += store_holds(session, changes.holds).await?;
     if let Some(sealed) = sealed {
         rows += changes.ledger.len() as u64;
@@ -575,6 +634,27 @@ async fn store<S: Writes + ?Sized>(
         applied,
         sequence: next_sequence - 1,
     })
+}
+
+/// Nothing waits of whoever was erased; how many rows that was.
+async fn forget_holds<S: Writes + ?Sized>(
+    session: &mut S,
+    subjects: &[i64],
+    at: i64,
+) -> Result<u64, StoreError> {
+    let held = session.held_of(subjects).await?;
+    if held.is_empty() {
+        return Ok(0);
+    }
+    let holds: BTreeSet<i64> = held.iter().map(|row| row.hold).collect();
+    let keys: Vec<HeldKey> = held
+        .into_iter()
+        .map(|row| (row.subject, row.hold, row.purpose))
+        .collect();
+    let rows = session.drop_held(&keys).await?;
+    let holds: Vec<i64> = holds.into_iter().collect();
+    session.close_holds(&holds, at).await?;
+    Ok(rows)
 }
 
 /// Stores what becomes of holds; how many rows that was.
@@ -726,8 +806,12 @@ pub(super) async fn load<S: Reads + ?Sized>(
         next_subject: standing.next_subject,
         next_sequence: standing.next_sequence,
         planning: standing.planning,
+        any_suppressed: standing.any_suppressed,
         ..Known::default()
     };
+    if standing.any_suppressed && !scope.suppressions.is_empty() {
+        known.suppressed = session.suppressions(&scope.suppressions).await?;
+    }
     if standing.any_outbox && !known.contacts.is_empty() {
         let keys: Vec<Key<'_>> = known.contacts.iter().map(key_of).collect();
         known.outbox = session.outbox_by_contact(&keys).await?;
@@ -842,6 +926,13 @@ async fn members<S: Reads + ?Sized>(
         .collect();
     members.sort_unstable();
     Ok(members)
+}
+
+/// R26: counts of minutes before this one are needed by nobody: the guard looks back an hour.
+pub(super) fn needed_from(flips: &[Flip]) -> i64 {
+    const MINUTES: i64 = 120;
+    let newest = flips.iter().map(|flip| flip.at).max().unwrap_or(i64::MIN);
+    At::from_micros(newest).minute() - MINUTES
 }
 
 /// R26: flips counted by cause and minute.

@@ -11,6 +11,7 @@ use super::first_run;
 use super::gate::{GateHealth, Keeper, Terms};
 use super::identity::Pseudonyms;
 use super::refresh::Hints;
+use super::suppression::Suppressor;
 use super::switches;
 use super::workbench::Link;
 use crate::config::{Checked, MarketingCloud, SystemSettings};
@@ -178,6 +179,8 @@ impl Engine {
         parts: Parts,
         lines: &Lines,
     ) -> Result<Self, StoreError> {
+        let suppressor = Suppressor::of(checked);
+        suppressor.standing(&*parts.store).await?;
         first_run::settle(checked.first_run, &*parts.store, parts.clock.now()).await?;
         switches::follow(checked, &*parts.store, parts.clock.now()).await?;
         let rules = Arc::new(rules(checked, &*parts.store).await?);
@@ -188,6 +191,7 @@ impl Engine {
             rules: Arc::clone(&rules),
             links: links(checked, &rules),
             pseudonyms: Pseudonyms::new(checked.hash_key.expose_secret()),
+            suppressor,
             gate: checked.gate().map(|gate| gate.purpose),
             grant_settle: micros(checked.policy.grant_settle),
             future_tolerance: micros(checked.policy.future_tolerance),

@@ -19,13 +19,17 @@ use super::identity::Pseudonyms;
 use super::pack::{PackError, Packer, unpack_findings, unpack_verdicts};
 use super::workbench::{FLIP_WINDOW, transact};
 use crate::consent::send::Doubt;
-use crate::consent::{Answer, PurposeId, Recipient, Rules, Status, SubjectKey, SystemId, judge};
-use crate::store::{RecipientRow, Scope, StoreError, SubjectRef};
+use crate::consent::{
+    Answer, PurposeId, Recipient, Rules, Status, SubjectKey, SystemId, judge, suppression,
+};
+use crate::store::{
+    Changes, Known, PrivacyChanges, RecipientRow, Scope, StoreError, SubjectRef, SuppressionDigest,
+};
 use answers::names;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use live::Looked;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -207,7 +211,8 @@ pub async fn check(crew: &Crew, ask: &Ask) -> Result<Checklist, CheckError> {
     let list = List::of(&ask.people);
     let sources = live::sources(crew, purpose, ask.freshness).await?;
     let looked = live::look_up(crew, sources, &list.people).await?;
-    let found = judged(crew, purpose, &looked).await?;
+    let suppressed = suppressed(crew, purpose, &list.people).await?;
+    let found = judged(crew, purpose, &looked, &suppressed).await?;
     let mut lines: Vec<Line> = Vec::with_capacity(list.places.len());
     for place in &list.places {
         let line = match *place {
@@ -270,13 +275,18 @@ impl List {
 
 /// The line of every subject that was looked at: those asked for first, then those that share an
 /// address with one of them.
-async fn judged(crew: &Crew, purpose: PurposeId, looked: &Looked) -> Result<Vec<Line>, StoreError> {
+async fn judged(
+    crew: &Crew,
+    purpose: PurposeId,
+    looked: &Looked,
+    suppressed: &HashSet<SubjectRef>,
+) -> Result<Vec<Line>, StoreError> {
     let names = names(&crew.shared.rules);
     let pages: Vec<_> = looked
         .subjects
         .chunks(JUDGED_PAGE)
         .zip((0..).step_by(JUDGED_PAGE))
-        .map(|page| judge_page(crew, purpose, looked, page, &names))
+        .map(|page| judge_page(crew, purpose, looked, page, &names, suppressed))
         .collect();
     let judged: Vec<Vec<Line>> = stream::iter(pages)
         .buffered(PAGES_AT_ONCE)
@@ -295,6 +305,63 @@ async fn judged(crew: &Crew, purpose: PurposeId, looked: &Looked) -> Result<Vec<
     Ok(lines)
 }
 
+/// R55: those of these people under whose address somebody was erased, for that purpose. Suppressions
+/// that stand under an older key are put under the first one.
+async fn suppressed(
+    crew: &Crew,
+    purpose: PurposeId,
+    people: &[Person],
+) -> Result<HashSet<SubjectRef>, StoreError> {
+    let shared = &crew.shared;
+    let mut suppressed = HashSet::new();
+    if shared.store.suppression_keys().await?.is_empty() {
+        return Ok(suppressed);
+    }
+    let purposes = &shared.rules.purposes;
+    let root = purposes.name(suppression::root_of(purposes, purpose));
+    for page in people.chunks(PAGE) {
+        let mut of: HashMap<SuppressionDigest, (SubjectRef, SuppressionDigest)> = HashMap::new();
+        for person in page {
+            let Some(address) = &person.address else {
+                continue;
+            };
+            let digests: Vec<_> = shared.suppressor.digests(address).collect();
+            if let Some(first) = digests.first() {
+                of.extend(
+                    digests
+                        .iter()
+                        .map(|digest| (*digest, (person.subject, *first))),
+                );
+            }
+        }
+        let digests: Vec<SuppressionDigest> = of.keys().copied().collect();
+        let mut rekeyed = PrivacyChanges::default();
+        for row in shared.store.suppressed(&digests).await? {
+            let Some((subject, first)) = of.get(&row.digest) else {
+                continue;
+            };
+            if row.purpose == root {
+                suppressed.insert(*subject);
+            }
+            if row.digest != *first {
+                rekeyed
+                    .suppressed
+                    .push(shared.suppressor.seen(&row, *first, None));
+                rekeyed.unsuppressed.push(row.digest);
+            }
+        }
+        if !rekeyed.suppressed.is_empty() {
+            let decide = &mut |_: Known| Changes {
+                privacy: rekeyed.clone(),
+                ..Changes::default()
+            };
+            shared.store.transact(&Scope::default(), decide).await?;
+        }
+        tokio::task::yield_now().await;
+    }
+    Ok(suppressed)
+}
+
 /// The lines of a page of subjects, which begins at that place.
 async fn judge_page(
     crew: &Crew,
@@ -302,6 +369,7 @@ async fn judge_page(
     looked: &Looked,
     (page, first): (&[SubjectRef], usize),
     names: &[(SystemId, Arc<str>)],
+    suppressed: &HashSet<SubjectRef>,
 ) -> Result<Vec<Line>, StoreError> {
     let rules = &crew.shared.rules;
     let judge = |recipient: &Recipient| Line::of(judge(purpose, recipient, rules), names);
@@ -316,6 +384,11 @@ async fn judge_page(
         recipient.is_verified &= looked.is_verified(first + place);
         recipient.is_undeliverable &= is_guarded;
         recipient.is_contact = has_live_grant(recipient, &live);
+        // Whoever is known again has it among what was said.
+        recipient.is_suppressed = recipient.voices.is_empty()
+            && page
+                .get(place)
+                .is_some_and(|subject| suppressed.contains(subject));
         let line = judge(recipient);
         if line.outcome == Outcome::Answered(Answer::UnknownAddress) {
             unknown.push(place);

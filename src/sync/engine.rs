@@ -6,6 +6,7 @@ pub use super::assemble::{Engine, Lines, Parts, assemble, rules};
 use super::breaker::Breaker;
 use super::identity::Pseudonyms;
 use super::refresh::Hints;
+use super::suppression::Suppressor;
 use super::workbench::{Frame, Link};
 use crate::config::Schedule;
 use crate::connector::{Connector, Fault, Probe, Target};
@@ -92,6 +93,8 @@ pub struct Shared {
     pub links: Vec<Link>,
     /// Keyed hashes.
     pub pseudonyms: Pseudonyms,
+    /// R55: finds people again who were erased.
+    pub suppressor: Suppressor,
     /// R47: the purpose that the gate guards; none without a gate.
     pub gate: Option<PurposeId>,
     /// R25, microseconds.
@@ -120,6 +123,7 @@ impl Shared {
             now: self.clock.now(),
             old_news,
             gate: self.gate,
+            suppressor: &self.suppressor,
         }
     }
 

@@ -7,6 +7,7 @@
 
 use super::assemble::{links, rules};
 use super::pack::Packer;
+use super::suppression::Suppressor;
 use super::workbench::{Act, Came, Frame, Link, Word, Workbench, direction, transact};
 use crate::config::Checked;
 use crate::consent::guard::HoldKind;
@@ -25,13 +26,14 @@ const PERSONS_AT_ONCE: usize = 500;
 pub const MOST_HOLDS: usize = 10_000;
 
 /// What an operator's act on decisions needs of the configuration.
-#[derive(Debug)]
 pub struct Desk {
     /// The configured rules.
     pub rules: Rules,
     links: Vec<Link>,
     grant_settle: Duration,
     gate: Option<PurposeId>,
+    /// The keys of suppressions (R55).
+    pub suppressor: Suppressor,
 }
 
 impl Desk {
@@ -46,6 +48,7 @@ impl Desk {
             rules,
             grant_settle: checked.policy.grant_settle,
             gate: checked.gate().map(|gate| gate.purpose),
+            suppressor: Suppressor::of(checked),
         })
     }
 
@@ -58,6 +61,7 @@ impl Desk {
             now,
             old_news: true,
             gate: self.gate,
+            suppressor: &self.suppressor,
         }
     }
 }

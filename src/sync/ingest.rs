@@ -232,6 +232,13 @@ fn scope_of(
         .collect();
     subjects.sort_unstable();
     subjects.dedup();
+    let mut suppressions = Vec::new();
+    if frame.suppressor.is_needed() {
+        let keys = homes.iter().flatten().map(|(_, key)| key);
+        suppressions.extend(keys.flat_map(|key| frame.suppressor.digests(key)));
+        suppressions.sort_unstable();
+        suppressions.dedup();
+    }
     let mut contacts: Vec<(i16, String)> = page
         .readings
         .iter()
@@ -247,6 +254,7 @@ fn scope_of(
         load_contacts_up_to: i64::from(frame.rules.policy.load_contacts),
         flips_since: (!frame.old_news).then(|| frame.now.minus(FLIP_WINDOW).micros()),
         requests: false,
+        suppressions,
     }
 }
 

@@ -424,6 +424,7 @@ impl<'r> Packer<'r> {
                     Finding::Load { purpose, source } => ("load", name(*purpose), Some(source)),
                     Finding::FutureStamped { source } => ("future-stamped", None, Some(source)),
                     Finding::Flapping { purpose } => ("flapping", name(*purpose), None),
+                    Finding::Suppressed { purpose } => ("suppressed", name(*purpose), None),
                 };
                 let source = source.map(|source| self.source(source));
                 PackedFinding {
@@ -553,7 +554,7 @@ struct PackedRemembered<'a>(
 /// A stored finding.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PackedFinding<'a> {
-    /// `conflict`, `inconsistent`, `weak-grant`, `load`, `future-stamped` or `flapping`.
+    /// `conflict`, `inconsistent`, `weak-grant`, `load`, `future-stamped`, `flapping` or `suppressed`.
     #[serde(borrow)]
     pub kind: Cow<'a, str>,
     /// Purpose name.
@@ -574,6 +575,7 @@ impl PackedFinding<'_> {
         let doubt = match self.kind.as_ref() {
             "conflict" => Doubt::Conflict,
             "weak-grant" => Doubt::WeakGrant,
+            "suppressed" => Doubt::Suppressed,
             "inconsistent" | "load" | "future-stamped" => return None,
             _ => Doubt::Held,
         };

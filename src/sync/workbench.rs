@@ -6,11 +6,13 @@
 
 mod decide;
 mod entry;
+mod forget;
 mod handover;
 mod holds;
 mod loads;
 mod places;
 mod replay;
+mod suppress;
 
 pub use self::entry::Attempt;
 pub use self::handover::Handed;
@@ -21,6 +23,7 @@ use self::holds::Holds;
 use self::loads::ByLoad;
 use self::places::Places;
 use super::pack::{PackError, Packer};
+use super::suppression::Suppressor;
 use crate::consent::resolve::Source;
 use crate::consent::time::HOUR;
 use crate::consent::{
@@ -30,10 +33,10 @@ use crate::consent::{
 use crate::store::{
     Applied, Changes, ContactRow, DELETED, Decider, Decision, Known, LANE_GRANT, LANE_WITHDRAWAL,
     LIVE, LedgerDraft, LoadKey, MERGED, ONCE_READ, OutboxChange, OutboxRow, PENDING, PLANNED,
-    Scope, Store, StoreError, SubjectRef, WriteKey,
+    Scope, Store, StoreError, SubjectRef, SuppressionDigest, SuppressionRow, WriteKey,
 };
 use foldhash::fast::RandomState;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// A map that is asked several times for every contact of a load.
 type Map<K, V> = HashMap<K, V, RandomState>;
@@ -56,6 +59,8 @@ pub struct Frame<'a> {
     pub old_news: bool,
     /// R47: the gate is to be asked when the verdict of this purpose turns.
     pub gate: Option<PurposeId>,
+    /// R55: the keys under which people who were erased are found again.
+    pub suppressor: &'a Suppressor,
 }
 
 /// R58: contacts of `follower` belong to the subject of the contact of `anchor` with the same
@@ -119,17 +124,21 @@ pub async fn transact(
 ) -> Result<Applied, StoreError> {
     for _ in 0..MAX_TRIES {
         let asked: ByLoad<()> = scope.loads.iter().map(|key| (key, ())).collect();
+        let looked_for: HashSet<SuppressionDigest> = scope.suppressions.iter().copied().collect();
         let mut turn = Turn {
             lay_out: |known| Workbench::new(known, frame, packer, &asked, &scope),
             act: &mut act,
             complete: &mut complete,
+            looked_for: &looked_for,
             bench: None,
             missing: Vec::new(),
+            unasked: Vec::new(),
             unreadable: None,
         };
         let applied = store.transact(&scope, &mut turn).await?;
         let Turn {
             missing,
+            unasked,
             unreadable,
             ..
         } = turn;
@@ -139,10 +148,11 @@ pub async fn transact(
                 detail: error.to_string(),
             });
         }
-        if missing.is_empty() {
+        if missing.is_empty() && unasked.is_empty() {
             return Ok(applied);
         }
         scope.loads.extend(missing);
+        scope.suppressions.extend(unasked);
     }
     Err(StoreError::Corrupt {
         what: "load counts",
@@ -155,10 +165,14 @@ struct Turn<'a, L, A, C> {
     lay_out: L,
     act: A,
     complete: C,
+    /// The scope asked for suppressions with these digests.
+    looked_for: &'a HashSet<SuppressionDigest>,
     /// On which the subjects are still to be decided.
     bench: Option<Workbench<'a>>,
     /// The counts of these load keys are needed before anything can be decided.
     missing: Vec<LoadKey>,
+    /// R55: it has to be known whether somebody was erased under these digests.
+    unasked: Vec<SuppressionDigest>,
     unreadable: Option<PackError>,
 }
 
@@ -170,14 +184,17 @@ where
 {
     fn decide(&mut self, known: Known) -> Decision {
         (self.bench, self.missing, self.unreadable) = (None, Vec::new(), None);
+        self.unasked = Vec::new();
         let acted = (self.lay_out)(known).and_then(|mut bench| {
             (self.act)(&mut bench)?;
+            self.unasked = bench.unasked(self.looked_for);
+            bench.suppress()?;
             Ok(bench)
         });
         match acted {
             Ok(mut bench) => {
                 self.missing = bench.missing_loads();
-                if self.missing.is_empty() {
+                if self.missing.is_empty() && self.unasked.is_empty() {
                     bench.store_contacts();
                     let contacts = std::mem::take(&mut bench.changes.contacts);
                     self.bench = Some(bench);
@@ -222,6 +239,10 @@ pub struct Workbench<'a> {
     flips: Map<(i64, String), i64>,
     holds: Holds,
     next_subject: i64,
+    /// R55: somebody was erased.
+    any_suppressed: bool,
+    /// Those who were, among the new subjects.
+    suppressed: Map<SuppressionDigest, Vec<SuppressionRow>>,
     next_sequence: i64,
     /// In which state a new write begins.
     waiting: i16,
@@ -273,6 +294,8 @@ impl<'a> Workbench<'a> {
                 .collect(),
             holds,
             next_subject: known.next_subject,
+            any_suppressed: known.any_suppressed,
+            suppressed: Map::default(),
             next_sequence: known.next_sequence,
             waiting: if known.planning == Some(true) {
                 PLANNED
@@ -281,6 +304,10 @@ impl<'a> Workbench<'a> {
             },
             changes: Changes::default(),
         };
+        frame.suppressor.note(known.any_suppressed);
+        for row in known.suppressed {
+            bench.suppressed.entry(row.digest).or_default().push(row);
+        }
         for row in known.contacts {
             let record = match frame.rules.system(SystemId(row.system)) {
                 Some(system) => packer.unpack_record(system, &row.record)?,
@@ -320,6 +347,11 @@ impl<'a> Workbench<'a> {
             .insert(item.contact.id.clone(), index);
         self.items.push(item);
         index
+    }
+
+    /// The number of the ledger entry that the transaction would add first.
+    pub fn next_sequence(&self) -> i64 {
+        self.next_sequence
     }
 
     /// The contact as it is now, if it is known.

@@ -19,6 +19,7 @@ use consentd::sync::checklist::Crew;
 use consentd::sync::engine::{Event, Identity, Listener, Member, Pace, Shared};
 use consentd::sync::identity::Pseudonyms;
 use consentd::sync::poll::poll;
+use consentd::sync::suppression::Suppressor;
 use consentd::sync::workbench::Link;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
@@ -306,6 +307,7 @@ pub(crate) async fn stage(fakes: &[(&str, Arc<Fake>)], carrying: usize) -> Stage
         }),
         links,
         pseudonyms: Pseudonyms::new(&[7; 32]),
+        suppressor: Suppressor::new([], &[7; 32]),
         gate: None,
         grant_settle: 0,
         future_tolerance: 300 * SECOND,

@@ -314,3 +314,47 @@ async fn r49_a_reload_tells_what_changed_or_every_fault() {
     let answer = reload(Err(ReloadError::Interrupted)).await;
     assert_eq!(answer.status, 503);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r55_a_person_is_erased_and_a_stranger_is_suppressed() {
+    let surface = Surface::start().await;
+    let body = |address: &str, reason: &str, even_so: bool| json!({ "address": address, "reason": reason, "even_so": even_so });
+    let path = "/v1/erasures";
+    surface.rig.person("ann");
+    surface.rig.settle().await;
+    let known = surface.rig.store.subjects_after(0, 1_000).await.unwrap();
+    let mut known = known.subjects.iter().map(|row| row.address.clone());
+    let ann = known.find(|address| address.contains("ann")).unwrap();
+    for role in [Role::Viewer, Role::Sender] {
+        let request = surface
+            .request(Method::POST, path)
+            .json(&body(&ann, "asked", true));
+        let refused = surface.ask(request.bearer_auth(token(role))).await;
+        assert_eq!(refused.status, 403);
+    }
+    let refused = post(&surface, path, &body(&ann, "asked", false)).await;
+    assert_eq!(refused.status, 409, "{}", refused.body);
+    assert_eq!(refused.body["type"], "urn:consentd:problem:contacts-remain");
+    for (wrong, kind) in [
+        (body("no address", "asked", true), "address"),
+        (body(&ann, "", true), "reason"),
+        (body(&ann, &format!("{ann} asked"), true), "reason"),
+    ] {
+        let refused = post(&surface, path, &wrong).await;
+        assert_eq!(refused.status, 422, "{}", refused.body);
+        assert_eq!(refused.body["type"], format!("urn:consentd:problem:{kind}"));
+    }
+    let erased = post(&surface, path, &body(&ann, "asked", true)).await;
+    assert_eq!(erased.status, 200, "{}", erased.body);
+    assert_fits(path, "post", 200, &erased.body);
+    assert_eq!(erased.body["known"], true);
+    assert_eq!(erased.body["contacts"], 2);
+    let stranger = post(&surface, path, &body("nobody@example.org", "asked", false)).await;
+    assert_fits(path, "post", 200, &stranger.body);
+    assert_eq!(
+        (&stranger.body["known"], &stranger.body["contacts"]),
+        (&json!(false), &json!(0))
+    );
+    let keys = surface.rig.store.suppression_keys().await.unwrap();
+    assert!(keys.len() == 1 && keys[0].rows >= 2, "{keys:?}");
+}

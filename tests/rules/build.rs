@@ -314,6 +314,7 @@ pub(crate) fn findings(resolution: &Resolution, rules: &Rules) -> String {
             Finding::Load { purpose, source } => ("load", Some(purpose), Some(source)),
             Finding::FutureStamped { source } => ("future", None, Some(source)),
             Finding::Flapping { purpose } => ("flapping", Some(purpose), None),
+            Finding::Suppressed { purpose } => ("suppressed", Some(purpose), None),
         };
         if !text.is_empty() {
             text.push_str("; ");

@@ -10,3 +10,4 @@ mod resolve;
 mod review;
 mod send;
 mod stamps;
+mod suppression;

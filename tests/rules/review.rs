@@ -5,9 +5,8 @@ use super::build::{
     operator, rules, sf, t, verdict, why_lost, withdrawn,
 };
 use consentd::consent::resolve::{Loss, Source};
-use consentd::consent::review::{
-    ERASURE, Irrevocable, confirm, dismiss, is_own_withdrawal, overrule,
-};
+use consentd::consent::review::{Irrevocable, confirm, dismiss, is_own_withdrawal, overrule};
+use consentd::consent::suppression::ERASURE;
 use consentd::consent::{
     Contact, Remembered, Rules, Statement, Status, Subject, SystemId, resolve,
 };

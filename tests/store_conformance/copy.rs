@@ -8,7 +8,7 @@ use crate::gate::request;
 use consentd::store::{
     Access, AlarmChanges, AlarmPost, AlarmRow, AlarmStep, Changes, ContactRow, Decided,
     GateChanges, GateRound, HeldRow, HoldChanges, HoldRow, OutboxRow, PLANNED, PlanningChange,
-    SCHEDULED, SendoutHead, SendoutRow, SqliteStore, Store as _,
+    PrivacyChanges, SCHEDULED, SendoutHead, SendoutRow, SqliteStore, Store as _, SuppressionRow,
 };
 use sqlx::AssertSqlSafe;
 use std::collections::BTreeMap;
@@ -127,6 +127,17 @@ async fn fill(bench: &Bench) {
             ..GateChanges::default()
         },
         planning: Some(PlanningChange::Begins),
+        privacy: PrivacyChanges {
+            suppressed: vec![SuppressionRow {
+                digest: [7; 32],
+                key: "identity".to_owned(),
+                purpose: "marketing".to_owned(),
+                since: 8,
+                seen_at: None,
+            }],
+            expired: Some(("writes".to_owned(), 1)),
+            ..PrivacyChanges::default()
+        },
         holds: HoldChanges {
             opened: vec![HoldRow {
                 id: 4,

@@ -30,25 +30,25 @@ pub(crate) async fn a_newer_or_broken_schema_is_refused(bench: Bench) {
     bench.close().await;
     let newer = "INSERT INTO _sqlx_migrations \
                  (version, description, success, checksum, execution_time) \
-                 VALUES (7, 'later', TRUE, 'x', 1)";
+                 VALUES (8, 'later', TRUE, 'x', 1)";
     bench.tamper(newer).await;
     for access in [Access::Daemon, Access::Tool] {
         let why = bench.refusal(access).await;
         assert!(
-            why.contains("schema 7") && why.contains("schema 6"),
+            why.contains("schema 8") && why.contains("schema 7"),
             "{why}"
         );
     }
     bench
-        .tamper("UPDATE _sqlx_migrations SET success = FALSE WHERE version = 7")
+        .tamper("UPDATE _sqlx_migrations SET success = FALSE WHERE version = 8")
         .await;
     let why = bench.refusal(Access::Daemon).await;
     assert!(
-        why.contains("migration 7") && why.contains("midway"),
+        why.contains("migration 8") && why.contains("midway"),
         "{why}"
     );
     bench
-        .tamper("DELETE FROM _sqlx_migrations WHERE version = 7")
+        .tamper("DELETE FROM _sqlx_migrations WHERE version = 8")
         .await;
     bench
         .tamper("UPDATE _sqlx_migrations SET checksum = 'x' WHERE version = 1")

@@ -1,11 +1,11 @@
 //! Blocks of the ledger, to be proved, exported and redacted.
 
-use super::session::{Rows, column};
+use super::session::{Rows, Session, column};
 use super::{PgStore, read_all};
 use crate::store::StoreError;
 use crate::store::common::{block_columns, refused};
 use crate::store::ledger::{Redacted, StoredBlock, form_mark};
-use crate::store::session::Reads as _;
+use crate::store::session::{Reads as _, Writes as _};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use std::collections::HashMap;
@@ -48,15 +48,30 @@ impl PgStore {
         &self,
         blocks: &[(i64, Redacted)],
     ) -> Result<bool, StoreError> {
-        let what = "the ledger";
-        let numbers = column(blocks, |(last, _)| *last);
         let mut session = self.session().await?;
         // Takes its turn with the deciding transactions, and so with other redactions.
         session.standing().await?;
+        if !session.redact(blocks).await? {
+            return Ok(false);
+        }
+        self.commit(session.into_transaction()).await?;
+        Ok(true)
+    }
+}
+
+impl Session<'_> {
+    /// Puts these blocks in the place of those they were made from: two statements. False, with
+    /// nothing changed, when one of them is another by now.
+    pub(super) async fn redact_blocks(
+        &mut self,
+        blocks: &[(i64, Redacted)],
+    ) -> Result<bool, StoreError> {
+        let what = "the ledger";
+        let numbers = column(blocks, |(last, _)| *last);
         let sql = "SELECT last, entries FROM ledger_blocks WHERE last = ANY($1)";
         let read = |row: &PgRow| Ok((row.try_get(0)?, form_mark(row.try_get(1)?)));
         let query = sqlx::query(sql).bind(&numbers);
-        let stored = session.read(what, query, read).await?;
+        let stored = self.read(what, query, read).await?;
         let stored: HashMap<i64, [u8; 4]> = stored.into_iter().collect();
         let as_read = |(last, block): &(i64, Redacted)| stored.get(last) == Some(&block.replaces);
         if !blocks.iter().all(as_read) {
@@ -69,10 +84,9 @@ impl PgStore {
             .bind(&numbers)
             .bind(column(blocks, |(_, block)| block.entries.as_slice()))
             .bind(column(blocks, |(_, block)| block.marks.as_slice()));
-        if session.write(what, query).await? != blocks.len() as u64 {
+        if self.write(what, query).await? != blocks.len() as u64 {
             return Err(refused(what, "a block was to be replaced twice"));
         }
-        self.commit(session.into_transaction()).await?;
         Ok(true)
     }
 }

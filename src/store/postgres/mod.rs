@@ -11,21 +11,25 @@ mod gate;
 mod holds;
 mod ledger;
 mod open;
+mod privacy;
 mod queue;
 mod report;
+mod retention;
 mod sendouts;
 mod session;
 
 use super::common::{again_after, failed, implement_store, read_all};
 use super::ledger::{Redacted, StoredBlock};
 use super::report::unsent;
-use super::session::{Outcome, Writes as _, load, postpone, transact};
+use super::session::{Outcome, Reads as _, Writes as _, load, postpone, transact};
 use super::{
-    Access, AlarmChanges, AlarmRow, AlarmStep, Applied, Claim, Decide, Decided, Dossier, FeedRow,
-    Figures, GateRound, HeldView, HoldView, Known, Origin, OutboxRow, Postponed, QuarantineRow,
-    RecipientRow, RequestQuery, RequestView, Scope, SendoutHead, SendoutRow, SendoutStep, Store,
-    StoreError, SubjectContact, SubjectRef, WriteKey,
+    Access, AlarmChanges, AlarmRow, AlarmStep, Applied, Backup, Claim, Decide, Decided, Dossier,
+    FeedRow, Figures, GateRound, HeldView, HoldView, Known, Origin, OutboxRow, Postponed,
+    QuarantineRow, RecipientRow, RequestQuery, RequestView, Residue, Scope, SendoutHead,
+    SendoutRow, SendoutStep, Store, StoreError, SubjectContact, SubjectRef, SuppressionDigest,
+    SuppressionKey, SuppressionRow, TraceQuery, Traces, WriteKey,
 };
+use super::{Expiring, ExpiringKey};
 use crate::consent::At;
 use async_trait::async_trait;
 use secrecy::SecretString;

@@ -5,19 +5,20 @@ use crate::consent::At;
 use crate::consent::guard::HoldKind;
 use crate::store::common::{
     contact_columns, corrupt, failed, feed_columns, fixed, held_columns, hold_columns,
-    outbox_columns, queue_readers, request_columns,
+    outbox_columns, queue_readers, request_columns, suppression_columns,
 };
-use crate::store::ledger::{BlockRow, Digest, Sealed, StoredBlock};
+use crate::store::ledger::{BlockRow, Digest, Redacted, Sealed, StoredBlock};
 use crate::store::report::{UnsentRow, as_claimed, storable_error};
 use crate::store::send::parted;
 use crate::store::session::{
-    ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes, per_minute,
+    ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes, needed_from, per_minute,
 };
 use crate::store::{
-    AlarmPost, AlarmRow, CLAIMED, ContactRow, DEAD, Decided, FeedChange, FeedRow, Flip, FlipCount,
-    GateRound, HELD, HeldKey, HeldRow, HeldView, HoldRow, HoldView, LANE_WITHDRAWAL, LoadKey,
-    OutboxRow, PENDING, PLANNED, PlanningChange, Postponed, QuarantineRow, Redrive, RequestRow,
-    RequestView, SendoutHead, SendoutRow, StoreError, SubjectRef, SubjectRow, Trip, WriteKey,
+    AlarmPost, AlarmRow, CLAIMED, ContactRow, DEAD, Decided, Erased, Expiring, ExpiringKey,
+    FeedChange, FeedRow, Flip, FlipCount, GateRound, HELD, HeldKey, HeldRow, HeldView, HoldRow,
+    HoldView, LANE_WITHDRAWAL, LoadKey, OutboxRow, PENDING, PLANNED, PlanningChange, Postponed,
+    QuarantineRow, Redrive, RequestRow, RequestView, SendoutHead, SendoutRow, StoreError,
+    SubjectRef, SubjectRow, SuppressionDigest, SuppressionRow, Trip, WriteKey,
 };
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
@@ -172,18 +173,22 @@ impl Reads for Session<'_> {
         let counters = self.read(what, sqlx::query(counters), read).await?.pop();
         let chain = "SELECT (SELECT digest FROM ledger_blocks ORDER BY last DESC LIMIT 1), \
                        EXISTS (SELECT 1 FROM outbox), \
-                       EXISTS (SELECT 1 FROM holds WHERE closed_at IS NULL)";
-        let read = |row: &PgRow| -> Result<(Option<Digest>, bool, bool), sqlx::Error> {
+                       EXISTS (SELECT 1 FROM holds WHERE closed_at IS NULL), \
+                       EXISTS (SELECT 1 FROM suppressions)";
+        let read = |row: &PgRow| -> Result<(Option<Digest>, bool, bool, bool), sqlx::Error> {
             let digest: Option<&[u8]> = row.try_get(0)?;
             Ok((
                 digest.map(fixed).transpose()?,
                 row.try_get(1)?,
                 row.try_get(2)?,
+                row.try_get(3)?,
             ))
         };
         let chain = self.read(what, sqlx::query(chain), read).await?.pop();
-        let ((next_subject, next_sequence, planning), (newest_block, any_outbox, any_hold)) =
-            counters.zip(chain).ok_or_else(|| corrupt(what, "no row"))?;
+        let (
+            (next_subject, next_sequence, planning),
+            (newest_block, any_outbox, any_hold, any_suppressed),
+        ) = counters.zip(chain).ok_or_else(|| corrupt(what, "no row"))?;
         Ok(Standing {
             next_subject,
             next_sequence,
@@ -191,6 +196,7 @@ impl Reads for Session<'_> {
             planning,
             any_outbox,
             any_hold,
+            any_suppressed,
         })
     }
 
@@ -416,6 +422,19 @@ impl Reads for Session<'_> {
                    WHERE minute >= $1 GROUP BY system, purpose, withdrawn";
         let query = sqlx::query(sql).bind(At::from_micros(since).minute());
         self.read("flips", query, Rows::flip_count).await
+    }
+
+    async fn suppressions(
+        &mut self,
+        digests: &[SuppressionDigest],
+    ) -> Result<Vec<SuppressionRow>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            suppression_columns!(),
+            " FROM UNNEST($1::BYTEA[]) AS k (digest) JOIN suppressions s ON s.digest = k.digest"
+        );
+        let query = sqlx::query(sql).bind(column(digests, |digest| &digest[..]));
+        self.read("suppressions", query, Rows::suppression).await
     }
 
     async fn feed_of(&mut self, system: i16) -> Result<Option<FeedRow>, StoreError> {
@@ -721,6 +740,9 @@ impl Writes for Session<'_> {
             .bind(column(&counts, |count| count.3))
             .bind(column(&counts, |count| count.4));
         self.write("flips", query).await?;
+        let sql = "DELETE FROM flip_minutes WHERE minute < $1";
+        self.write("flips", sqlx::query(sql).bind(needed_from(flips)))
+            .await?;
         Ok(())
     }
 
@@ -917,6 +939,54 @@ impl Writes for Session<'_> {
             .bind(round.after)
             .bind(round.sheet_at);
         self.write("the round of the gate", query).await?;
+        Ok(())
+    }
+
+    async fn put_suppressions(&mut self, rows: &[&SuppressionRow]) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO suppressions (digest, purpose, key, since, seen_at) \
+                   SELECT * FROM UNNEST($1::BYTEA[], $2::TEXT[], $3::TEXT[], $4::BIGINT[], \
+                     $5::BIGINT[]) \
+                   ON CONFLICT (digest, purpose) DO UPDATE SET key = excluded.key, \
+                     since = excluded.since, seen_at = excluded.seen_at";
+        let query = sqlx::query(sql)
+            .bind(column(rows, |row| &row.digest[..]))
+            .bind(column(rows, |row| row.purpose.as_str()))
+            .bind(column(rows, |row| row.key.as_str()))
+            .bind(column(rows, |row| row.since))
+            .bind(column(rows, |row| row.seen_at));
+        self.write("suppressions", query).await
+    }
+
+    async fn drop_suppressions(
+        &mut self,
+        digests: &[SuppressionDigest],
+    ) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM suppressions WHERE digest = ANY($1::BYTEA[])";
+        let query = sqlx::query(sql).bind(column(digests, |digest| &digest[..]));
+        self.write("suppressions", query).await
+    }
+
+    async fn erase(&mut self, erased: &Erased) -> Result<u64, StoreError> {
+        self.erase_rows(erased).await
+    }
+
+    async fn redact(&mut self, blocks: &[(i64, Redacted)]) -> Result<bool, StoreError> {
+        self.redact_blocks(blocks).await
+    }
+
+    async fn drop_expired(
+        &mut self,
+        table: Expiring,
+        keys: &[ExpiringKey],
+    ) -> Result<u64, StoreError> {
+        self.drop_rows(table, keys).await
+    }
+
+    async fn put_expired(&mut self, class: &str, through: i64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO expired (class, through) VALUES ($1, $2) \
+                   ON CONFLICT (class) DO UPDATE SET through = excluded.through";
+        let query = sqlx::query(sql).bind(class.to_owned()).bind(through);
+        self.write("how far the ledger has expired", query).await?;
         Ok(())
     }
 

@@ -1,11 +1,11 @@
 //! Blocks of the ledger, to be proved, exported and redacted.
 
-use super::session::Rows;
+use super::session::{Rows, Session};
 use super::{SqliteStore, read_all};
 use crate::store::StoreError;
 use crate::store::common::{block_columns, refused};
 use crate::store::ledger::{Redacted, StoredBlock, form_mark};
-use crate::store::session::{Reads as _, json};
+use crate::store::session::{Reads as _, Writes as _, json};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 use std::collections::HashMap;
@@ -50,16 +50,31 @@ impl SqliteStore {
         &self,
         blocks: &[(i64, Redacted)],
     ) -> Result<bool, StoreError> {
-        let what = "the ledger";
-        let numbers: Vec<i64> = blocks.iter().map(|(last, _)| *last).collect();
         let mut session = self.session().await?;
         // Takes its turn with the deciding transactions, and so with other redactions.
         session.standing().await?;
+        if !session.redact(blocks).await? {
+            return Ok(false);
+        }
+        self.commit(session.into_transaction()).await?;
+        Ok(true)
+    }
+}
+
+impl Session<'_> {
+    /// Puts these blocks in the place of those they were made from: two statements. False, with
+    /// nothing changed, when one of them is another by now.
+    pub(super) async fn redact_blocks(
+        &mut self,
+        blocks: &[(i64, Redacted)],
+    ) -> Result<bool, StoreError> {
+        let what = "the ledger";
+        let numbers: Vec<i64> = blocks.iter().map(|(last, _)| *last).collect();
         let sql = "SELECT b.last, b.entries FROM json_each(?) j \
                    CROSS JOIN ledger_blocks b ON b.last = j.value";
         let read = |row: &SqliteRow| Ok((row.try_get(0)?, form_mark(row.try_get(1)?)));
         let query = sqlx::query(sql).bind(json(&numbers)?);
-        let stored = session.read(what, query, read).await?;
+        let stored = self.read(what, query, read).await?;
         let stored: HashMap<i64, [u8; 4]> = stored.into_iter().collect();
         let as_read = |(last, block): &(i64, Redacted)| stored.get(last) == Some(&block.replaces);
         if !blocks.iter().all(as_read) {
@@ -85,10 +100,9 @@ impl SqliteStore {
             })
             .collect();
         let query = sqlx::query(sql).bind(json(&places)?).bind(bytes);
-        if session.write(what, query).await? != blocks.len() as u64 {
+        if self.write(what, query).await? != blocks.len() as u64 {
             return Err(refused(what, "a block was to be replaced twice"));
         }
-        self.commit(session.into_transaction()).await?;
         Ok(true)
     }
 }

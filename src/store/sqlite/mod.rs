@@ -11,8 +11,10 @@ mod gate;
 mod holds;
 mod ledger;
 mod open;
+mod privacy;
 mod queue;
 mod report;
+mod retention;
 mod sendouts;
 mod session;
 
@@ -21,19 +23,21 @@ pub(super) use copy::{Cell, Sink};
 use super::common::{again_after, failed, implement_store, read_all};
 use super::ledger::{Redacted, StoredBlock};
 use super::report::unsent;
-use super::session::{Outcome, Writes as _, load, postpone, transact};
+use super::session::{Outcome, Reads as _, Writes as _, load, postpone, transact};
 use super::{
-    Access, AlarmChanges, AlarmRow, AlarmStep, Applied, Claim, Decide, Decided, Dossier, FeedRow,
-    Figures, GateRound, HeldView, HoldView, Known, Origin, OutboxRow, Postponed, QuarantineRow,
-    RecipientRow, RequestQuery, RequestView, Scope, SendoutHead, SendoutRow, SendoutStep, Store,
-    StoreError, SubjectContact, SubjectRef, WriteKey,
+    Access, AlarmChanges, AlarmRow, AlarmStep, Applied, Backup, Claim, Decide, Decided, Dossier,
+    FeedRow, Figures, GateRound, HeldView, HoldView, Known, Origin, OutboxRow, Postponed,
+    QuarantineRow, RecipientRow, RequestQuery, RequestView, Residue, Scope, SendoutHead,
+    SendoutRow, SendoutStep, Store, StoreError, SubjectContact, SubjectRef, SuppressionDigest,
+    SuppressionKey, SuppressionRow, TraceQuery, Traces, WriteKey,
 };
+use super::{Expiring, ExpiringKey};
 use crate::consent::At;
 use async_trait::async_trait;
 use session::Session;
 use sqlx::{Sqlite, SqlitePool, Transaction};
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// A state store in one SQLite file.
@@ -43,6 +47,7 @@ pub struct SqliteStore {
     readers: SqlitePool,
     sequence: AtomicI64,
     statements: AtomicU64,
+    path: PathBuf,
     /// Held by the daemon until the store is closed.
     lock: Option<File>,
 }

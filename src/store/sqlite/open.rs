@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// Earlier versions can lose committed pages in WAL mode.
 const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
@@ -60,17 +60,20 @@ pub(super) async fn open(path: &Path, access: Access) -> Result<SqliteStore, Sto
         readers,
         sequence: AtomicI64::new(sequence),
         statements: AtomicU64::new(0),
+        path: path.to_owned(),
         lock,
     })
 }
 
-fn options(path: &Path) -> SqliteConnectOptions {
+pub(super) fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(false)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
+        // R55: what is removed is overwritten, also in pages that stay.
+        .pragma("secure_delete", "ON")
         .busy_timeout(BUSY)
         .pragma("temp_store", "MEMORY")
         .pragma("cache_size", CACHE_KIB)
@@ -174,7 +177,7 @@ fn check_private(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
@@ -233,7 +236,7 @@ fn not_a_store(error: sqlx::Error) -> StoreError {
 }
 
 /// The migrations that the file has, as (version, completed).
-async fn applied(writer: &SqlitePool) -> Result<Vec<(i64, bool)>, StoreError> {
+pub(super) async fn applied(writer: &SqlitePool) -> Result<Vec<(i64, bool)>, StoreError> {
     let what = "reading the schema's version";
     let table = "SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'";
     let found: i64 = sqlx::query_scalar(table)

@@ -5,19 +5,21 @@ use crate::consent::At;
 use crate::consent::guard::HoldKind;
 use crate::store::common::{
     contact_columns, corrupt, failed, feed_columns, fixed, held_columns, hold_columns,
-    outbox_columns, queue_readers, request_columns,
+    outbox_columns, queue_readers, request_columns, suppression_columns,
 };
-use crate::store::ledger::{BlockRow, Sealed, StoredBlock};
+use crate::store::ledger::{BlockRow, Redacted, Sealed, StoredBlock};
 use crate::store::report::{UnsentRow, as_claimed, storable_error};
 use crate::store::send::parted;
 use crate::store::session::{
-    ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes, json, per_minute,
+    ContactKey, Key, Life, Named, Reads, Standing, StoredLoad, Writes, json, needed_from,
+    per_minute,
 };
 use crate::store::{
-    AlarmPost, AlarmRow, CLAIMED, ContactRow, DEAD, Decided, FeedChange, FeedRow, Flip, FlipCount,
-    GateRound, HELD, HeldKey, HeldRow, HeldView, HoldRow, HoldView, LANE_WITHDRAWAL, LoadKey,
-    OutboxRow, PENDING, PLANNED, PlanningChange, Postponed, QuarantineRow, Redrive, RequestRow,
-    RequestView, SendoutHead, SendoutRow, StoreError, SubjectRef, SubjectRow, Trip, WriteKey,
+    AlarmPost, AlarmRow, CLAIMED, ContactRow, DEAD, Decided, Erased, Expiring, ExpiringKey,
+    FeedChange, FeedRow, Flip, FlipCount, GateRound, HELD, HeldKey, HeldRow, HeldView, HoldRow,
+    HoldView, LANE_WITHDRAWAL, LoadKey, OutboxRow, PENDING, PLANNED, PlanningChange, Postponed,
+    QuarantineRow, Redrive, RequestRow, RequestView, SendoutHead, SendoutRow, StoreError,
+    SubjectRef, SubjectRow, SuppressionDigest, SuppressionRow, Trip, WriteKey,
 };
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
@@ -198,6 +200,16 @@ fn subject(packed: PackedSubject) -> Result<SubjectRow, StoreError> {
     })
 }
 
+/// Digests as an array of hexadecimal texts.
+pub(super) fn hex(digests: &[SuppressionDigest]) -> Result<String, StoreError> {
+    let digits = |byte: &u8| [byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16));
+    let texts: Vec<String> = digests
+        .iter()
+        .map(|digest| digest.iter().flat_map(digits).flatten().collect())
+        .collect();
+    json(&texts)
+}
+
 /// Many fixed-size values as one binary value, from which SQL cuts the piece it needs.
 fn joined<'a, const N: usize>(pieces: impl Iterator<Item = &'a [u8; N]>) -> Vec<u8> {
     pieces.flatten().copied().collect()
@@ -224,7 +236,8 @@ impl Reads for Session<'_> {
         let sql = "SELECT next_subject, next_sequence, \
                      (SELECT digest FROM ledger_blocks ORDER BY last DESC LIMIT 1), \
                      EXISTS (SELECT 1 FROM outbox), \
-                     EXISTS (SELECT 1 FROM holds WHERE closed_at IS NULL), planning \
+                     EXISTS (SELECT 1 FROM holds WHERE closed_at IS NULL), planning, \
+                     EXISTS (SELECT 1 FROM suppressions) \
                    FROM counters";
         let rows = self.read("the counters", sqlx::query(sql), |row| {
             let digest: Option<&[u8]> = row.try_get(2)?;
@@ -235,6 +248,7 @@ impl Reads for Session<'_> {
                 any_outbox: row.try_get(3)?,
                 any_hold: row.try_get(4)?,
                 planning: row.try_get(5)?,
+                any_suppressed: row.try_get(6)?,
             })
         });
         rows.await?
@@ -461,6 +475,19 @@ impl Reads for Session<'_> {
                    WHERE minute >= ? GROUP BY system, purpose, withdrawn";
         let query = sqlx::query(sql).bind(At::from_micros(since).minute());
         self.read("flips", query, Rows::flip_count).await
+    }
+
+    async fn suppressions(
+        &mut self,
+        digests: &[SuppressionDigest],
+    ) -> Result<Vec<SuppressionRow>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            suppression_columns!(),
+            " FROM json_each(?) j CROSS JOIN suppressions s ON s.digest = unhex(j.value)"
+        );
+        let query = sqlx::query(sql).bind(hex(digests)?);
+        self.read("suppressions", query, Rows::suppression).await
     }
 
     async fn feed_of(&mut self, system: i16) -> Result<Option<FeedRow>, StoreError> {
@@ -799,6 +826,9 @@ impl Writes for Session<'_> {
         let counts = per_minute(flips);
         self.write("flips", sqlx::query(sql).bind(json(&counts)?))
             .await?;
+        let sql = "DELETE FROM flip_minutes WHERE minute < ?";
+        self.write("flips", sqlx::query(sql).bind(needed_from(flips)))
+            .await?;
         Ok(())
     }
 
@@ -1015,6 +1045,55 @@ impl Writes for Session<'_> {
             .bind(round.after)
             .bind(round.sheet_at);
         self.write("the round of the gate", query).await?;
+        Ok(())
+    }
+
+    async fn put_suppressions(&mut self, rows: &[&SuppressionRow]) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO suppressions (digest, purpose, key, since, seen_at) \
+                   SELECT substr(?2, 1 + 32 * j.key, 32), j.value ->> 0, j.value ->> 1, \
+                     j.value ->> 2, j.value ->> 3 FROM jsonb_each(?1) j WHERE true \
+                   ON CONFLICT (digest, purpose) DO UPDATE SET key = excluded.key, \
+                     since = excluded.since, seen_at = excluded.seen_at";
+        let digests = joined(rows.iter().map(|row| &row.digest));
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|row| (&row.purpose, &row.key, row.since, row.seen_at))
+            .collect();
+        let query = sqlx::query(sql).bind(json(&rows)?).bind(digests);
+        self.write("suppressions", query).await
+    }
+
+    async fn drop_suppressions(
+        &mut self,
+        digests: &[SuppressionDigest],
+    ) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM suppressions WHERE digest IN \
+                   (SELECT unhex(value) FROM json_each(?))";
+        self.write("suppressions", sqlx::query(sql).bind(hex(digests)?))
+            .await
+    }
+
+    async fn erase(&mut self, erased: &Erased) -> Result<u64, StoreError> {
+        self.erase_rows(erased).await
+    }
+
+    async fn redact(&mut self, blocks: &[(i64, Redacted)]) -> Result<bool, StoreError> {
+        self.redact_blocks(blocks).await
+    }
+
+    async fn drop_expired(
+        &mut self,
+        table: Expiring,
+        keys: &[ExpiringKey],
+    ) -> Result<u64, StoreError> {
+        self.drop_rows(table, keys).await
+    }
+
+    async fn put_expired(&mut self, class: &str, through: i64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO expired (class, through) VALUES (?, ?) \
+                   ON CONFLICT (class) DO UPDATE SET through = excluded.through";
+        let query = sqlx::query(sql).bind(class.to_owned()).bind(through);
+        self.write("how far the ledger has expired", query).await?;
         Ok(())
     }
 

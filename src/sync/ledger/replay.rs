@@ -17,6 +17,7 @@ use crate::store::{
     Store, StoreError, StoreSettings, SubjectRef, SubjectRow,
 };
 use crate::sync::pack::{PackError, Packer};
+use crate::sync::suppression::Suppressor;
 use crate::sync::workbench::{Frame, Workbench, around, load_key, transact};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -145,6 +146,8 @@ struct Replay<'a> {
     rules: &'a Rules,
     packer: Packer<'a>,
     nobody: SubjectKey,
+    /// The ledger itself tells who came back after an erasure (R55); nobody is looked for.
+    suppressor: Suppressor,
     /// What follows from the ledger.
     rebuilt: Arc<dyn Store>,
     /// Only subjects, with the verdicts of the last entry about theirs.
@@ -311,6 +314,7 @@ impl<'a> Replay<'a> {
             rules,
             packer: Packer::new(rules),
             nobody,
+            suppressor: Suppressor::new([], &[]),
             rebuilt,
             said,
             head: Head::START,
@@ -390,6 +394,7 @@ impl<'a> Replay<'a> {
             now,
             old_news: true,
             gate: None,
+            suppressor: &self.suppressor,
         };
         let act = |bench: &mut Workbench<'_>| {
             for act in acts {

@@ -250,6 +250,7 @@ impl Workbench<'_> {
                 Finding::Conflict { .. }
                 | Finding::Inconsistent { .. }
                 | Finding::FutureStamped { .. }
+                | Finding::Suppressed { .. }
                 | Finding::Flapping { .. } => {}
             }
         }

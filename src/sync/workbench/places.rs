@@ -91,6 +91,16 @@ impl Places {
         }
     }
 
+    /// Those that are not stored yet, in the order of their numbers.
+    pub(super) fn new_ones(&self) -> impl Iterator<Item = &Place> {
+        self.all.get(self.stored..).unwrap_or_default().iter()
+    }
+
+    /// All, in the order of their numbers.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Place> {
+        self.all.iter()
+    }
+
     /// Those that have to be decided, in the order of their numbers.
     pub(super) fn touched(&self) -> impl Iterator<Item = &Place> {
         self.all.iter().filter(|place| place.touched)

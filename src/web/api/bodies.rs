@@ -2,7 +2,7 @@
 
 use super::problem::Problem;
 use crate::config::Token;
-use crate::consent::{Answer, At, Stamp};
+use crate::consent::{Answer, At, Stamp, SubjectKey};
 use crate::store::{ANSWERED, CANCELLED, SCHEDULED, SendoutHead};
 use crate::sync::checklist::{
     CHECKLIST_ORDER, Checklist, Counts, Freshness, Line, MOST_RECIPIENTS, Outcome, Report,
@@ -116,6 +116,16 @@ struct Redrive {
 /// Contacts that one request may name.
 const MOST_CONTACTS: usize = 1_000;
 
+/// The body of `POST /v1/erasures`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Erasure {
+    address: String,
+    reason: String,
+    #[serde(default)]
+    even_so: bool,
+}
+
 /// Who acts, by the name of the token, and why, by the body.
 ///
 /// # Errors
@@ -160,6 +170,25 @@ pub(super) async fn redrive(
         return refused("one is empty or holds a control character".to_owned());
     }
     Ok((named(token, &redrive.reason)?, redrive.contacts))
+}
+
+/// The same as [`operator`], with whom to erase, and whether also while systems have contacts of them.
+///
+/// # Errors
+/// As [`operator`], and when the text is no address.
+pub(super) async fn erasure(
+    request: Request,
+    token: &Token,
+) -> Result<(Operator, SubjectKey, bool), Problem> {
+    let erasure: Erasure = read(request).await?;
+    let address = SubjectKey::from_address(&erasure.address).map_err(|_| {
+        Problem::unprocessable(
+            "address",
+            "that is no address",
+            "address is one e-mail address",
+        )
+    })?;
+    Ok((named(token, &erasure.reason)?, address, erasure.even_so))
 }
 
 fn named(token: &Token, reason: &str) -> Result<Operator, Problem> {

@@ -1,5 +1,5 @@
 //! `/v1`: the check before mail is sent, send-outs that are checked again at their moment, and what
-//! operators may do to systems and to re-subscribe requests.
+//! operators may do to systems, to re-subscribe requests and to people who are to be erased.
 //!
 //! Every request carries a bearer token, judged before its body is read. Every refusal is a problem
 //! of RFC 9457. Requests hold addresses; answers repeat them only to whoever sent them, and nothing
@@ -10,6 +10,7 @@ mod auth;
 mod bodies;
 mod checklists;
 pub mod courier;
+mod erasures;
 mod people;
 mod problem;
 mod requests;
@@ -38,6 +39,7 @@ pub const PATHS: &[&str] = &[
     "/v1/systems/{name}/{act}",
     "/v1/resubscribe",
     "/v1/resubscribe/{id}/{act}",
+    "/v1/erasures",
     "/v1/reload",
     "/v1/alarms",
     "/v1/explain",
@@ -74,6 +76,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/v1/systems/{name}/{act}", post(systems::turn))
         .route("/v1/resubscribe", get(requests::list))
         .route("/v1/resubscribe/{id}/{act}", post(requests::act))
+        .route("/v1/erasures", post(erasures::create))
         .route("/v1/reload", post(systems::reload))
         .route("/v1/alarms", get(alarms::list))
         .route("/v1/explain", post(people::explain))
