@@ -5,7 +5,10 @@
 //! leaves the others waiting; doing it again goes on. A withdrawal that arrives meanwhile has overtaken
 //! a grant before anybody decides about it, and is never touched.
 
+pub mod shown;
+
 use super::assemble::{links, rules};
+use super::engine::Shared;
 use super::pack::Packer;
 use super::workbench::{Act, Came, Frame, Link, Word, Workbench, direction, transact};
 use crate::config::Checked;
@@ -47,6 +50,16 @@ impl Desk {
             grant_settle: checked.policy.grant_settle,
             gate: checked.gate().map(|gate| gate.purpose),
         })
+    }
+
+    /// As the engine at work has it.
+    pub fn at_work(shared: &Shared) -> Self {
+        Self {
+            rules: Rules::clone(&shared.rules),
+            links: shared.links.clone(),
+            grant_settle: Duration::from_micros(shared.grant_settle.max(0).unsigned_abs()),
+            gate: shared.gate,
+        }
     }
 
     /// The frame of an operator's act now: what it turns is no news to the guards (R26).
