@@ -7,6 +7,7 @@ pub mod completions;
 pub mod demo;
 pub mod explain;
 pub mod healthcheck;
+pub mod holds;
 pub mod migrate;
 pub mod operate;
 pub mod output;
@@ -92,6 +93,8 @@ pub enum Command {
     Migrate(migrate::Args),
     /// Show how every system stands: feed, contacts, outbox, quarantine.
     Status(status::Args),
+    /// List what waits for a person, and approve or reject it.
+    Holds(holds::Args),
     /// Make no calls to a system until it is resumed; decisions for it wait.
     Pause(operate::Systems),
     /// Let a system go on where it stopped: one that is paused, or halted by a guard.
@@ -163,6 +166,7 @@ async fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Check(args) => check::check(&args).await,
         Command::Migrate(args) => migrate::migrate(&args).await,
         Command::Status(args) => status::status(&args).await,
+        Command::Holds(args) => holds::holds(&args).await,
         Command::Pause(args) => pause::pause(&args).await,
         Command::Resume(args) => resume::resume(&args).await,
         Command::Resync(args) => resync::resync(&args).await,
