@@ -1,5 +1,5 @@
 //! `/v1`: the check before mail is sent, send-outs that are checked again at their moment, and what
-//! operators may do to systems and to re-subscribe requests.
+//! operators may do to systems, to re-subscribe requests and to what waits for them.
 //!
 //! Every request carries a bearer token, judged before its body is read. Every refusal is a problem
 //! of RFC 9457. Requests hold addresses; answers repeat them only to whoever sent them, and nothing
@@ -10,6 +10,7 @@ mod auth;
 mod bodies;
 mod checklists;
 pub mod courier;
+mod holds;
 mod problem;
 mod requests;
 mod sendouts;
@@ -37,6 +38,10 @@ pub const PATHS: &[&str] = &[
     "/v1/systems/{name}/{act}",
     "/v1/resubscribe",
     "/v1/resubscribe/{id}/{act}",
+    "/v1/holds",
+    "/v1/holds/{id}",
+    "/v1/holds/{id}/{act}",
+    "/v1/holds/decide",
     "/v1/reload",
     "/v1/alarms",
 ];
@@ -72,6 +77,10 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/v1/systems/{name}/{act}", post(systems::turn))
         .route("/v1/resubscribe", get(requests::list))
         .route("/v1/resubscribe/{id}/{act}", post(requests::act))
+        .route("/v1/holds", get(holds::list))
+        .route("/v1/holds/decide", post(holds::decide))
+        .route("/v1/holds/{id}", get(holds::show))
+        .route("/v1/holds/{id}/{act}", post(holds::act))
         .route("/v1/reload", post(systems::reload))
         .route("/v1/alarms", get(alarms::list))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
