@@ -22,10 +22,10 @@ use crate::sync::parity::daily::Daily;
 use crate::sync::{emit, poll, redecide};
 use crate::web::api::Tokens;
 use crate::web::hooks::{self, Hooks};
-use crate::web::metrics::{self, Refresher, Shown};
+use crate::web::metrics::{self, HoldLabels, Refresher, Shown};
 use ::metrics::counter;
 use metrics_exporter_prometheus::PrometheusHandle;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -100,6 +100,7 @@ pub struct Supervisor {
     engine: Mutex<Arc<Engine>>,
     /// What the figures remember over a reload.
     counted: Arc<Mutex<BTreeMap<(String, &'static str), u64>>>,
+    shown_holds: Arc<Mutex<BTreeSet<HoldLabels>>>,
 }
 
 /// Whoever asked for a reload and waits for its result.
@@ -142,6 +143,7 @@ impl Supervisor {
                 crew: None,
             }),
             counted: Arc::default(),
+            shown_holds: Arc::default(),
         });
         {
             let mut state = this.state.lock().await;
@@ -320,6 +322,7 @@ impl Supervisor {
             notifier: Arc::clone(notifier),
             keeper: engine.keeper.clone(),
             counted: Arc::clone(&self.counted),
+            shown_holds: Arc::clone(&self.shown_holds),
         }
     }
 }

@@ -236,7 +236,11 @@ fn bounded(what: &'static str, count: usize) -> Result<(), Problem> {
     ))
 }
 
-fn named(token: &Token, reason: &str) -> Result<Operator, Problem> {
+/// Who acts, by the name of the token, and why.
+///
+/// # Errors
+/// When the reason is refused.
+pub(super) fn named(token: &Token, reason: &str) -> Result<Operator, Problem> {
     Operator::new(&token.name, reason).map_err(|fault| {
         Problem::unprocessable("reason", "the reason is refused", fault.to_string())
     })
