@@ -107,6 +107,47 @@ struct Body<'a> {
     life: Option<i16>,
 }
 
+/// The part of a ledger entry that is about what waits for a person, or about a person's word (R29).
+#[derive(Deserialize)]
+struct OfHold {
+    #[serde(default)]
+    hold: Option<i64>,
+    #[serde(default)]
+    kind: Option<String>,
+    #[serde(default)]
+    purpose: Option<String>,
+    #[serde(default)]
+    act: Option<String>,
+    #[serde(default)]
+    operator: Option<String>,
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+impl OfHold {
+    /// In words; none for an entry of another kind.
+    fn words(&self, entry: &str) -> Option<String> {
+        let purpose = self.purpose.as_deref().unwrap_or("everything");
+        let under = self.hold.map_or_else(String::new, |hold| {
+            let kind = self.kind.as_ref();
+            let kind = kind.map_or_else(String::new, |kind| format!(" ({kind})"));
+            format!(" under hold {hold}{kind}")
+        });
+        match entry {
+            "waits" => Some(format!("{purpose} waits for a person{under}")),
+            "lapsed" => Some(format!("{purpose} does not wait{under} any more")),
+            "operator" | "stated" => {
+                let (act, operator) = self.act.as_deref().zip(self.operator.as_deref())?;
+                let reason = self.reason.as_deref().unwrap_or("no reason kept");
+                Some(format!(
+                    "{act} of {purpose}{under}, by {operator}: {reason}"
+                ))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// What a ledger entry says: contact and words, a line for each fact.
 fn told(entry: &LedgerRow, rules: &Rules) -> anyhow::Result<Vec<(Option<String>, String)>> {
     let unreadable = || format!("ledger entry {}", entry.seq);
@@ -155,7 +196,17 @@ fn told(entry: &LedgerRow, rules: &Rules) -> anyhow::Result<Vec<(Option<String>,
             ));
         }
     } else {
-        lines.push(entry.body.clone());
+        let of_hold = matches!(
+            entry.kind.as_str(),
+            "waits" | "lapsed" | "operator" | "stated"
+        );
+        let words = if of_hold {
+            let body: OfHold = serde_json::from_str(&entry.body).with_context(unreadable)?;
+            body.words(&entry.kind)
+        } else {
+            None
+        };
+        lines.push(words.unwrap_or_else(|| entry.body.clone()));
     }
     Ok(lines
         .into_iter()
@@ -274,6 +325,14 @@ fn stands(list: &mut List, dossier: &Dossier, rules: &Rules) -> anyhow::Result<(
                 format!("{} of {purpose}", finding.kind),
             );
         }
+    }
+    for row in dossier.known.held.iter().filter(|row| !row.released) {
+        let mut holds = dossier.known.holds.iter();
+        let kind = holds.find(|hold| hold.id == row.hold);
+        let kind = kind.map_or("closed", |hold| &hold.kind);
+        let (purpose, since) = (&row.purpose, At::from_micros(row.since));
+        let what = format!("{purpose} under hold {} ({kind}) since {since}", row.hold);
+        add("waits", None, None, what);
     }
     for row in &dossier.known.outbox {
         let write = packer.unpack_changes(&row.changes)?;

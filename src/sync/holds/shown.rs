@@ -239,9 +239,8 @@ impl Person<'_> {
         let mut writes = Vec::new();
         for row in &self.writes {
             let write = packer.unpack_changes(&row.changes)?;
-            let about = |changed: &str| {
-                changed == purpose || changed.starts_with(&format!("{purpose}."))
-            };
+            let about =
+                |changed: &str| changed == purpose || changed.starts_with(&format!("{purpose}."));
             let mut changes: Vec<String> = Vec::new();
             for change in &write.changes {
                 let changed = rules.purposes.name(change.purpose);
@@ -403,11 +402,7 @@ mod tests {
                 tally(2, 1, 4),
                 "2 rejected, 1 had moved on, 4 cannot be taken back and were let go",
             ),
-            (
-                Word::Reject,
-                tally(0, 0, 0),
-                "nothing of that waits there",
-            ),
+            (Word::Reject, tally(0, 0, 0), "nothing of that waits there"),
         ];
         for (word, tally, expected) in rows {
             assert_eq!(outcome(word, tally), expected);
