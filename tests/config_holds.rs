@@ -1,6 +1,5 @@
 //! `[policy.mass_change]` and `[systems.X.mass_change.P]`: how many changes within an hour wait for a
 //! person (R26).
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use consentd::config::reload::merge;
 use consentd::config::{Checked, ConfigFaults, SecretFile, SecretReader, check};

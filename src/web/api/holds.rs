@@ -164,7 +164,7 @@ pub(super) async fn list(
     which: Result<Query<Which>, QueryRejection>,
 ) -> Result<Json<HoldList>, Problem> {
     api.tokens.admit(&headers, Act::Look)?;
-    let Query(which) = which.map_err(not_understood)?;
+    let Query(which) = which.map_err(|fault| not_understood(&fault))?;
     let (_, desk) = at_work(&api)?;
     let of = Of {
         kind: which.kind,
@@ -190,7 +190,7 @@ pub(super) async fn show(
     behind: Result<Query<Behind>, QueryRejection>,
 ) -> Result<Json<HoldWhole>, Problem> {
     api.tokens.admit(&headers, Act::Look)?;
-    let Query(behind) = behind.map_err(not_understood)?;
+    let Query(behind) = behind.map_err(|fault| not_understood(&fault))?;
     let (_, desk) = at_work(&api)?;
     let store = &*api.switchboard.store;
     let view = found(&api, &id).await?;
@@ -430,6 +430,6 @@ fn not_named(fault: PersonFault) -> Problem {
     }
 }
 
-fn not_understood(fault: QueryRejection) -> Problem {
+fn not_understood(fault: &QueryRejection) -> Problem {
     Problem::unprocessable("query", "the query is not understood", fault.body_text())
 }
