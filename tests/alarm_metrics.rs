@@ -52,6 +52,7 @@ async fn a_refresh_raises_what_stands_and_gives_the_all_clear() {
         notifier: Arc::new(Notifier::new(store.clone(), clock.clone(), Vec::new())),
         counted: Arc::default(),
         advice: Advice::default(),
+        shown_holds: Arc::default(),
     };
     let standing = async || -> Vec<String> {
         let alarms = store.alarms().await.unwrap().into_iter();

@@ -287,6 +287,7 @@ impl Surface {
             notifier: Arc::new(Notifier::new(store.clone(), clock.clone(), Vec::new())),
             counted: std::sync::Arc::default(),
             advice: Advice::default(),
+            shown_holds: Arc::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");

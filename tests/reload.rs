@@ -3,6 +3,7 @@
 
 use consentd::cli::sandbox::{Part, Rehearsal, write_config};
 use consentd::config;
+use consentd::consent::PurposeId;
 use consentd::runtime::clock::{Clock, System};
 use consentd::runtime::health::Board;
 use consentd::runtime::lifecycle::Lifecycle;
@@ -300,5 +301,37 @@ async fn r50_a_pause_holds_over_reload_and_restart_until_it_is_resumed() {
         daemon.out(&ann) == (true, true)
     })
     .await;
+    daemon.lifecycle.end(Duration::from_secs(30)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r26_other_thresholds_of_mass_changes_take_effect_without_a_restart() {
+    let daemon = Daemon::start().await;
+    let grants = || {
+        let engine = daemon.supervisor.engine();
+        let of = |name: &str| {
+            let id = engine.member(name).unwrap().id;
+            let rules = &engine.shared.rules;
+            rules.thresholds(id, PurposeId(0)).grants.at_least
+        };
+        (of("salesforce"), of("ascend"))
+    };
+    assert_eq!(grants(), (50, 50));
+    let before = std::fs::read_to_string(&daemon.config).unwrap();
+    let purpose = config::load(&daemon.config).unwrap();
+    let purpose = purpose.purposes.name(PurposeId(0)).to_owned();
+    let more = format!(
+        "\n[policy.mass_change]\ngrants_at_least = 7\n\
+         [systems.salesforce.mass_change.\"{purpose}\"]\ngrants_at_least = 3\n"
+    );
+    std::fs::write(&daemon.config, before.clone() + &more).unwrap();
+    let taken = daemon.supervisor.reload().await.unwrap().taken;
+    for expected in ["policy", "settings of salesforce"] {
+        assert!(taken.contains(&expected.to_owned()), "{taken:?}");
+    }
+    assert_eq!(grants(), (3, 7));
+    std::fs::write(&daemon.config, before).unwrap();
+    daemon.supervisor.reload().await.unwrap();
+    assert_eq!(grants(), (50, 50));
     daemon.lifecycle.end(Duration::from_secs(30)).await;
 }

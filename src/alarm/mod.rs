@@ -12,6 +12,7 @@ pub mod notifier;
 pub mod webhook;
 
 use crate::consent::At;
+use crate::consent::guard::HoldKind;
 use crate::runtime::health::Login;
 use crate::store::{AlarmChanges, AlarmRow, SystemFigures};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,14 +22,22 @@ use std::time::Duration;
 pub const MOST_URGENT: usize = 20;
 /// Stands for all urgent requests beyond [`MOST_URGENT`].
 const FURTHER: &str = "further-requests";
+/// Holds that have an alarm each; more of them share one for each kind of alarm.
+pub const MOST_HOLDS: usize = 20;
+/// Stands for all holds beyond [`MOST_HOLDS`].
+const FURTHER_HOLDS: &str = "further-holds";
 /// The longest text of an alarm, in characters.
 const MAX_TEXT: usize = 500;
 
 /// What an alarm is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// Writes to a system wait for a person (R29).
+    /// What would be granted waits for a person (R25, R26, R28).
     Hold,
+    /// Too many withdrawals at once wait for a person, and are not written meanwhile (R26).
+    WithdrawalsHeld,
+    /// Grants of a system that may be later than what was withdrawn wait for a person (R24).
+    WeakGrant,
     /// Half of a withdrawal's time has passed (R34).
     Deadline,
     /// A guard halted a feed (R27).
@@ -68,8 +77,10 @@ impl Severity {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Hold,
+        Self::WithdrawalsHeld,
+        Self::WeakGrant,
         Self::Deadline,
         Self::FeedHalted,
         Self::LoginRefused,
@@ -84,6 +95,8 @@ impl Kind {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Hold => "hold",
+            Self::WithdrawalsHeld => "withdrawals-held",
+            Self::WeakGrant => "weak-grant",
             Self::Deadline => "deadline",
             Self::FeedHalted => "feed-halted",
             Self::LoginRefused => "login-refused",
@@ -103,28 +116,31 @@ impl Kind {
     /// Whether it is about one system, so that the name of one stands under `about`.
     pub const fn is_of_system(self) -> bool {
         match self {
-            Self::Hold
+            Self::WeakGrant
             | Self::Deadline
             | Self::FeedHalted
             | Self::LoginRefused
             | Self::MissingAcknowledgement
             | Self::UnreadableFile
             | Self::DeadLetter => true,
-            Self::UrgentResubscribe | Self::TaskDown => false,
+            Self::Hold | Self::WithdrawalsHeld | Self::UrgentResubscribe | Self::TaskDown => false,
         }
     }
 
     /// How bad it is.
     pub const fn severity(self) -> Severity {
         match self {
-            Self::Deadline
+            Self::WithdrawalsHeld
+            | Self::Deadline
             | Self::FeedHalted
             | Self::LoginRefused
             | Self::MissingAcknowledgement
             | Self::UnreadableFile => Severity::Critical,
-            Self::Hold | Self::UrgentResubscribe | Self::DeadLetter | Self::TaskDown => {
-                Severity::Warning
-            }
+            Self::Hold
+            | Self::WeakGrant
+            | Self::UrgentResubscribe
+            | Self::DeadLetter
+            | Self::TaskDown => Severity::Warning,
         }
     }
 }
@@ -134,7 +150,7 @@ impl Kind {
 pub struct Alarm {
     /// What for.
     pub kind: Kind,
-    /// The system, request or task; with the kind its identity.
+    /// The system, hold, request or task; with the kind its identity.
     pub about: String,
     /// Since when; the time at which it was first seen where nobody knows better.
     pub since: Option<At>,
@@ -164,6 +180,26 @@ pub struct UnreadableFile {
     pub file: String,
     /// What is wrong with it.
     pub reason: String,
+}
+
+/// An open hold (R29).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenHold {
+    /// Its number.
+    pub id: i64,
+    /// What it is for.
+    pub kind: HoldKind,
+    /// Configured name of the system whose statements are in question; none where it is none in
+    /// particular.
+    pub system: Option<String>,
+    /// Purpose name; none where it is of all purposes.
+    pub purpose: Option<String>,
+    /// What waits is a withdrawal.
+    pub withdrawn: bool,
+    /// Persons who wait.
+    pub persons: u64,
+    /// When it was opened.
+    pub since: At,
 }
 
 /// A request to re-subscribe somebody at once (R47).
@@ -207,6 +243,8 @@ pub struct View {
     pub overdue: Vec<Overdue>,
     /// Files that cannot be understood.
     pub unreadable: Vec<UnreadableFile>,
+    /// Holds that are open.
+    pub holds: Vec<OpenHold>,
     /// Requests to re-subscribe at once.
     pub urgent: Vec<Urgent>,
     /// Tasks that are down.
@@ -263,6 +301,17 @@ pub fn levels(view: &View) -> Levels {
     for (system, files) in files {
         levels.standing.extend(not_understood(system, &files));
     }
+    let mut weak: BTreeMap<&str, Vec<&OpenHold>> = BTreeMap::new();
+    for hold in view.holds.iter().filter(|hold| is_weak(hold)) {
+        let system = hold.system.as_deref().unwrap_or_default();
+        if enabled(system) {
+            weak.entry(system).or_default().push(hold);
+        }
+    }
+    for (system, holds) in weak {
+        levels.standing.extend(weak_grants(system, &holds));
+    }
+    held(&mut levels, &view.holds);
     urgent(&mut levels, &view.urgent);
     for task in &view.tasks_down {
         levels.standing.push(Alarm {
@@ -294,12 +343,6 @@ fn of_system(levels: &mut Levels, system: &SystemView, view: &View) {
             text,
         });
     };
-    if figures.held > 0 {
-        let held = figures.held;
-        let text =
-            format!("{held} writes to {name} are held for a person; `consentd plan` lists them");
-        raise(Kind::Hold, None, text);
-    }
     if figures.dead > 0 {
         let dead = figures.dead;
         let text = format!(
@@ -378,6 +421,93 @@ fn not_understood(system: &str, files: &[&UnreadableFile]) -> Option<Alarm> {
              anew, and remove it from the folder of rejected files"
         ),
     })
+}
+
+const fn is_weak(hold: &OpenHold) -> bool {
+    matches!(hold.kind, HoldKind::WeakGrant)
+}
+
+/// R24: one alarm for all weak grants of a system; they are usual after it was first read.
+fn weak_grants(system: &str, holds: &[&OpenHold]) -> Option<Alarm> {
+    let since = holds.iter().map(|hold| hold.since).min()?;
+    let persons: u64 = holds.iter().map(|hold| hold.persons).sum();
+    let purposes: BTreeSet<&str> = holds
+        .iter()
+        .filter_map(|hold| hold.purpose.as_deref())
+        .collect();
+    let purposes = purposes.into_iter().collect::<Vec<_>>().join(", ");
+    Some(Alarm {
+        kind: Kind::WeakGrant,
+        about: system.to_owned(),
+        since: Some(since),
+        text: format!(
+            "{system} shows grants of {persons} persons that may be later than what they withdrew \
+             ({purposes}); the withdrawals stand. `consentd holds list --kind weak-grant --system \
+             {system}` lists them, `consentd holds approve` or `reject` decides"
+        ),
+    })
+}
+
+/// R25, R26, R28: an alarm for each hold, the oldest first, and one of each kind for all beyond the bound.
+fn held(levels: &mut Levels, holds: &[OpenHold]) {
+    for kind in [Kind::Hold, Kind::WithdrawalsHeld] {
+        let critical = kind == Kind::WithdrawalsHeld;
+        let holds = holds
+            .iter()
+            .filter(|hold| !is_weak(hold) && hold.withdrawn == critical);
+        let mut oldest_first: Vec<&OpenHold> = holds.collect();
+        oldest_first.sort_by_key(|hold| hold.id);
+        let further = oldest_first.split_off(oldest_first.len().min(MOST_HOLDS));
+        for hold in oldest_first {
+            levels.standing.push(Alarm {
+                kind,
+                about: hold.id.to_string(),
+                since: Some(hold.since),
+                text: of_hold(hold),
+            });
+        }
+        if let Some(first) = further.first() {
+            levels.standing.push(Alarm {
+                kind,
+                about: FURTHER_HOLDS.to_owned(),
+                since: Some(first.since),
+                text: format!(
+                    "{} further holds are open; `consentd holds list` lists them",
+                    further.len()
+                ),
+            });
+        }
+    }
+}
+
+/// What waits under a hold, and what to do.
+fn of_hold(hold: &OpenHold) -> String {
+    let (id, persons) = (hold.id, hold.persons);
+    let of = |word: &str, name: &Option<String>| {
+        let name = name.as_ref();
+        name.map_or_else(String::new, |name| format!(" {word} {name}"))
+    };
+    let (purpose, system) = (of("of", &hold.purpose), of("in", &hold.system));
+    let (kind, rule) = (hold.kind.word(), hold.kind.rule());
+    let what = match (hold.kind, hold.withdrawn) {
+        (HoldKind::MassChange, true) => {
+            "were withdrawn within an hour, which is more than the threshold; they are not written, and \
+             nobody of them is to be mailed"
+        }
+        (HoldKind::MassChange, false) => {
+            "were granted within an hour, which is more than the threshold; they are not written"
+        }
+        (HoldKind::Load, _) => {
+            "were granted by a load where somebody had withdrawn; the withdrawals stand"
+        }
+        (HoldKind::Flapping, _) => "turn back and forth; the last grants are not written",
+        (HoldKind::WeakGrant, _) => "may be later than what was withdrawn; the withdrawals stand",
+    };
+    format!(
+        "hold {id} ({kind}, {rule}): verdicts{purpose}{system} of {persons} persons {what}. `consentd \
+         holds show {id}` shows them, `consentd holds approve {id}` or `consentd holds reject {id}` \
+         decides"
+    )
 }
 
 /// An alarm for each request, the oldest first, and one for all beyond the bound.

@@ -11,6 +11,7 @@ pub mod erase;
 pub mod explain;
 pub mod export;
 pub mod healthcheck;
+pub mod holds;
 pub mod ledger;
 pub mod migrate;
 pub mod operate;
@@ -106,6 +107,8 @@ pub enum Command {
     Migrate(migrate::Args),
     /// Show how every system stands: feed, contacts, outbox, quarantine.
     Status(status::Args),
+    /// List what waits for a person, and approve or reject it.
+    Holds(holds::Args),
     /// Make no calls to a system until it is resumed; decisions for it wait.
     Pause(operate::Systems),
     /// Let a system go on where it stopped: one that is paused, or halted by a guard.
@@ -188,6 +191,7 @@ async fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Check(args) => check::check(&args).await,
         Command::Migrate(args) => migrate::migrate(&args).await,
         Command::Status(args) => status::status(&args).await,
+        Command::Holds(args) => holds::holds(&args).await,
         Command::Pause(args) => pause::pause(&args).await,
         Command::Resume(args) => resume::resume(&args).await,
         Command::Resync(args) => resync::resync(&args).await,

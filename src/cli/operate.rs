@@ -51,6 +51,28 @@ impl Who {
     }
 }
 
+/// Who decides, and why: of commands that take no decision without a reason.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Reasoned {
+    /// Why; kept in the ledger.
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Who decides; kept in the ledger. The user of this shell unless said otherwise.
+    #[arg(long, value_name = "NAME", env = "CONSENTD_OPERATOR")]
+    operator: Option<String>,
+}
+
+impl Reasoned {
+    /// The operator these words name.
+    ///
+    /// # Errors
+    /// When the words are refused; see [`Operator::new`].
+    pub(super) fn operator(&self) -> Result<Operator, OperatorFault> {
+        let name = self.operator.clone().unwrap_or_else(user);
+        Operator::new(&name, &self.reason)
+    }
+}
+
 /// Does the same to each of the systems and prints a line on each.
 ///
 /// # Errors

@@ -10,6 +10,7 @@ use crate::runtime::clock::{Clock, System};
 use crate::store::{self, Access, AlarmRow, FeedRow, Figures, GateRound, SystemFigures};
 use crate::sync::first_run;
 use crate::sync::gate::NAME;
+use crate::sync::holds::{self, Filter};
 use crate::web::metrics::parity;
 
 /// Arguments.
@@ -48,6 +49,8 @@ pub async fn status(args: &Args) -> anyhow::Result<Exit> {
         "planned",
         "oldest_withdrawal_secs",
         "held",
+        "holds",
+        "waiting",
         "dead_letters",
         "quarantined",
         "alarms",
@@ -56,13 +59,20 @@ pub async fn status(args: &Args) -> anyhow::Result<Exit> {
     let mut alarms = store.alarms().await?;
     alarms.retain(|alarm| alarm.cleared_at.is_none());
     let none = SystemFigures::default();
+    let holds = holds::list(&*store, &Filter::default()).await?;
     for (system, number) in checked.systems.iter().zip(numbers) {
         let feed = store.feed(number).await?;
         let found = figures
             .systems
             .iter()
             .find(|figures| figures.system == number);
-        list.push(row(system, &feed, found.unwrap_or(&none), &alarms, now));
+        let mine = holds.iter().filter(|view| view.hold.system == number);
+        let waiting = Waiting {
+            holds: mine.clone().count(),
+            persons: mine.map(|view| view.waiting).sum(),
+        };
+        let found = found.unwrap_or(&none);
+        list.push(row(system, &feed, found, waiting, &alarms, now)?);
     }
     let round = store.gate_round().await?;
     store.close().await;
@@ -85,13 +95,23 @@ pub async fn status(args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// What waits for a person of what one system says.
+#[derive(Clone, Copy)]
+struct Waiting {
+    /// Open holds.
+    holds: usize,
+    /// Persons under them, once for each hold.
+    persons: i64,
+}
+
 fn row(
     system: &SystemSettings,
     feed: &FeedRow,
     figures: &SystemFigures,
+    waiting: Waiting,
     alarms: &[AlarmRow],
     now: At,
-) -> Vec<Cell> {
+) -> anyhow::Result<Vec<Cell>> {
     let state = if !system.enabled {
         "disabled"
     } else if feed.halted.is_some() {
@@ -108,7 +128,7 @@ fn row(
     let age = |since: Option<i64>| {
         since.map(|since| now.since(At::from_micros(since)).max(0) / 1_000_000)
     };
-    vec![
+    Ok(vec![
         system.name.as_str().into(),
         state.into(),
         age(feed.polled_at).into(),
@@ -124,11 +144,13 @@ fn row(
         figures.planned.into(),
         age(figures.oldest_withdrawal).into(),
         figures.held.into(),
+        i64::try_from(waiting.holds)?.into(),
+        waiting.persons.into(),
         figures.dead.into(),
         figures.quarantined.into(),
         alarms_of(&system.name, alarms).into(),
         note(system, feed, figures).into(),
-    ]
+    ])
 }
 
 /// The kinds of the alarms that stand for a system.
@@ -192,8 +214,15 @@ fn gate(figures: &Figures, round: GateRound, alarms: &[AlarmRow]) -> String {
 }
 
 fn totals(figures: &Figures) -> String {
+    let waiting = match figures.holds {
+        0 => String::new(),
+        holds => format!(
+            "{} of them wait for a person under {holds} holds; `consentd holds list` lists these\n",
+            figures.held_subjects
+        ),
+    };
     format!(
-        "\n{} people, {} with something to look at; {} ledger entries\n",
+        "\n{} people, {} with something to look at; {} ledger entries\n{waiting}",
         figures.subjects, figures.with_findings, figures.ledger
     )
 }

@@ -22,10 +22,10 @@ use crate::sync::parity::daily::Daily;
 use crate::sync::{emit, poll, redecide, retention};
 use crate::web::api::Tokens;
 use crate::web::hooks::{self, Hooks};
-use crate::web::metrics::{self, Advice, Refresher, Shown};
+use crate::web::metrics::{self, Advice, HoldLabels, Refresher, Shown};
 use ::metrics::counter;
 use metrics_exporter_prometheus::PrometheusHandle;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -101,6 +101,7 @@ pub struct Supervisor {
     /// What the figures remember over a reload.
     counted: Arc<Mutex<BTreeMap<(String, &'static str), u64>>>,
     advice: Advice,
+    shown_holds: Arc<Mutex<BTreeSet<HoldLabels>>>,
 }
 
 /// Whoever asked for a reload and waits for its result.
@@ -144,6 +145,7 @@ impl Supervisor {
             }),
             counted: Arc::default(),
             advice: Advice::default(),
+            shown_holds: Arc::default(),
         });
         {
             let mut state = this.state.lock().await;
@@ -332,6 +334,7 @@ impl Supervisor {
             keeper: engine.keeper.clone(),
             counted: Arc::clone(&self.counted),
             advice: self.advice.clone(),
+            shown_holds: Arc::clone(&self.shown_holds),
         }
     }
 }

@@ -191,7 +191,7 @@ impl Engine {
             rules: Arc::clone(&rules),
             links: links(checked, &rules),
             pseudonyms: Pseudonyms::new(checked.hash_key.expose_secret()),
-            suppressor,
+            suppressor: Arc::new(suppressor),
             gate: checked.gate().map(|gate| gate.purpose),
             grant_settle: micros(checked.policy.grant_settle),
             future_tolerance: micros(checked.policy.future_tolerance),

@@ -94,7 +94,7 @@ pub struct Shared {
     /// Keyed hashes.
     pub pseudonyms: Pseudonyms,
     /// R55: finds people again who were erased.
-    pub suppressor: Suppressor,
+    pub suppressor: Arc<Suppressor>,
     /// R47: the purpose that the gate guards; none without a gate.
     pub gate: Option<PurposeId>,
     /// R25, microseconds.

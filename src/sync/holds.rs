@@ -5,7 +5,10 @@
 //! leaves the others waiting; doing it again goes on. A withdrawal that arrives meanwhile has overtaken
 //! a grant before anybody decides about it, and is never touched.
 
+pub mod shown;
+
 use super::assemble::{links, rules};
+use super::engine::Shared;
 use super::pack::Packer;
 use super::suppression::Suppressor;
 use super::workbench::{Act, Came, Frame, Link, Word, Workbench, direction, transact};
@@ -18,6 +21,7 @@ use crate::store::{
 use crate::sync::switches::Operator;
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Persons decided about in one transaction.
@@ -33,7 +37,7 @@ pub struct Desk {
     grant_settle: Duration,
     gate: Option<PurposeId>,
     /// The keys of suppressions (R55).
-    pub suppressor: Suppressor,
+    pub suppressor: Arc<Suppressor>,
 }
 
 impl Desk {
@@ -48,8 +52,19 @@ impl Desk {
             rules,
             grant_settle: checked.policy.grant_settle,
             gate: checked.gate().map(|gate| gate.purpose),
-            suppressor: Suppressor::of(checked),
+            suppressor: Arc::new(Suppressor::of(checked)),
         })
+    }
+
+    /// As the engine at work has it.
+    pub fn at_work(shared: &Shared) -> Self {
+        Self {
+            rules: Rules::clone(&shared.rules),
+            links: shared.links.clone(),
+            grant_settle: Duration::from_micros(shared.grant_settle.max(0).unsigned_abs()),
+            gate: shared.gate,
+            suppressor: Arc::clone(&shared.suppressor),
+        }
     }
 
     /// The frame of an operator's act now: what it turns is no news to the guards (R26).

@@ -6,6 +6,7 @@
 //! [`Courier`], who may have to try several times.
 
 use super::checklist::{Ask, CheckError, Checklist, Desk, Freshness, Person};
+use super::switches::{self, Operator};
 use crate::connector::{Fault, FaultClass, retry};
 use crate::consent::{At, SubjectKey};
 use crate::runtime::clock::Clock;
@@ -15,6 +16,7 @@ use crate::store::{
 };
 use async_trait::async_trait;
 use futures::stream::{FuturesUnordered, StreamExt as _};
+use serde_json::Map;
 use std::collections::HashSet;
 use std::future::Future;
 use std::sync::Arc;
@@ -224,11 +226,11 @@ impl Sendouts {
         self.store.sendouts(MOST_LISTED).await
     }
 
-    /// Takes a send-out back before its moment.
+    /// Takes a send-out back before its moment, and tells the ledger who did.
     ///
     /// # Errors
-    /// When the store fails.
-    pub async fn cancel(&self, id: &str) -> Result<Cancelled, StoreError> {
+    /// When the store fails. It is taken back all the same if only the ledger could not be told.
+    pub async fn cancel(&self, id: &str, by: &Operator) -> Result<Cancelled, StoreError> {
         let Some(row) = self.store.sendout(id).await? else {
             return Ok(Cancelled::Unknown);
         };
@@ -238,11 +240,14 @@ impl Sendouts {
             from_state: SCHEDULED,
             ..step(&row.head, CANCELLED, now.plus(micros(self.kept)))
         };
-        Ok(if self.store.advance_sendout(&step).await? {
-            Cancelled::Done
-        } else {
-            Cancelled::TooLate
-        })
+        if !self.store.advance_sendout(&step).await? {
+            return Ok(Cancelled::TooLate);
+        }
+        let mut what = Map::new();
+        what.insert("sendout".to_owned(), id.into());
+        what.insert("purpose".to_owned(), row.head.purpose.into());
+        switches::tell(&*self.store, "cancel-sendout", by, what, now).await?;
+        Ok(Cancelled::Done)
     }
 
     /// Checks every send-out at its moment, until told to stop. Checks under way are finished then.

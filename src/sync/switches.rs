@@ -12,7 +12,7 @@ use crate::store::{
     Applied, Changes, FeedRow, FeedSwitch, Known, LedgerDraft, Redrive, Scope, Store, StoreError,
     SwitchChange,
 };
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// The longest name of an operator, and the longest reason, in characters.
@@ -293,6 +293,36 @@ pub async fn parked(
         }
     }
     Ok(parked)
+}
+
+/// Tells the ledger of an operator's act that is about no system: what it was, by whom and why, and what
+/// it did in `more`.
+///
+/// # Errors
+/// When the store fails.
+pub async fn tell(
+    store: &dyn Store,
+    act: &str,
+    by: &Operator,
+    more: Map<String, Value>,
+    now: At,
+) -> Result<(), StoreError> {
+    let mut body = more;
+    for (name, text) in [("act", act), ("operator", &by.name), ("reason", &by.reason)] {
+        body.insert(name.to_owned(), text.into());
+    }
+    let changes = Changes {
+        ledger: vec![LedgerDraft {
+            kind: "operator",
+            subject: None,
+            system: None,
+            at: now.micros(),
+            body: Value::Object(body).to_string(),
+        }],
+        ..Changes::default()
+    };
+    let decide = &mut |_: Known| changes.clone();
+    store.transact(&Scope::default(), decide).await.map(drop)
 }
 
 type Turn = (FeedSwitch, Option<Entry>);

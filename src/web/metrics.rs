@@ -2,25 +2,30 @@
 //!
 //! Counters and durations are recorded where things happen; figures of the store, which cost a
 //! query, are refreshed by [`Refresher`] at a steady pace and never by a scrape. Labels are system
-//! names, lanes, kinds of call and classes of fault, so their number is bounded, and no label can
+//! and purpose names, lanes, kinds of call and of hold, and classes of fault, so their number is bounded, and no label can
 //! hold anything of a person.
 
 use super::router::App;
 use crate::alarm::notifier::Notifier;
-use crate::alarm::{Overdue, SystemView, UnreadableFile, Urgent, View, oldest_withdrawal};
+use crate::alarm::{
+    OpenHold, Overdue, SystemView, UnreadableFile, Urgent, View, oldest_withdrawal,
+};
 use crate::connector::Connector;
 use crate::consent::At;
+use crate::consent::guard::HoldKind;
 use crate::runtime::clock::Clock;
 use crate::runtime::health::{Board, SystemState};
 use crate::store::{Figures, RequestQuery, Store, StoreError, SystemFigures};
 use crate::sync::first_run;
 use crate::sync::gate::{self, Keeper, REQUESTS_AT_ONCE};
+use crate::sync::holds::MOST_HOLDS;
+use crate::sync::workbench::direction;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -88,6 +93,11 @@ fn describe() {
             "consentd_planned_writes",
             Unit::Count,
             "Writes that wait until a plan is applied",
+        ),
+        (
+            "consentd_holds",
+            Unit::Count,
+            "People of whom a decision waits for a person, by kind, system, purpose and direction",
         ),
         (
             "consentd_held_writes",
@@ -251,6 +261,8 @@ pub struct Refresher {
     pub counted: Arc<Mutex<BTreeMap<(String, &'static str), u64>>>,
     /// What was last told of planning.
     pub advice: Advice,
+    /// Holds that were shown, so that they show as nought once they are closed.
+    pub shown_holds: Arc<Mutex<BTreeSet<HoldLabels>>>,
 }
 
 /// Tells the log what to do while decisions are only planned: once their number has come to rest, and
@@ -281,6 +293,9 @@ impl Advice {
     }
 }
 
+/// What a hold is shown under: kind, system, purpose, direction. Empty where it is of none in particular.
+pub type HoldLabels = (&'static str, String, String, &'static str);
+
 impl Refresher {
     /// Refreshes until told to stop. A store that fails is noted, not an end.
     pub async fn run(&self, stop: &CancellationToken) {
@@ -309,7 +324,10 @@ impl Refresher {
                 self.show_figures(&figures, now);
                 self.advice.look(&figures);
                 let told = match self.view(&figures, &halted, now).await {
-                    Ok(view) => self.notifier.look(&view).await,
+                    Ok(view) => {
+                        self.show_holds(&view.holds);
+                        self.notifier.look(&view).await
+                    }
                     Err(fault) => Err(fault),
                 };
                 if let Err(fault) = told {
@@ -385,6 +403,7 @@ impl Refresher {
             systems: systems.chain(gate).collect(),
             overdue: self.overdue(),
             unreadable: self.unreadable(),
+            holds: self.holds(figures).await?,
             urgent: self.urgent(figures).await?,
             tasks_down: self.board.tasks_down(),
         })
@@ -426,6 +445,62 @@ impl Refresher {
     fn at_work(&self) -> impl Iterator<Item = (&str, &Arc<dyn Connector>)> {
         let systems = self.systems.iter();
         systems.filter_map(|shown| Some((shown.name.as_str(), shown.connector.as_ref()?)))
+    }
+
+    /// The open holds (R29).
+    async fn holds(&self, figures: &Figures) -> Result<Vec<OpenHold>, StoreError> {
+        if figures.holds == 0 {
+            return Ok(Vec::new());
+        }
+        let found = self.store.holds(false, MOST_HOLDS).await?;
+        let known = self.store.systems().await?;
+        let name = |number: i16| {
+            let mut known = known.iter();
+            known.find(|(id, _)| *id == number)
+        };
+        let holds = found.into_iter().filter_map(|view| {
+            let hold = view.hold;
+            Some(OpenHold {
+                id: hold.id,
+                kind: HoldKind::from_word(&hold.kind)?,
+                system: name(hold.system).map(|(_, name)| name.clone()),
+                purpose: Some(hold.purpose).filter(|purpose| !purpose.is_empty()),
+                withdrawn: hold.withdrawn,
+                persons: view.waiting.max(0).unsigned_abs(),
+                since: At::from_micros(hold.opened_at),
+            })
+        });
+        Ok(holds.collect())
+    }
+
+    /// Those who wait, by what their holds are of; the users who made loads are no label.
+    fn show_holds(&self, holds: &[OpenHold]) {
+        // What was shown is right whatever a panicking holder left.
+        let mut shown = self
+            .shown_holds
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut waiting: BTreeMap<HoldLabels, u64> =
+            shown.iter().map(|labels| (labels.clone(), 0)).collect();
+        for hold in holds {
+            let labels = (
+                hold.kind.word(),
+                hold.system.clone().unwrap_or_default(),
+                hold.purpose.clone().unwrap_or_default(),
+                direction(hold.withdrawn),
+            );
+            shown.insert(labels.clone());
+            *waiting.entry(labels).or_default() += hold.persons;
+        }
+        for ((kind, system, purpose, direction), persons) in waiting {
+            let labels = [
+                ("kind", kind.to_owned()),
+                ("system", system),
+                ("purpose", purpose),
+                ("direction", direction.to_owned()),
+            ];
+            gauge!("consentd_holds", &labels).set(persons as f64);
+        }
     }
 
     /// The urgent re-subscribe requests (R47); of very many only the first.

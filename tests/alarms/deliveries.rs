@@ -81,9 +81,9 @@ impl Desk {
     }
 }
 
-fn held() -> SystemView {
+fn dead() -> SystemView {
     let mut system = calm("ascend");
-    system.figures.held = 4;
+    system.figures.dead = 4;
     system
 }
 
@@ -140,7 +140,7 @@ async fn an_alarm_and_its_all_clear_are_posted_once_each_also_over_restarts() {
     let receiver = Receiver::start().await;
     let mut desk = with_webhook(&receiver).await;
     for _ in 0..3 {
-        desk.round(held()).await;
+        desk.round(dead()).await;
         desk.clock.advance(Duration::from_secs(15));
         desk = desk.restarted().await;
     }
@@ -157,13 +157,14 @@ async fn an_alarm_and_its_all_clear_are_posted_once_each_also_over_restarts() {
         "type": "alarm.raised",
         "timestamp": START.to_string(),
         "data": {
-            "kind": "hold",
+            "kind": "dead-letter",
             "about": "ascend",
             "system": "ascend",
             "severity": "warning",
             "since": START.to_string(),
             "raised_at": START.to_string(),
-            "text": "4 writes to ascend are held for a person; `consentd plan` lists them",
+            "text": "4 writes to ascend were given up; `consentd parity` names the contacts and what the \
+                     system said, `consentd redrive ascend` has them tried again",
         },
     });
     assert_eq!(raised, expected);
@@ -179,7 +180,7 @@ async fn a_failed_delivery_is_made_again_in_its_time_under_the_same_id() {
     let receiver = Receiver::start().await;
     receiver.answers(503);
     let mut desk = with_webhook(&receiver).await;
-    let next = desk.round(held()).await.unwrap();
+    let next = desk.round(dead()).await.unwrap();
     assert!(next > desk.clock.now());
     let post = desk.alarms().await[0].posts[0].clone();
     assert_eq!((post.told, post.attempts), (false, 1));
@@ -188,11 +189,11 @@ async fn a_failed_delivery_is_made_again_in_its_time_under_the_same_id() {
         Some("http-503: alarm: the receiver answered 503")
     );
     desk = desk.restarted().await;
-    assert_eq!(desk.round(held()).await, Some(next), "not before its time");
+    assert_eq!(desk.round(dead()).await, Some(next), "not before its time");
     assert_eq!(receiver.had().len(), 1);
     desk.clock.set(next);
     receiver.answers(200);
-    assert_eq!(desk.round(held()).await, None);
+    assert_eq!(desk.round(dead()).await, None);
     let had = receiver.had();
     assert_eq!(had.len(), 2);
     assert_eq!(had[0].header("webhook-id"), had[1].header("webhook-id"));
@@ -210,7 +211,7 @@ async fn nobody_hears_an_all_clear_who_heard_no_alarm() {
     let receiver = Receiver::start().await;
     receiver.answers(500);
     let desk = with_webhook(&receiver).await;
-    desk.round(held()).await;
+    desk.round(dead()).await;
     receiver.answers(200);
     for _ in 0..3 {
         desk.clock.advance(Duration::from_hours(1));
@@ -226,7 +227,7 @@ async fn a_receiver_that_wants_no_more_is_left_alone() {
     receiver.answers(410);
     let desk = with_webhook(&receiver).await;
     for _ in 0..3 {
-        assert_eq!(desk.round(held()).await, None);
+        assert_eq!(desk.round(dead()).await, None);
         desk.clock.advance(Duration::from_hours(1));
     }
     assert_eq!(receiver.had().len(), 1);
@@ -236,7 +237,7 @@ async fn a_receiver_that_wants_no_more_is_left_alone() {
 async fn an_alarm_that_comes_back_is_told_again() {
     let receiver = Receiver::start().await;
     let desk = with_webhook(&receiver).await;
-    for system in [held(), calm("ascend"), held()] {
+    for system in [dead(), calm("ascend"), dead()] {
         desk.round(system).await;
         desk.clock.advance(Duration::from_secs(15));
     }
@@ -258,7 +259,7 @@ async fn the_task_stays_until_it_is_told_to_stop_and_is_woken_by_an_alarm() {
     ] {
         let stop = CancellationToken::new();
         let told = async {
-            desk.notifier.look(&view(vec![held()])).await.unwrap();
+            desk.notifier.look(&view(vec![dead()])).await.unwrap();
             let wanted = desk.channels.len();
             while receiver.had().len() < wanted {
                 tokio::task::yield_now().await;
@@ -284,7 +285,7 @@ async fn of_two_daemons_on_one_store_one_tells() {
         desk.clock.clone(),
         desk.channels.clone(),
     );
-    let seen = view(vec![held()]);
+    let seen = view(vec![dead()]);
     desk.notifier.look(&seen).await.unwrap();
     other.look(&seen).await.unwrap();
     let (one, another) = tokio::join!(desk.notifier.deliver(), other.deliver());
@@ -297,12 +298,12 @@ async fn of_two_daemons_on_one_store_one_tells() {
 async fn a_recipient_that_is_refused_keeps_the_alarm_from_no_other() {
     let server = MailServer::start("first@canary.example").await;
     let desk = with_mail(&settings(server.port)).await;
-    desk.round(held()).await;
+    desk.round(dead()).await;
     let had = server.had();
     assert_eq!(had.len(), 1);
     let text = &had[0];
     assert!(
-        text.contains("Subject: [consentd] hold: ascend\r\n"),
+        text.contains("Subject: [consentd] dead-letter: ascend\r\n"),
         "{text}"
     );
     assert!(text.contains("To: second@canary.example\r\n"), "{text}");
@@ -310,7 +311,7 @@ async fn a_recipient_that_is_refused_keeps_the_alarm_from_no_other() {
         text.contains("Content-Type: text/plain; charset=utf-8"),
         "{text}"
     );
-    assert!(text.contains("4 writes to ascend are held"), "{text}");
+    assert!(text.contains("4 writes to ascend were given up"), "{text}");
     let alarm = &desk.alarms().await[0];
     let told: Vec<_> = alarm.posts.iter().filter(|post| post.told).collect();
     assert_eq!((alarm.posts.len(), told.len()), (2, 1));
@@ -324,7 +325,7 @@ async fn a_recipient_that_is_refused_keeps_the_alarm_from_no_other() {
     desk.round(calm("ascend")).await;
     let had = server.had();
     assert_eq!(had.len(), 2, "the all-clear goes to whom the alarm went");
-    assert!(had[1].contains("Subject: [consentd] all-clear: hold: ascend\r\n"));
+    assert!(had[1].contains("Subject: [consentd] all-clear: dead-letter: ascend\r\n"));
 }
 
 #[tokio::test]
@@ -339,7 +340,7 @@ async fn without_the_tls_that_is_configured_nothing_is_mailed() {
         ..settings(server.port)
     };
     let desk = with_mail(&settings).await;
-    let next = desk.round(held()).await;
+    let next = desk.round(dead()).await;
     assert!(next.is_some(), "it is tried again");
     assert_eq!(server.had(), [""; 0]);
     let shown = format!("{:?}", desk.alarms().await);
@@ -362,7 +363,7 @@ async fn r56_what_cannot_be_reached_is_reported_without_its_address() {
     );
     let desk =
         Desk::new(move |clock| vec![Arc::new(Webhook::new(&settings, clock).unwrap())]).await;
-    desk.round(held()).await;
+    desk.round(dead()).await;
     let shown = format!("{:?}", desk.alarms().await);
     assert!(
         shown.contains("attempts: 1") && !shown.contains("canary"),

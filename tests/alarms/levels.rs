@@ -1,9 +1,11 @@
 //! The pure part: what stands, and what follows from it.
 
 use consentd::alarm::{
-    Kind, Levels, MOST_URGENT, Overdue, SystemView, UnreadableFile, Urgent, View, compare, levels,
+    Kind, Levels, MOST_HOLDS, MOST_URGENT, OpenHold, Overdue, Severity, SystemView, UnreadableFile,
+    Urgent, View, compare, levels,
 };
 use consentd::consent::At;
+use consentd::consent::guard::HoldKind;
 use consentd::runtime::health::{Board, Login, REFUSAL_LASTS, Watched};
 use consentd::store::{AlarmPost, AlarmRow, SystemFigures};
 use std::time::Duration;
@@ -29,6 +31,7 @@ pub(crate) fn view(systems: Vec<SystemView>) -> View {
         systems,
         overdue: Vec::new(),
         unreadable: Vec::new(),
+        holds: Vec::new(),
         urgent: Vec::new(),
         tasks_down: Vec::new(),
     }
@@ -66,14 +69,14 @@ fn what_stands_follows_from_what_is_seen() {
     };
     let off = SystemView {
         enabled: false,
-        ..figures(|figures| figures.held = 1)
+        ..figures(|figures| figures.dead = 1)
     };
     let rows = [
         ("all is well", calm("ascend"), None),
         (
-            "a write is held",
+            "the hold has an alarm, not each system that it keeps writes from",
             figures(|f| f.held = 1),
-            Some(("hold", "1 writes to ascend")),
+            None,
         ),
         (
             "a write was given up",
@@ -214,10 +217,142 @@ fn stored(before: &[AlarmRow], found: &Levels, now: At) -> (Vec<AlarmRow>, usize
     (rows, followed.raised.len(), followed.cleared.len())
 }
 
+/// An open hold with so many persons.
+fn hold(id: i64, kind: HoldKind, withdrawn: bool, persons: u64) -> OpenHold {
+    OpenHold {
+        id,
+        kind,
+        system: (kind != HoldKind::Flapping).then(|| "ascend".to_owned()),
+        purpose: (kind != HoldKind::Load).then(|| "marketing".to_owned()),
+        withdrawn,
+        persons,
+        since: START.minus(HOUR),
+    }
+}
+
+fn open(holds: Vec<OpenHold>) -> Levels {
+    let mut seen = view(vec![calm("ascend"), calm("crm")]);
+    seen.holds = holds;
+    levels(&seen)
+}
+
+#[test]
+fn r29_each_hold_has_an_alarm_that_says_what_waits_and_who_decides() {
+    let rows = [
+        (
+            HoldKind::MassChange,
+            false,
+            "hold",
+            Severity::Warning,
+            "R26",
+        ),
+        (
+            HoldKind::MassChange,
+            true,
+            "withdrawals-held",
+            Severity::Critical,
+            "R26",
+        ),
+        (HoldKind::Load, false, "hold", Severity::Warning, "R25"),
+        (HoldKind::Flapping, false, "hold", Severity::Warning, "R28"),
+    ];
+    for (kind, withdrawn, expected, severity, rule) in rows {
+        let found = open(vec![hold(12, kind, withdrawn, 60)]);
+        assert_eq!(words(&found), [(expected, "12")]);
+        let alarm = &found.standing[0];
+        assert_eq!(alarm.kind.severity(), severity, "{expected}");
+        assert_eq!(alarm.since, Some(START.minus(HOUR)));
+        for part in [
+            kind.word(),
+            rule,
+            "60 persons",
+            "`consentd holds show 12`",
+            "`consentd holds approve 12`",
+            "`consentd holds reject 12`",
+        ] {
+            assert!(alarm.text.contains(part), "{part}: {}", alarm.text);
+        }
+        for (part, named) in [
+            ("in ascend", kind != HoldKind::Flapping),
+            ("of marketing", kind != HoldKind::Load),
+        ] {
+            assert_eq!(alarm.text.contains(part), named, "{part}: {}", alarm.text);
+        }
+        assert!(alarm.text.len() < 500, "nothing of it is cut off");
+    }
+}
+
+#[test]
+fn r24_all_weak_grants_of_a_system_share_one_alarm() {
+    let of = |id, purpose: &str| OpenHold {
+        purpose: Some(purpose.to_owned()),
+        ..hold(id, HoldKind::WeakGrant, false, 4)
+    };
+    let found = open(vec![of(7, "store"), of(8, "marketing")]);
+    assert_eq!(words(&found), [("weak-grant", "ascend")]);
+    let alarm = &found.standing[0];
+    assert_eq!(alarm.kind.severity(), Severity::Warning);
+    for part in [
+        "8 persons",
+        "(marketing, store)",
+        "`consentd holds list --kind weak-grant --system ascend`",
+    ] {
+        assert!(alarm.text.contains(part), "{part}: {}", alarm.text);
+    }
+    let mut off = view(vec![SystemView {
+        enabled: false,
+        ..calm("ascend")
+    }]);
+    off.holds = vec![of(7, "store"), hold(9, HoldKind::Load, false, 1)];
+    let found = levels(&off);
+    assert_eq!(
+        words(&found),
+        [("hold", "9")],
+        "a load is about people, not about a system that is off"
+    );
+}
+
+#[test]
+fn r29_many_holds_are_bounded_and_a_critical_one_is_never_among_the_rest() {
+    let loads = (1..=50).map(|id| hold(id, HoldKind::Load, false, 1));
+    let critical = hold(99, HoldKind::MassChange, true, 2_000);
+    let found = open(loads.chain([critical]).collect());
+    let (last, loads) = found.standing.split_last().unwrap();
+    assert_eq!(
+        (last.kind, last.about.as_str()),
+        (Kind::WithdrawalsHeld, "99")
+    );
+    assert_eq!(loads.len(), MOST_HOLDS + 1);
+    assert!(
+        loads
+            .iter()
+            .any(|alarm| alarm.text.starts_with("30 further"))
+    );
+    assert!(loads.iter().any(|alarm| alarm.about == "1"), "the oldest");
+}
+
+#[test]
+fn r29_a_hold_is_raised_once_while_people_come_and_go_and_cleared_once_it_closes() {
+    let of = |persons| open(vec![hold(12, HoldKind::Load, false, persons)]);
+    let (rows, raised, _) = stored(&[], &of(3), START);
+    assert_eq!((rows.len(), raised), (1, 1));
+    let (grown, raised, cleared) = stored(&rows, &of(30), START.plus(1));
+    assert_eq!((grown.len(), raised, cleared), (1, 0, 0));
+    let (other, raised, cleared) = stored(
+        &grown,
+        &open(vec![hold(13, HoldKind::Load, false, 1)]),
+        START.plus(2),
+    );
+    assert_eq!((raised, cleared), (1, 1), "another hold is another alarm");
+    let (over, raised, cleared) = stored(&other, &open(Vec::new()), START.plus(3));
+    assert_eq!((raised, cleared), (0, 1));
+    assert_eq!(stored(&over, &open(Vec::new()), START.plus(4)).0, []);
+}
+
 #[test]
 fn an_alarm_is_raised_once_cleared_once_and_then_forgotten() {
-    let held = levels(&view(vec![figures(|figures| figures.held = 1)]));
-    let more = levels(&view(vec![figures(|figures| figures.held = 2)]));
+    let held = levels(&view(vec![figures(|figures| figures.dead = 1)]));
+    let more = levels(&view(vec![figures(|figures| figures.dead = 2)]));
     let calm = levels(&view(vec![calm("ascend")]));
     let at = |seconds: i64| START.plus(seconds * 1_000_000);
     let (rows, raised, _) = stored(&[], &held, at(0));

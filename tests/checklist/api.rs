@@ -208,6 +208,7 @@ async fn every_route_wants_a_token_of_the_right_role() {
     let sendout = json!({ "purpose": "marketing", "recipients": [], "send_at": future() });
     let reason = json!({ "reason": "the migration is over" });
     let nobody = json!({ "address": "nobody@nowhere.example" });
+    let decision = json!({ "word": "reject", "filter": { "all": true }, "reason": "a mistake" });
     // 200 or the like for viewer, sender and operator.
     let rows = [
         (
@@ -232,7 +233,21 @@ async fn every_route_wants_a_token_of_the_right_role() {
             Some(&reason),
             [403, 403, 200],
         ),
-        (Method::POST, "/v1/reload", None, [403, 403, 200]),
+        (Method::POST, "/v1/reload", Some(&reason), [403, 403, 200]),
+        (Method::GET, "/v1/holds", None, [200, 200, 200]),
+        (Method::GET, "/v1/holds/7", None, [404, 404, 404]),
+        (
+            Method::POST,
+            "/v1/holds/7/reject",
+            Some(&reason),
+            [403, 403, 404],
+        ),
+        (
+            Method::POST,
+            "/v1/holds/decide",
+            Some(&decision),
+            [403, 403, 200],
+        ),
         (Method::POST, "/v1/explain", Some(&nobody), [404, 404, 404]),
     ];
     for (method, path, body, expected) in rows {

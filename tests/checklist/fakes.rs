@@ -307,7 +307,7 @@ pub(crate) async fn stage(fakes: &[(&str, Arc<Fake>)], carrying: usize) -> Stage
         }),
         links,
         pseudonyms: Pseudonyms::new(&[7; 32]),
-        suppressor: Suppressor::new([], &[7; 32]),
+        suppressor: Arc::new(Suppressor::new([], &[7; 32])),
         gate: None,
         grant_settle: 0,
         future_tolerance: 300 * SECOND,

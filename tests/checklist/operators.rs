@@ -281,7 +281,7 @@ async fn r49_a_reload_tells_what_changed_or_every_fault() {
     let surface = Surface::start().await;
     let reload = async |found| {
         *surface.found.lock().unwrap() = Some(found);
-        post(&surface, "/v1/reload", &json!({})).await
+        post(&surface, "/v1/reload", &why("a new list")).await
     };
     let changed = Changed {
         taken: vec!["ascend is switched off".to_owned()],

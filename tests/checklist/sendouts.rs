@@ -16,6 +16,7 @@ use consentd::runtime::clock::{Clock, Manual, System};
 use consentd::store::{ANSWERED, CLOSED, SCHEDULED};
 use consentd::sync::checklist::{Ask, Desk};
 use consentd::sync::sendout::{Cancelled, Courier, Draft, DraftError, Sendout, Sendouts};
+use consentd::sync::switches::Operator;
 use consentd::web::api::Post;
 use consentd_sandbox::{AGENT, Fault, SPECIALIST};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -229,12 +230,22 @@ async fn r43_a_moment_has_to_be_ahead_and_what_is_cancelled_is_not_checked() {
         ids.push(office.register(draft).await.unwrap().head.id);
     }
     assert_ne!(ids[0], ids[1]);
-    assert_eq!(office.cancel(&ids[0]).await.unwrap(), Cancelled::Done);
-    assert_eq!(office.cancel(&ids[0]).await.unwrap(), Cancelled::TooLate);
-    assert_eq!(office.cancel("so_0").await.unwrap(), Cancelled::Unknown);
+    let by = Operator::new("campaigns", "the wrong list").unwrap();
+    assert_eq!(office.cancel(&ids[0], &by).await.unwrap(), Cancelled::Done);
+    assert_eq!(
+        office.cancel(&ids[0], &by).await.unwrap(),
+        Cancelled::TooLate
+    );
+    assert_eq!(
+        office.cancel("so_0", &by).await.unwrap(),
+        Cancelled::Unknown
+    );
     clock.advance(Duration::from_secs(2));
     settled(&office, &ids[1]).await;
-    assert_eq!(office.cancel(&ids[1]).await.unwrap(), Cancelled::TooLate);
+    assert_eq!(
+        office.cancel(&ids[1], &by).await.unwrap(),
+        Cancelled::TooLate
+    );
     let cancelled = office.get(&ids[0]).await.unwrap().unwrap();
     assert_eq!(cancelled.last, None);
     // Both are forgotten in their time.

@@ -3,10 +3,11 @@
 
 use crate::postgres_server::Database;
 use chrono::{DateTime, TimeDelta, Utc};
-use consentd::alarm::{self, Alarm, SystemView, UnreadableFile, View};
+use consentd::alarm::{self, Alarm, OpenHold, SystemView, UnreadableFile, View};
 use consentd::cli::sandbox::{AscendBy, Part, Rehearsal, write_config};
 use consentd::config::{self, Checked, SystemSettings};
 use consentd::connector::registry;
+use consentd::consent::guard::HoldKind;
 use consentd::consent::{At, SystemRules};
 use consentd::runtime::clock::Clock;
 use consentd::runtime::health::Login;
@@ -180,6 +181,7 @@ impl Bench {
             systems: Vec::new(),
             overdue: Vec::new(),
             unreadable: Vec::new(),
+            holds: self.holds().await,
             urgent: Vec::new(),
             tasks_down: Vec::new(),
         };
@@ -210,6 +212,22 @@ impl Bench {
                 }));
         }
         alarm::levels(&view).standing
+    }
+
+    /// The open holds, whatever they are of.
+    async fn holds(&self) -> Vec<OpenHold> {
+        let holds = self.store.holds(false, 100).await.unwrap().into_iter();
+        let open = holds.map(|view| OpenHold {
+            id: view.hold.id,
+            kind: HoldKind::from_word(&view.hold.kind).unwrap(),
+            system: None,
+            purpose: None,
+            withdrawn: view.hold.withdrawn,
+            persons: view.waiting.unsigned_abs(),
+            since: At::from_micros(view.hold.opened_at),
+        });
+        open.filter(|hold| hold.kind != HoldKind::WeakGrant)
+            .collect()
     }
 
     /// What `consentd parity` says.

@@ -1,5 +1,6 @@
 //! What requests and answers of the API look like, as `docs/openapi.json` describes them.
 
+use super::holds::Of;
 use super::problem::Problem;
 use crate::config::Token;
 use crate::consent::{Answer, At, Stamp, SubjectKey};
@@ -191,7 +192,84 @@ pub(super) async fn erasure(
     Ok((named(token, &erasure.reason)?, address, erasure.even_so))
 }
 
-fn named(token: &Token, reason: &str) -> Result<Operator, Problem> {
+/// What is said of one hold.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Judge {
+    reason: String,
+    #[serde(default)]
+    purpose: Option<String>,
+    #[serde(default)]
+    persons: Vec<String>,
+}
+
+/// What is said of many holds.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Decide {
+    word: String,
+    filter: Of,
+    reason: String,
+}
+
+/// Holds, or persons, that one request may name.
+const MOST_NAMED: usize = 1_000;
+
+/// Who acts, and the purpose and persons that are meant of a hold: all when there are none.
+///
+/// # Errors
+/// As [`operator`], and when too many persons are named.
+pub(super) async fn judge(
+    request: Request,
+    token: &Token,
+) -> Result<(Operator, Option<String>, Vec<String>), Problem> {
+    let judge: Judge = read(request).await?;
+    bounded("persons", judge.persons.len())?;
+    let by = named(token, &judge.reason)?;
+    Ok((by, judge.purpose, judge.persons))
+}
+
+/// Who acts, the word, and which holds are meant.
+///
+/// # Errors
+/// As [`operator`], and when too much is named, or nothing.
+pub(super) async fn decide(
+    request: Request,
+    token: &Token,
+) -> Result<(Operator, String, Of), Problem> {
+    let decide: Decide = read(request).await?;
+    let of = &decide.filter;
+    bounded("holds", of.holds.len())?;
+    bounded("persons", of.persons.len())?;
+    let by_kind = of.kind.is_some() || of.system.is_some() || of.purpose.is_some();
+    let is_some = by_kind || !of.holds.is_empty() || !of.persons.is_empty();
+    if of.all == is_some {
+        return Err(Problem::unprocessable(
+            "filter",
+            "the filter is refused",
+            "say which holds, or `\"all\": true` and nothing else",
+        ));
+    }
+    let by = named(token, &decide.reason)?;
+    Ok((by, decide.word, decide.filter))
+}
+
+fn bounded(what: &'static str, count: usize) -> Result<(), Problem> {
+    if count <= MOST_NAMED {
+        return Ok(());
+    }
+    Err(Problem::unprocessable(
+        what,
+        "too many are named",
+        format!("one request names at most {MOST_NAMED}; leave them out for all"),
+    ))
+}
+
+/// Who acts, by the name of the token, and why.
+///
+/// # Errors
+/// When the reason is refused.
+pub(super) fn named(token: &Token, reason: &str) -> Result<Operator, Problem> {
     Operator::new(&token.name, reason).map_err(|fault| {
         Problem::unprocessable("reason", "the reason is refused", fault.to_string())
     })

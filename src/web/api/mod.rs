@@ -1,5 +1,6 @@
 //! `/v1`: the check before mail is sent, send-outs that are checked again at their moment, and what
-//! operators may do to systems, to re-subscribe requests and to people who are to be erased.
+//! operators may do to systems, to re-subscribe requests, to what waits for them and to people who are to be
+//! erased.
 //!
 //! Every request carries a bearer token, judged before its body is read. Every refusal is a problem
 //! of RFC 9457. Requests hold addresses; answers repeat them only to whoever sent them, and nothing
@@ -11,6 +12,7 @@ mod bodies;
 mod checklists;
 pub mod courier;
 mod erasures;
+mod holds;
 mod people;
 mod problem;
 mod requests;
@@ -40,6 +42,10 @@ pub const PATHS: &[&str] = &[
     "/v1/resubscribe",
     "/v1/resubscribe/{id}/{act}",
     "/v1/erasures",
+    "/v1/holds",
+    "/v1/holds/{id}",
+    "/v1/holds/{id}/{act}",
+    "/v1/holds/decide",
     "/v1/reload",
     "/v1/alarms",
     "/v1/explain",
@@ -77,6 +83,10 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/v1/resubscribe", get(requests::list))
         .route("/v1/resubscribe/{id}/{act}", post(requests::act))
         .route("/v1/erasures", post(erasures::create))
+        .route("/v1/holds", get(holds::list))
+        .route("/v1/holds/decide", post(holds::decide))
+        .route("/v1/holds/{id}", get(holds::show))
+        .route("/v1/holds/{id}/{act}", post(holds::act))
         .route("/v1/reload", post(systems::reload))
         .route("/v1/alarms", get(alarms::list))
         .route("/v1/explain", post(people::explain))

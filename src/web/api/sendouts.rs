@@ -3,16 +3,19 @@
 use super::Api;
 use super::auth::Act;
 use super::bodies::{
-    SendoutAsk, SendoutBody, SendoutList, SendoutWhole, callback, freshness, moment, note, read,
+    SendoutAsk, SendoutBody, SendoutList, SendoutWhole, callback, freshness, moment, named, note,
+    read,
 };
 use super::problem::Problem;
 use crate::sync::checklist::Ask;
 use crate::sync::sendout::{Cancelled, Draft, DraftError};
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, Request, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 use std::sync::Arc;
 
 /// Checks a list, and registers it to be checked again at the moment of sending.
@@ -109,16 +112,33 @@ pub(super) async fn show(
     Ok(Json(SendoutWhole::from(&sendout)).into_response())
 }
 
+/// Why a send-out is taken back: in the query, since a DELETE has no body.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Why {
+    #[serde(default = "no_reason")]
+    reason: String,
+}
+
+fn no_reason() -> String {
+    "no reason given".to_owned()
+}
+
 /// Takes a send-out back before its moment.
 pub(super) async fn cancel(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
     headers: HeaderMap,
+    why: Result<Query<Why>, QueryRejection>,
 ) -> Result<StatusCode, Problem> {
     let token = api.tokens.admit(&headers, Act::Send)?;
+    let Query(why) = why.map_err(|fault| {
+        Problem::unprocessable("query", "the query is not understood", fault.body_text())
+    })?;
+    let by = named(&token, &why.reason)?;
     let cancelled = api
         .sendouts
-        .cancel(&id)
+        .cancel(&id, &by)
         .await
         .map_err(|error| Problem::store(&error))?;
     match cancelled {

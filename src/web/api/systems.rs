@@ -14,12 +14,15 @@ use crate::runtime::clock::Clock;
 use crate::runtime::supervisor::{ReloadError, Supervisor};
 use crate::store::{FeedRow, Store};
 use crate::sync::checklist::Roster;
+use crate::sync::holds::{self, Filter};
 use crate::sync::switches::{self, Resumed};
 use async_trait::async_trait;
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::Serialize;
+use serde_json::Map;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Reads the configuration again.
@@ -78,6 +81,18 @@ impl Switchboard {
         Ok(SystemBody::new(name, at_work, feed))
     }
 
+    /// The open holds, by the system whose statements are in question.
+    async fn holds(&self) -> Result<BTreeMap<i16, Waiting>, Problem> {
+        let holds = holds::list(&*self.store, &Filter::default()).await;
+        let mut waiting: BTreeMap<i16, Waiting> = BTreeMap::new();
+        for view in holds.map_err(|error| Problem::store(&error))? {
+            let of = waiting.entry(view.hold.system).or_default();
+            of.holds += 1;
+            of.persons += view.waiting;
+        }
+        Ok(waiting)
+    }
+
     /// A system that goes on need not wait for its next poll.
     fn wake(&self, id: i16) {
         let members = self.roster.crew().map(|crew| crew.members);
@@ -87,6 +102,14 @@ impl Switchboard {
             }
         }
     }
+}
+
+/// What waits for a person.
+#[derive(Debug, Clone, Copy, Default)]
+struct Waiting {
+    holds: u64,
+    /// A person counts once for each hold.
+    persons: i64,
 }
 
 /// A system's switches.
@@ -114,6 +137,12 @@ pub(super) struct SystemBody {
     read_up_to: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     polled_at: Option<String>,
+    /// Open holds of what it says; in the list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    holds: Option<u64>,
+    /// Persons who wait under them, once for each hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<i64>,
     /// So many dead letters are tried again, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     redriven: Option<u64>,
@@ -133,6 +162,8 @@ impl SystemBody {
             loaded: feed.loaded,
             read_up_to: feed.drained.map(time),
             polled_at: feed.polled_at.map(time),
+            holds: None,
+            waiting: None,
             redriven: None,
         }
     }
@@ -141,6 +172,10 @@ impl SystemBody {
 #[derive(Serialize)]
 pub(super) struct SystemList {
     systems: Vec<SystemBody>,
+    /// Open holds, also of what no system in particular says.
+    holds: i64,
+    /// Persons who wait under them, each once.
+    waiting: i64,
 }
 
 /// Lists every system that was ever configured.
@@ -150,16 +185,25 @@ pub(super) async fn list(
 ) -> Result<Json<SystemList>, Problem> {
     api.tokens.admit(&headers, Act::Look)?;
     let board = &api.switchboard;
+    let known = board.store.systems().await;
+    let known = known.map_err(|error| Problem::store(&error))?;
+    let figures = board.store.figures(board.clock.now()).await;
+    let figures = figures.map_err(|error| Problem::store(&error))?;
+    let waiting = board.holds().await?;
     let mut systems = Vec::new();
-    for (id, name) in board
-        .store
-        .systems()
-        .await
-        .map_err(|error| Problem::store(&error))?
-    {
-        systems.push(board.shown(&name, id).await?);
+    for (id, name) in known {
+        let mine = waiting.get(&id).copied().unwrap_or_default();
+        systems.push(SystemBody {
+            holds: Some(mine.holds),
+            waiting: Some(mine.persons),
+            ..board.shown(&name, id).await?
+        });
     }
-    Ok(Json(SystemList { systems }))
+    Ok(Json(SystemList {
+        systems,
+        holds: figures.holds,
+        waiting: figures.held_subjects,
+    }))
 }
 
 /// What a system can be asked to do.
@@ -243,20 +287,30 @@ pub(super) struct Reloaded {
     waiting: Vec<&'static str>,
 }
 
-/// Reads the configuration again.
+/// Reads the configuration again. One that changes something is in the ledger.
 pub(super) async fn reload(
     State(api): State<Arc<Api>>,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Json<Reloaded>, Problem> {
-    let token = api.tokens.admit(&headers, Act::Operate)?;
+    let token = api.tokens.admit(request.headers(), Act::Operate)?;
+    let by = operator(request, &token).await?;
     tracing::info!(token = %token.name, "a reload was asked for by {}", token.name);
-    match api.switchboard.reload.reload().await {
-        Ok(Changed { taken, ignored }) => Ok(Json(Reloaded {
-            taken,
-            waiting: ignored,
-        })),
-        Err(error) => Err(refused(&error)),
+    let board = &api.switchboard;
+    let Changed { taken, ignored } = board
+        .reload
+        .reload()
+        .await
+        .map_err(|error| refused(&error))?;
+    if !taken.is_empty() {
+        let mut what = Map::new();
+        what.insert("taken".to_owned(), taken.clone().into());
+        let told = switches::tell(&*board.store, "reload", &by, what, board.clock.now()).await;
+        told.map_err(|error| Problem::store(&error))?;
     }
+    Ok(Json(Reloaded {
+        taken,
+        waiting: ignored,
+    }))
 }
 
 fn refused(error: &ReloadError) -> Problem {
