@@ -75,7 +75,8 @@ async fn a_refresh_raises_what_stands_and_gives_the_all_clear() {
     for line in [
         "consentd_alarm{kind=\"feed-halted\",system=\"crm\"} 1",
         "consentd_alarm{kind=\"feed-halted\",system=\"off\"} 0",
-        "consentd_alarm{kind=\"hold\",system=\"crm\"} 0",
+        "consentd_alarm{kind=\"hold\",system=\"\"} 0",
+        "consentd_alarm{kind=\"weak-grant\",system=\"crm\"} 0",
         "consentd_alarm{kind=\"task-down\",system=\"\"} 1",
         "consentd_withdrawal_late{system=\"crm\"} 0",
     ] {

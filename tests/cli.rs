@@ -172,7 +172,8 @@ async fn status_shows_the_alarms_that_stand() {
     };
     let changes = AlarmChanges {
         put: vec![
-            alarm("hold", "ascend", None),
+            alarm("weak-grant", "ascend", None),
+            alarm("hold", "12", None),
             alarm("dead-letter", "ascend", None),
             alarm("task-down", "http", None),
             alarm("deadline", "ascend", Some(5)),
@@ -188,7 +189,7 @@ async fn status_shows_the_alarms_that_stand() {
     assert!(!table.contains("deadline"), "it is over: {table}");
     let output = home.run(&["status", "--output", "json"]);
     let list: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(list[0]["alarms"], "dead-letter, hold");
+    assert_eq!(list[0]["alarms"], "dead-letter, weak-grant");
 }
 
 #[test]

@@ -8,6 +8,8 @@ mod fake;
 #[expect(dead_code, reason = "this file uses a part of it")]
 #[path = "common/hub.rs"]
 mod hub;
+#[path = "common/postgres.rs"]
+mod postgres;
 
 use consentd::alarm::notifier::Notifier;
 use consentd::connector::Connector;
@@ -20,13 +22,16 @@ use consentd::sync::switches::Operator;
 use consentd::sync::workbench::Word;
 use consentd::web::metrics::{Advice, Refresher, Shown as ShownSystem, install};
 use hub::{Hub, MARKETING};
+use metrics_exporter_prometheus::PrometheusHandle;
+use postgres::Database;
 use std::sync::Arc;
 use std::time::Duration;
+use url::Url;
 
 const SYSTEMS: &[&str] = &["crm", "ascend"];
 
 /// What refreshes the figures of a daemon's life over the hub.
-fn refresher(hub: &Hub, metrics: &metrics_exporter_prometheus::PrometheusHandle) -> Refresher {
+fn refresher(hub: &Hub, metrics: &PrometheusHandle) -> Refresher {
     let clock: Arc<dyn Clock> = hub.clock.clone();
     let systems = hub.engine.members.iter().map(|member| ShownSystem {
         number: member.id.0,
@@ -58,13 +63,20 @@ async fn standing(store: &dyn Store) -> Vec<AlarmRow> {
 #[tokio::test]
 async fn r29_a_manual_load_gives_one_alarm_that_is_cleared_when_somebody_has_decided() {
     let metrics = install().unwrap();
-    let hub = Hub::start(SYSTEMS, "").await;
+    let database = Database::create().await;
+    for url in [None, Some(database.url.clone())] {
+        a_manual_load(&metrics, url).await;
+    }
+}
+
+async fn a_manual_load(metrics: &PrometheusHandle, database: Option<Url>) {
+    let hub = Hub::start_in(SYSTEMS, "", database).await;
     let names: Vec<String> = (0..60).map(|number| format!("p{number:02}")).collect();
     for name in &names {
         hub.fakes.person(SYSTEMS, name);
     }
     hub.settle().await;
-    let life = refresher(&hub, &metrics);
+    let life = refresher(&hub, metrics);
     let crm = hub.fakes.get("crm");
     for name in &names {
         crm.save(name, MARKETING, &Shown::Set);
@@ -102,7 +114,7 @@ async fn r29_a_manual_load_gives_one_alarm_that_is_cleared_when_somebody_has_dec
     }
 
     // Another life of the daemon raises nothing anew.
-    let next = refresher(&hub, &metrics);
+    let next = refresher(&hub, metrics);
     hub.pass(60);
     next.refresh().await;
     let after = standing(&*hub.store).await;
