@@ -118,7 +118,9 @@ async fn r29_one_command_rejects_a_whole_batch_and_the_ledger_knows_who_and_why(
     let explained = hub.command(&["explain", "ann@hub.example"]).said;
     let hold = listed[0]["hold"].as_i64().unwrap();
     assert!(
-        explained.contains(&format!("marketing under hold {hold} (mass-change)")),
+        explained.contains(&format!(
+            "marketing waits for a person under hold {hold} (mass-change)"
+        )),
         "{explained}"
     );
 
@@ -145,7 +147,7 @@ async fn r29_one_command_rejects_a_whole_batch_and_the_ledger_knows_who_and_why(
     let explained = hub.command(&["explain", "ann@hub.example"]).said;
     assert!(
         explained.contains(&format!(
-            "reject of marketing under hold {hold}, by ann: the import was wrong"
+            "reject under hold {hold} by ann: the import was wrong"
         )),
         "{explained}"
     );

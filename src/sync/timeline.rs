@@ -13,7 +13,7 @@ use crate::consent::{
 };
 use crate::store::{
     CLAIMED, ContactRow, DEAD, DELETED, Dossier, HELD, LANE_WITHDRAWAL, LIVE, LedgerRow, MERGED,
-    ONCE_READ, OutboxRow, RequestQuery, RequestRow, SENT, Store, StoreError, SubjectRef,
+    ONCE_READ, OutboxRow, PLANNED, RequestQuery, RequestRow, SENT, Store, StoreError, SubjectRef,
 };
 use crate::sync::gate::REQUESTS_AT_ONCE;
 use serde::{Deserialize, Serialize};
@@ -86,6 +86,9 @@ pub struct Event {
     /// Why something waits: `weak-grant`, `load`, `mass-change` or `flapping`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold_kind: Option<String>,
+    /// Since when it had waited, where an operator has decided about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waited_since: Option<String>,
     /// What was said counts for nothing: an operator has overruled it (R29, R30).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub overruled: bool,
@@ -348,7 +351,7 @@ pub struct PendingNow {
     pub contact: String,
     /// `withdrawal` or `grant`.
     pub lane: &'static str,
-    /// `pending`, `claimed`, `dead`, `held` or `sent`.
+    /// `pending`, `claimed`, `dead`, `held`, `planned` or `sent`.
     pub state: &'static str,
     /// What it sets.
     pub sets: Vec<SetNow>,
@@ -532,6 +535,8 @@ struct Body<'a> {
     kind: Option<String>,
     #[serde(default)]
     purpose: Option<String>,
+    #[serde(default)]
+    since: Option<i64>,
 }
 
 /// The body of an entry about a request.
@@ -603,6 +608,7 @@ impl<'r> Teller<'r> {
             operator: body.operator.clone(),
             reason: body.reason.clone(),
             hold: body.hold,
+            waited_since: body.since.map(|since| At::from_micros(since).to_string()),
             hold_kind: body.kind.clone().filter(|_| body.hold.is_some()),
             purpose: body.purpose.clone(),
             ..event
@@ -837,6 +843,7 @@ fn lost_by(rule: &str) -> &'static str {
         "R22" => "not-consent",
         "R24" => "weak",
         "R25" => "load",
+        "R29" => "overruled",
         _ => "lost",
     }
 }
@@ -1047,6 +1054,7 @@ impl PendingNow {
                 CLAIMED => "claimed",
                 DEAD => "dead",
                 HELD => "held",
+                PLANNED => "planned",
                 SENT => "sent",
                 _ => "pending",
             },

@@ -47,9 +47,14 @@ pub(super) fn event(event: &Event) -> String {
     if event.body.is_none()
         && let Some(operator) = &event.operator
     {
+        if let Some(since) = &event.waited_since {
+            what = format!("{what}; it had waited since {since}");
+        }
         let act = event.act.as_deref().unwrap_or("stated");
         let reason = event.reason.as_deref().unwrap_or("no reason kept");
-        what = format!("{what}; {act} by {operator}: {reason}");
+        let under = event.hold.map(|hold| format!(" under hold {hold}"));
+        let under = under.unwrap_or_default();
+        what = format!("{what}; {act}{under} by {operator}: {reason}");
     }
     what
 }
@@ -61,7 +66,7 @@ fn held(event: &Event) -> String {
     match event.kind.as_str() {
         "waits" => format!("waits for a person under hold {number} ({kind})"),
         "lapsed" => format!("waits no more under hold {number} ({kind}): it has moved on"),
-        _ => format!("hold {number}"),
+        _ => format!("decided under hold {number}"),
     }
 }
 

@@ -170,6 +170,7 @@ impl Workbench<'_> {
             return Ok(turned);
         };
         let stored = pack::unpack_verdicts(&place.row.verdicts)?;
+        let is_known = subject < self.next_subject;
         let mut flapping = Vec::new();
         for verdict in &resolution.verdicts {
             let purpose = self.frame.rules.purposes.name(verdict.purpose);
@@ -177,9 +178,9 @@ impl Workbench<'_> {
                 .iter()
                 .find(|old| old.purpose == purpose)
                 .map(pack::PackedVerdict::status);
-            // R20: what turned with the purpose above is counted there.
-            let flipped = before.is_some_and(|before| before != verdict.status())
-                && verdict.said_of == verdict.purpose;
+            // R20: what turned with the purpose above is counted there. Somebody who is new did not turn.
+            let flipped =
+                before != Some(verdict.status()) && is_known && verdict.said_of == verdict.purpose;
             let key = (subject, purpose.to_owned());
             let mut count = self.flips.get(&key).copied().unwrap_or(0);
             // What a load of everything finds is old news, and so is what was found at first sight.

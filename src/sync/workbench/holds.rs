@@ -489,7 +489,7 @@ impl Workbench<'_> {
         }
         let lets_writes_go = facts.is_empty() && kind.holds_writes();
         let name = row.purpose.clone();
-        self.tell(row.subject, act, Some(&name), &facts);
+        self.tell(row.subject, act, &name, Some((row.since, kind)), &facts);
         self.remember(row.subject, facts)?;
         if lets_writes_go {
             let released = HeldRow {
@@ -539,7 +539,7 @@ impl Workbench<'_> {
             })?;
             if !facts.is_empty() {
                 let name = rules.purposes.name(back.purpose);
-                self.tell(id, act, Some(name), &facts);
+                self.tell(id, act, name, None, &facts);
                 self.remember(id, facts)?;
             }
             came.push(outcome);
@@ -582,14 +582,24 @@ impl Workbench<'_> {
         })
     }
 
-    /// Tells the ledger of an operator's word about one subject, with what it adds.
-    fn tell(&mut self, subject: i64, act: Act<'_>, purpose: Option<&str>, facts: &[Remembered]) {
+    /// Tells the ledger of an operator's word about one subject, with what it adds; and since when and
+    /// why it had waited, if it had.
+    fn tell(
+        &mut self,
+        subject: i64,
+        act: Act<'_>,
+        purpose: &str,
+        waited: Option<(i64, HoldKind)>,
+        facts: &[Remembered],
+    ) {
         let said = self.packer.facts(facts);
         let body = Body::about(said.len())
             .maybe_text("subject", self.name_of(subject).as_deref())
             .text("act", act.name)
             .maybe_number("hold", (act.hold != 0).then_some(act.hold))
-            .maybe_text("purpose", purpose)
+            .maybe_text("kind", waited.map(|(_, kind)| kind.word()))
+            .maybe_number("since", waited.map(|(since, _)| since))
+            .text("purpose", purpose)
             .text("operator", act.by.name())
             .text("reason", act.by.reason());
         if facts.is_empty() {
