@@ -14,12 +14,10 @@ use super::suppression::Suppressor;
 use super::workbench::{Act, Came, Frame, Link, Word, Workbench, direction, transact};
 use crate::config::Checked;
 use crate::consent::guard::HoldKind;
-use crate::consent::{At, PurposeId, Rules, SystemId};
-use crate::store::{
-    Changes, HeldView, HoldView, LedgerDraft, Scope, Store, StoreError, SubjectRef,
-};
-use crate::sync::switches::Operator;
-use serde_json::json;
+use crate::consent::{At, PurposeId, Rules};
+use crate::store::{HeldView, HoldView, Scope, Store, StoreError, SubjectRef};
+use crate::sync::switches::{self, Operator};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -207,7 +205,7 @@ async fn decide_one(
         tally.irrevocable += page_tally.irrevocable;
     }
     if tally != Tally::default() {
-        tell(store, desk, view, word, by, tally, clock()).await?;
+        tell(store, view, word, by, tally, clock()).await?;
     }
     Ok(tally)
 }
@@ -215,7 +213,6 @@ async fn decide_one(
 /// Tells the ledger of the act as a whole, after the persons it was about.
 async fn tell(
     store: &dyn Store,
-    desk: &Desk,
     view: &HoldView,
     word: Word,
     by: &Operator,
@@ -223,23 +220,24 @@ async fn tell(
     now: At,
 ) -> Result<(), StoreError> {
     let hold = &view.hold;
-    let system = desk.rules.system(SystemId(hold.system));
-    let body = json!({
-        "act": word.act(), "operator": by.name(), "reason": by.reason(), "hold": hold.id,
-        "kind": hold.kind, "purpose": hold.purpose, "direction": direction(hold.withdrawn),
-        "done": tally.done, "moved_on": tally.moved_on, "irrevocable": tally.irrevocable,
-    });
-    let entry = LedgerDraft {
-        kind: "operator",
-        subject: None,
-        system: system.map(|system| system.id.0),
-        at: now.micros(),
-        body: body.to_string(),
-    };
-    let changes = Changes {
-        ledger: vec![entry],
-        ..Changes::default()
-    };
-    let decide = &mut |_| changes.clone();
-    store.transact(&Scope::default(), decide).await.map(drop)
+    let system = (hold.system != 0).then_some(hold.system);
+    let more = [
+        ("hold", hold.id.into()),
+        ("kind", hold.kind.as_str().into()),
+        ("purpose", hold.purpose.as_str().into()),
+        ("direction", direction(hold.withdrawn).into()),
+        ("done", tally.done.into()),
+        ("moved_on", tally.moved_on.into()),
+        ("irrevocable", tally.irrevocable.into()),
+    ];
+    let more = more.map(|(name, value): (_, Value)| (name.to_owned(), value));
+    switches::tell(
+        store,
+        word.act(),
+        by,
+        system,
+        more.into_iter().collect(),
+        now,
+    )
+    .await
 }

@@ -246,7 +246,7 @@ impl Sendouts {
         let mut what = Map::new();
         what.insert("sendout".to_owned(), id.into());
         what.insert("purpose".to_owned(), row.head.purpose.into());
-        switches::tell(&*self.store, "cancel-sendout", by, what, now).await?;
+        switches::tell(&*self.store, "cancel-sendout", by, None, what, now).await?;
         Ok(Cancelled::Done)
     }
 

@@ -295,8 +295,8 @@ pub async fn parked(
     Ok(parked)
 }
 
-/// Tells the ledger of an operator's act that is about no system: what it was, by whom and why, and what
-/// it did in `more`.
+/// Tells the ledger of an operator's act as a whole: what it was, by whom and why, about which system if
+/// it is about one, and what it did in `more`.
 ///
 /// # Errors
 /// When the store fails.
@@ -304,6 +304,7 @@ pub async fn tell(
     store: &dyn Store,
     act: &str,
     by: &Operator,
+    system: Option<i16>,
     more: Map<String, Value>,
     now: At,
 ) -> Result<(), StoreError> {
@@ -315,7 +316,7 @@ pub async fn tell(
         ledger: vec![LedgerDraft {
             kind: "operator",
             subject: None,
-            system: None,
+            system,
             at: now.micros(),
             body: Value::Object(body).to_string(),
         }],

@@ -8,16 +8,16 @@
 use super::holds::Desk;
 use super::ledger::BATCH;
 use super::pack::{Packer, unpack_verdicts};
-use super::switches::Operator;
+use super::switches::{self, Operator};
 use super::workbench::{Act, Came, FLIP_WINDOW, Return, Workbench, transact};
 use crate::consent::guard::HoldKind;
 use crate::consent::{At, PurposeId, Shown, Status, SystemId};
 use crate::store::{
-    Changes, HoldRow, LANE_WITHDRAWAL, LedgerDraft, LedgerRow, OutboxChange, Scope, Store,
-    StoreError, SubjectRef, ledger,
+    Changes, HoldRow, LANE_WITHDRAWAL, LedgerRow, OutboxChange, Scope, Store, StoreError,
+    SubjectRef, ledger,
 };
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -454,21 +454,16 @@ async fn tell(
         What::Since(since) => (Some(since.to_string()), None),
         What::Hold(hold) => (None, Some(hold)),
     };
-    let body = json!({
-        "act": "undo", "operator": by.name(), "reason": by.reason(), "since": since, "hold": hold,
-        "only_system": wanted.system, "purpose": wanted.purpose, "verdicts": undone.verdicts,
-        "moved_on": undone.moved_on, "kept": undone.kept.len(), "writes": undone.writes.len(),
-    });
-    let changes = Changes {
-        ledger: vec![LedgerDraft {
-            kind: "operator",
-            subject: None,
-            system: None,
-            at: now.micros(),
-            body: body.to_string(),
-        }],
-        ..Changes::default()
-    };
-    let decide = &mut |_| changes.clone();
-    store.transact(&Scope::default(), decide).await.map(drop)
+    let more = [
+        ("since", since.into()),
+        ("hold", hold.into()),
+        ("only_system", wanted.system.as_deref().into()),
+        ("purpose", wanted.purpose.as_deref().into()),
+        ("verdicts", undone.verdicts.into()),
+        ("moved_on", undone.moved_on.into()),
+        ("kept", undone.kept.len().into()),
+        ("writes", undone.writes.len().into()),
+    ];
+    let more = more.map(|(name, value): (_, Value)| (name.to_owned(), value));
+    switches::tell(store, "undo", by, None, more.into_iter().collect(), now).await
 }

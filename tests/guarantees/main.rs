@@ -3,18 +3,32 @@
 mod model;
 mod world;
 
-use consentd::consent::resolve::Finding;
+use consentd::consent::resolve::{Finding, Source};
+use consentd::consent::review::{is_own_withdrawal, overrule};
 use consentd::consent::{
-    At, Basis, Contact, Evidence, Life, PurposeId, Reading, Resolution, Shown, Statement, Status,
-    Told, observe, plan,
+    At, Basis, Contact, Evidence, Life, PurposeId, Reading, Remembered, Resolution, Shown,
+    Statement, Status, Subject, SystemId, Told, observe, plan,
 };
 use proptest::prelude::*;
 use world::{
     ASCEND, CRM, LOADER, MAILER, MARKETING, NEWS, OURSELVES, PERSON, RECORDS, STORE, decided,
-    is_recorded, rules, statement, statements, t, view,
+    decided_with, is_recorded, rules, statement, statements, t, view,
 };
 
 type Said = (usize, PurposeId, Statement);
+
+/// The word that a statement counts for nothing.
+fn overruling(contacts: &[Contact], (who, purpose, statement): &Said) -> Remembered {
+    Remembered {
+        purpose: *purpose,
+        source: Source {
+            system: Some(contacts[*who].system),
+            contact: contacts[*who].id.clone(),
+        },
+        statement: statement.clone(),
+        overruled: true,
+    }
+}
 
 /// One contact in each system, and a younger duplicate in the first.
 fn contacts() -> Vec<Contact> {
@@ -529,6 +543,68 @@ proptest! {
                     verdict.status() == Status::Withdrawn || verdict.statement.rank() > withdrawal.rank(),
                     "it is withdrawn, or granted again later"
                 );
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn g03_words_of_operators_decide_the_same_in_any_order(
+        (said, words, turned) in statements(1..40).prop_flat_map(|said| {
+            let words = prop::sample::subsequence(said.clone(), 0..said.len().min(8));
+            (Just(said), words).prop_flat_map(|(said, words)| {
+                let turned = Just(words.clone()).prop_shuffle();
+                (Just(said), Just(words), turned)
+            })
+        })
+    ) {
+        let rules = rules();
+        let contacts = all(&said);
+        let facts = |words: &[Said]| -> Vec<Remembered> {
+            words.iter().map(|word| overruling(&contacts, word)).collect()
+        };
+        let before = decided_with(&contacts, &facts(&words), &rules);
+        let mut twice = facts(&turned);
+        twice.extend(facts(&words));
+        prop_assert_eq!(&decided_with(&contacts, &twice, &rules), &before);
+        // What is overruled decides nothing.
+        for word in &words {
+            let Remembered { purpose, source, statement, .. } = overruling(&contacts, word);
+            if let Some(verdict) = before.verdict(purpose) {
+                prop_assert!(verdict.source != source || verdict.statement != statement);
+            }
+        }
+    }
+
+    #[test]
+    fn r30_turning_back_ends_a_grant_and_takes_back_no_withdrawal_of_anybodys_own(
+        said in statements(1..40)
+    ) {
+        let rules = rules();
+        let contacts = all(&said);
+        let before = decided(&contacts, &rules);
+        let is_load = |_: SystemId, statement: &Statement| statement.actor.as_deref() == Some(LOADER);
+        let is_own = |source: &Source, statement: &Statement| {
+            is_own_withdrawal(&rules, source, statement, &is_load)
+        };
+        let subject = Subject { contacts: &contacts, remembered: &[], is_load: &|_, _| false };
+        for verdict in &before.verdicts {
+            let turned = overrule(&subject, &rules, verdict.purpose, verdict.status(), &is_own);
+            match (verdict.status(), turned) {
+                (Status::Granted, facts) => {
+                    let facts = facts.unwrap();
+                    prop_assert!(facts.iter().all(|fact| fact.statement.status == Status::Granted));
+                    let after = decided_with(&contacts, &facts, &rules);
+                    let status = after.verdict(verdict.purpose).map(|verdict| verdict.status());
+                    prop_assert_ne!(status, Some(Status::Granted));
+                }
+                (Status::Withdrawn, Ok(facts)) => {
+                    for fact in &facts {
+                        prop_assert!(!is_own(&fact.source, &fact.statement));
+                    }
+                }
+                (Status::Withdrawn, Err(_)) => {}
             }
         }
     }

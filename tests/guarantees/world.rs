@@ -4,8 +4,8 @@ use consentd::consent::purpose::PurposeDraft;
 use consentd::consent::time::MINUTE;
 use consentd::consent::{
     At, Basis, Contact, Evidence, Polarity, Policy, Precision, PurposeId, Purposes, Reading,
-    Resolution, Revival, Rules, Shown, Stamp, Statement, Status, Subject, SystemId, SystemRules,
-    Told, Unknown, Viewpoint, resolve,
+    Remembered, Resolution, Revival, Rules, Shown, Stamp, Statement, Status, Subject, SystemId,
+    SystemRules, Told, Unknown, Viewpoint, resolve,
 };
 use proptest::collection::SizeRange;
 use proptest::prelude::*;
@@ -82,10 +82,19 @@ pub(crate) fn is_recorded(system: SystemId) -> bool {
 }
 
 pub(crate) fn decided(contacts: &[Contact], rules: &Rules) -> Resolution {
+    decided_with(contacts, &[], rules)
+}
+
+/// Decides, with facts that stand for themselves.
+pub(crate) fn decided_with(
+    contacts: &[Contact],
+    remembered: &[Remembered],
+    rules: &Rules,
+) -> Resolution {
     resolve(
         &Subject {
             contacts,
-            remembered: &[],
+            remembered,
             is_load: &|_, _| false,
         },
         rules,

@@ -304,7 +304,8 @@ pub(super) async fn reload(
     if !taken.is_empty() {
         let mut what = Map::new();
         what.insert("taken".to_owned(), taken.clone().into());
-        let told = switches::tell(&*board.store, "reload", &by, what, board.clock.now()).await;
+        let told =
+            switches::tell(&*board.store, "reload", &by, None, what, board.clock.now()).await;
         told.map_err(|error| Problem::store(&error))?;
     }
     Ok(Json(Reloaded {
