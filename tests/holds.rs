@@ -180,6 +180,7 @@ on_both! {
     r26_what_is_approved_goes_out_and_is_not_held_again
     r26_a_mass_change_over_several_pages_takes_in_the_first_ones
     r26_withdrawals_wait_only_in_great_masses_and_nobody_loses_their_own
+    r26_a_load_of_withdrawals_can_be_rejected_and_heals
     r29_a_withdrawal_overtakes_a_held_grant
     r29_one_person_is_decided_about_alone
     r25_a_load_waits_for_nobody_heals_and_can_be_approved
@@ -312,6 +313,36 @@ async fn r26_withdrawals_wait_only_in_great_masses_and_nobody_loses_their_own(on
     bench.hub.settle().await;
     assert!((8..20).all(|person| bench.shows("ascend", person) == Shown::Set));
     assert!(bench.holds().await.is_empty());
+}
+
+async fn r26_a_load_of_withdrawals_can_be_rejected_and_heals(on_postgres: bool) {
+    let bench = Bench::start(on_postgres, 40).await;
+    for person in 0..40 {
+        bench.hub.pass(3_700);
+        bench.set("crm", person, &Shown::Set);
+        bench.hub.round().await;
+        bench.set("crm", person, &Shown::Default);
+        bench.hub.round().await;
+    }
+    bench.hub.pass(3_700);
+    // One of them opts out; later a job of one user opts out thirty others.
+    bench.set("crm", 39, &Shown::Set);
+    bench.hub.settle().await;
+    bench.hub.pass(300);
+    (0..30).for_each(|person| bench.set("crm", person, &Shown::Set));
+    assert_eq!(bench.hub.round().await, 0);
+    assert_eq!(bench.hold().await.waiting, 31);
+    let tally = bench.say(Word::Reject, Filter::default()).await;
+    assert_eq!((tally.done, tally.irrevocable), (30, 1));
+    bench.hub.settle().await;
+    for system in SYSTEMS {
+        assert!((0..30).all(|person| bench.shows(system, person) == Shown::Default));
+        assert_eq!(
+            bench.shows(system, 39),
+            Shown::Set,
+            "that was their own word"
+        );
+    }
 }
 
 async fn r29_a_withdrawal_overtakes_a_held_grant(on_postgres: bool) {

@@ -9,9 +9,9 @@ pub mod shown;
 
 use super::assemble::{links, rules};
 use super::engine::Shared;
-use super::pack::Packer;
+use super::pack::{Packer, unpack_verdicts};
 use super::suppression::Suppressor;
-use super::workbench::{Act, Came, Frame, Link, Word, Workbench, direction, transact};
+use super::workbench::{Act, Came, Frame, Link, Withdrawn, Word, Workbench, direction, transact};
 use crate::config::Checked;
 use crate::consent::guard::HoldKind;
 use crate::consent::{At, PurposeId, Rules};
@@ -168,6 +168,10 @@ async fn decide_one(
         hold: view.hold.id,
         by,
     };
+    let withdrawn = match word {
+        Word::Reject if view.hold.withdrawn => withdrawn_by(store, desk, view).await?,
+        Word::Reject | Word::Approve => Withdrawn::new(),
+    };
     let mut tally = Tally::default();
     let mut after = 0;
     loop {
@@ -187,7 +191,7 @@ async fn decide_one(
                 return Ok(());
             }
             for row in &page {
-                match bench.judge(row.subject, &row.row.purpose, word, act)? {
+                match bench.judge(row.subject, &row.row.purpose, word, act, &withdrawn)? {
                     Came::Done => page_tally.done += 1,
                     Came::MovedOn => page_tally.moved_on += 1,
                     Came::Irrevocable(_) => page_tally.irrevocable += 1,
@@ -208,6 +212,50 @@ async fn decide_one(
         tell(store, view, word, by, tally, clock()).await?;
     }
     Ok(tally)
+}
+
+/// Who withdrew how many of those who wait under a hold, so that a load is told from people's own words.
+async fn withdrawn_by(
+    store: &dyn Store,
+    desk: &Desk,
+    view: &HoldView,
+) -> Result<Withdrawn, StoreError> {
+    let mut withdrawn = Withdrawn::new();
+    let mut after = 0;
+    loop {
+        let page = store.held(view.hold.id, after, PERSONS_AT_ONCE).await?;
+        let Some(last) = page.last() else {
+            return Ok(withdrawn);
+        };
+        after = last.row.subject;
+        let subjects: BTreeSet<SubjectRef> = page.iter().map(|row| row.subject).collect();
+        let scope = Scope {
+            subjects: subjects.into_iter().collect(),
+            ..Scope::default()
+        };
+        let known = store.known(&scope).await?;
+        for row in &page {
+            let mut people = known.subjects.iter();
+            let packed = people.find(|person| person.id == row.row.subject);
+            let verdicts = unpack_verdicts(packed.map_or("", |person| &person.verdicts));
+            let verdicts = verdicts.map_err(|error| StoreError::Corrupt {
+                what: "verdicts",
+                detail: error.to_string(),
+            })?;
+            let mut verdicts = verdicts.iter();
+            let verdict = verdicts.find(|verdict| verdict.purpose == row.row.purpose);
+            let system = verdict.and_then(|verdict| verdict.system.as_deref());
+            let mut systems = desk.rules.systems.iter();
+            let system = systems.find(|known| Some(known.name.as_str()) == system);
+            if let (Some(verdict), Some(system)) = (verdict, system)
+                && let Some(actor) = verdict.actor()
+            {
+                let minute = verdict.statement().stamp.latest().minute();
+                let key = (system.id, minute, actor.to_owned());
+                *withdrawn.entry(key).or_default() += 1;
+            }
+        }
+    }
 }
 
 /// Tells the ledger of the act as a whole, after the persons it was about.

@@ -9,7 +9,7 @@ use super::holds::Desk;
 use super::ledger::BATCH;
 use super::pack::{Packer, unpack_verdicts};
 use super::switches::{self, Operator};
-use super::workbench::{Act, Came, FLIP_WINDOW, Return, Workbench, transact};
+use super::workbench::{Act, Came, FLIP_WINDOW, Return, Withdrawn, Workbench, transact};
 use crate::consent::guard::HoldKind;
 use crate::consent::{At, PurposeId, Shown, Status, SystemId};
 use crate::store::{
@@ -143,7 +143,7 @@ pub async fn undo(
     let found = find(store, desk, wanted, hold.as_ref()).await?;
     let loads = found.withdrawn.into_iter();
     let loads = loads.map(|(key, people)| (key, people.len() as i64));
-    let loads: BTreeMap<_, _> = loads.collect();
+    let loads: Withdrawn = loads.collect();
     let packer = Packer::new(&desk.rules);
     let act = Act {
         name: "undo",

@@ -16,7 +16,7 @@ mod suppress;
 
 pub use self::entry::Attempt;
 pub use self::handover::Handed;
-pub use self::holds::{Act, Came, Return, Word, direction};
+pub use self::holds::{Act, Came, Return, Withdrawn, Word, direction};
 
 use self::entry::written;
 use self::holds::Holds;

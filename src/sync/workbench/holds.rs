@@ -82,6 +82,25 @@ pub struct Act<'a> {
     pub by: &'a Operator,
 }
 
+/// How many people one actor withdrew within a minute, by system, minute and actor: many of them are a load
+/// here, although withdrawals in loads count (R25).
+pub type Withdrawn = BTreeMap<(SystemId, i64, String), i64>;
+
+/// Whether a withdrawal is one of many by one actor within a minute.
+fn is_one_of_many(
+    withdrawn: &Withdrawn,
+    threshold: u32,
+    system: SystemId,
+    statement: &Statement,
+) -> bool {
+    let Some(actor) = &statement.actor else {
+        return false;
+    };
+    let minute = statement.stamp.latest().minute();
+    let many = withdrawn.get(&(system, minute, actor.clone()));
+    many.is_some_and(|many| *many >= i64::from(threshold))
+}
+
 /// Where the verdict of a purpose shall return to (R30).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Return {
@@ -441,6 +460,7 @@ impl Workbench<'_> {
         purpose: &str,
         word: Word,
         act: Act<'_>,
+        withdrawn_by: &Withdrawn,
     ) -> Result<Came, PackError> {
         let found = self.places.find(&subject);
         let held = found.and_then(|id| self.holds.held.get(&(id, act.hold, purpose.to_owned())));
@@ -456,6 +476,7 @@ impl Workbench<'_> {
             return Ok(Came::MovedOn);
         };
         let system = SystemId(hold.system);
+        let threshold = rules.policy.load_contacts;
         let withdrawn = hold.withdrawn;
         let (facts, came) = self.consider(row.subject, |view| match (word, kind) {
             (Word::Approve, HoldKind::WeakGrant | HoldKind::Load) => {
@@ -473,8 +494,11 @@ impl Workbench<'_> {
                 } else {
                     Status::Granted
                 };
+                let is_load = |system: SystemId, statement: &Statement| {
+                    is_one_of_many(withdrawn_by, threshold, system, statement)
+                };
                 let is_own = |source: &Source, statement: &Statement| {
-                    review::is_own_withdrawal(rules, source, statement, view.is_load)
+                    review::is_own_withdrawal(rules, source, statement, &is_load)
                 };
                 match review::overrule(view, rules, purpose, status, &is_own) {
                     Ok(facts) => (facts, Came::Done),
@@ -515,22 +539,18 @@ impl Workbench<'_> {
         subject: SubjectRef,
         returns: &[Return],
         act: Act<'_>,
-        loads: &BTreeMap<(SystemId, i64, String), i64>,
+        withdrawn_by: &Withdrawn,
     ) -> Result<Vec<Came>, PackError> {
         let Some(id) = self.places.find(&subject) else {
             return Ok(returns.iter().map(|_| Came::MovedOn).collect());
         };
         let rules = self.frame.rules;
-        let threshold = i64::from(rules.policy.load_contacts);
+        let threshold = rules.policy.load_contacts;
         let mut came = Vec::new();
         for back in returns {
             let (facts, outcome) = self.consider(id, |view| {
-                // Withdrawals that one actor made of many within a minute are a load here too.
                 let is_load = |system: SystemId, statement: &Statement| {
-                    let minute = statement.stamp.latest().minute();
-                    let actor = statement.actor.clone().unwrap_or_default();
-                    let many = loads.get(&(system, minute, actor));
-                    statement.actor.is_some() && many.is_some_and(|many| *many >= threshold)
+                    is_one_of_many(withdrawn_by, threshold, system, statement)
                 };
                 let is_own = |source: &Source, statement: &Statement| {
                     review::is_own_withdrawal(rules, source, statement, &is_load)
