@@ -15,6 +15,7 @@ use consentd::consent::guard::HoldKind;
 use consentd::consent::{Shown, SubjectKey};
 use consentd::runtime::clock::Clock as _;
 use consentd::store::{HELD, HoldView, SubjectRef};
+use consentd::sync::erasure::{Ground, erase};
 use consentd::sync::holds::{Desk, Filter, Tally, decide};
 use consentd::sync::identity::Pseudonyms;
 use consentd::sync::pack::{unpack_findings, unpack_verdicts};
@@ -189,6 +190,7 @@ on_both! {
     r24_a_rejected_weak_grant_stays_rejected
     r28_who_flaps_waits_until_somebody_has_looked
     r53_the_timeline_tells_of_holds_and_of_words_about_them
+    r55_whoever_is_erased_waits_for_nobody_any_more
 }
 
 async fn r26_a_mass_of_grants_waits_and_one_word_rejects_it(on_postgres: bool) {
@@ -557,4 +559,47 @@ async fn r53_the_timeline_tells_of_holds_and_of_words_about_them(on_postgres: bo
     let verdict = after.events[place("verdict")].candidates.iter();
     let mut lost = verdict.filter(|candidate| candidate.rule == "R29");
     assert_eq!(lost.next().unwrap().contact, "p006");
+}
+
+async fn r55_whoever_is_erased_waits_for_nobody_any_more(on_postgres: bool) {
+    let bench = Bench::all_opted_out(on_postgres, 20).await;
+    (0..6).for_each(|person| bench.set("crm", person, &Shown::Default));
+    bench.hub.round().await;
+    let only = |persons: std::ops::Range<usize>| Filter {
+        persons: Some(persons.map(|person| bench.subject(person)).collect()),
+        ..Filter::default()
+    };
+    assert_eq!(bench.say(Word::Reject, only(1..6)).await.done, 5);
+    assert_eq!(bench.hold().await.waiting, 1);
+    let checked = configured(bench.hub.folder.path(), SYSTEMS, FEW);
+    let desk = Desk::of(&checked, &*bench.hub.store).await.unwrap();
+    let ground = Ground {
+        store: &*bench.hub.store,
+        pseudonyms: &Pseudonyms::new(checked.hash_key.expose_secret()),
+        frame: desk.frame(bench.hub.clock.now()),
+    };
+    let address = SubjectKey::from_address("p000@hub.example").unwrap();
+    let by = Operator::new("olga", "was asked to").unwrap();
+    let report = erase(ground, &address, &by, true).await.unwrap();
+    assert_eq!(report.contacts, 2);
+    assert!(
+        bench.holds().await.is_empty(),
+        "nobody waits there any more"
+    );
+    assert!(
+        bench
+            .hub
+            .store
+            .dossier(bench.subject(0))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let figures = bench
+        .hub
+        .store
+        .figures(bench.hub.clock.now())
+        .await
+        .unwrap();
+    assert_eq!((figures.holds, figures.held_subjects), (0, 0));
 }
