@@ -583,7 +583,7 @@ pub struct SystemFigures {
     pub held: i64,
     /// Quarantined records.
     pub quarantined: i64,
-    /// `decided_at` of the oldest withdrawal not yet acknowledged, dead letters included.
+    /// `decided_at` of the oldest withdrawal not yet acknowledged, held and dead ones included.
     pub oldest_withdrawal: Option<i64>,
 }
 

@@ -204,7 +204,7 @@ pub(crate) async fn figures_count_what_is_there(bench: Bench) {
         dead: 1,
         held: 1,
         quarantined: 1,
-        oldest_withdrawal: Some(15),
+        oldest_withdrawal: Some(10),
     };
     let second = SystemFigures {
         system: 2,

@@ -145,7 +145,7 @@ const TALLIES: &str = "\
       FROM outbox INDEXED BY outbox_queue GROUP BY system, state, lane \
     UNION ALL \
     SELECT system, 'oldest', min(decided_at) FROM outbox INDEXED BY outbox_queue \
-      WHERE lane = 0 AND state IN (0, 1, 2, 4, 5) GROUP BY system \
+      WHERE lane = 0 GROUP BY system \
     UNION ALL \
     SELECT y.id, 'planned', count(*) FROM systems y CROSS JOIN outbox o INDEXED BY outbox_queue \
       ON o.system = y.id AND o.state = 5 GROUP BY y.id \
