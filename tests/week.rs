@@ -455,11 +455,16 @@ impl Week {
         let dead = outbox.iter().filter(|row| row.state == DEAD).count();
         assert_eq!((outbox.len(), dead), (2, 2), "{outbox:?}");
         let alarms = self.bench.alarms().await;
-        // The opt-outs that were given up are late as well, and nothing else is.
+        // The manual load waits for somebody's word. The opt-outs that were given up are late as well, and
+        // nothing else is.
         let kinds: Vec<Kind> = alarms.iter().map(|alarm| alarm.kind).collect();
-        assert_eq!(kinds, [Kind::Deadline, Kind::DeadLetter], "{alarms:?}");
+        let expected = [Kind::Hold, Kind::Deadline, Kind::DeadLetter];
+        assert_eq!(kinds, expected, "{alarms:?}");
+        let holds = self.bench.store.holds(false, 10).await.unwrap();
+        let kinds: Vec<&str> = holds.iter().map(|view| &*view.hold.kind).collect();
+        assert_eq!(kinds, ["load"]);
         let oldest = outbox.iter().map(|row| At::from_micros(row.decided_at));
-        assert_eq!(alarms[0].since, oldest.min());
+        assert_eq!(alarms[1].since, oldest.min());
         let store = &self.bench.store;
         assert_eq!(store.quarantined(None, 10).await.unwrap(), []);
         let left = self.side().behaviours().len();

@@ -5,7 +5,7 @@ use super::entry::{Body, written};
 use super::handover::{sets, values};
 use super::holds::Stops;
 use super::places::Places;
-use super::{Workbench, contact_row, unsettled};
+use super::{FLIP_WINDOW, Workbench, contact_row, unsettled};
 use crate::consent::guard;
 use crate::consent::resolve::{Finding, Verdict};
 use crate::consent::{
@@ -142,7 +142,7 @@ impl Workbench<'_> {
             is_load: &is_load,
         };
         let mut resolution = resolve(&view, self.frame.rules);
-        let flipped = self.count_flips(subject, &mut resolution)?;
+        let flipped = self.count_flips(subject, &mut resolution, &contacts)?;
         let stops = self.review(subject, &mut resolution, &contacts, &flipped);
         self.note_turn(subject, &resolution)?;
         self.record_verdicts(subject, &resolution, remembered);
@@ -160,6 +160,7 @@ impl Workbench<'_> {
         &mut self,
         subject: i64,
         resolution: &mut Resolution,
+        contacts: &[Contact],
     ) -> Result<Vec<PurposeId>, PackError> {
         let mut turned = Vec::new();
         // In a load nothing is counted, so that nothing flaps which did not before.
@@ -170,7 +171,10 @@ impl Workbench<'_> {
             return Ok(turned);
         };
         let stored = pack::unpack_verdicts(&place.row.verdicts)?;
-        let is_known = subject < self.next_subject;
+        let since = self.frame.now.minus(FLIP_WINDOW);
+        let is_established = contacts
+            .iter()
+            .any(|contact| contact.created.is_none_or(|created| created < since));
         let mut flapping = Vec::new();
         for verdict in &resolution.verdicts {
             let purpose = self.frame.rules.purposes.name(verdict.purpose);
@@ -179,8 +183,8 @@ impl Workbench<'_> {
                 .find(|old| old.purpose == purpose)
                 .map(pack::PackedVerdict::status);
             // R20: what turned with the purpose above is counted there. Somebody who is new did not turn.
-            let flipped =
-                before != Some(verdict.status()) && is_known && verdict.said_of == verdict.purpose;
+            let flipped = before.map_or(is_established, |before| before != verdict.status())
+                && verdict.said_of == verdict.purpose;
             let key = (subject, purpose.to_owned());
             let mut count = self.flips.get(&key).copied().unwrap_or(0);
             // What a load of everything finds is old news, and so is what was found at first sight.
