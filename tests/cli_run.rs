@@ -87,6 +87,7 @@ fn a_sandbox_and_a_daemon_as_two_processes() {
         "consentd-sandbox.toml",
         "consentd-sandbox/hash.key",
         "consentd-sandbox/sender.token",
+        "consentd-sandbox/operator.token",
         "consentd-sandbox/salesforce.pem",
     ] {
         let mode = std::fs::metadata(folder.path().join(secret))

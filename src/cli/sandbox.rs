@@ -84,6 +84,9 @@ pub struct Rehearsal {
     pub lag_secs: u64,
     /// Seconds before a grant is sent.
     pub grant_settle_secs: u64,
+    /// More opt-ins than this within an hour wait for a person, if they are also many for so many people;
+    /// as the product has it unless said otherwise.
+    pub grants_at_least: Option<u32>,
     /// How CU Ascend is connected.
     pub ascend: AscendBy,
     /// Whether Marketing Cloud is asked.
@@ -128,6 +131,7 @@ impl Default for Rehearsal {
             overlap_secs: 30,
             lag_secs: 1,
             grant_settle_secs: 3,
+            grants_at_least: None,
             ascend: AscendBy::Platform,
             marketing_cloud: Part::Absent,
             emarketeer: Part::Absent,
@@ -161,9 +165,11 @@ pub fn write_config(
         // A new key would make strangers of all subjects in a store that is already there.
         private_file(&hash_key, random_digits().as_bytes())?;
     }
-    let token = state.join("sender.token");
-    if !token.exists() {
-        private_file(&token, random_digits().as_bytes())?;
+    let (token, operator) = (state.join("sender.token"), state.join("operator.token"));
+    for token in [&token, &operator] {
+        if !token.exists() {
+            private_file(token, random_digits().as_bytes())?;
+        }
     }
     let callback = state.join("callback.secret");
     if !callback.exists() {
@@ -214,6 +220,12 @@ name = "rehearsal"
 role = "sender"
 token_file = "{token}"
 
+# For what operators do over the API.
+[[server.tokens]]
+name = "operator"
+role = "operator"
+token_file = "{operator}"
+
 # The answers of send-outs may be posted to this machine.
 [server.callback]
 secret_file = "{callback}"
@@ -227,7 +239,7 @@ hash_key_file = "{hash}"
 
 [policy]
 grant_settle_secs = {settle}
-
+{mass_change}
 [[purposes]]
 name = "marketing"
 [[purposes]]
@@ -268,8 +280,14 @@ link = "Ascend_ID__c"
             .unwrap_or_else(|| format!("sqlite://{}", state.join("consentd.db").display())),
         hash = hash_key.display(),
         token = token.display(),
+        operator = operator.display(),
         callback = callback.display(),
         settle = rehearsal.grant_settle_secs,
+        mass_change = rehearsal
+            .grants_at_least
+            .map_or_else(String::new, |grants| format!(
+                "\n[policy.mass_change]\ngrants_at_least = {grants}\n"
+            )),
         salesforce = system(&sandbox.salesforce().url()).replace("NAME", "salesforce"),
         ascend = match rehearsal.ascend {
             AscendBy::Platform => {

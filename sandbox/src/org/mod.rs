@@ -343,6 +343,16 @@ impl Org {
         Ok(state.create_row(table, changes, &author, created.map(|at| (at, at)))?)
     }
 
+    /// Makes a user of the org, whose name acts can give from then on.
+    pub fn hire(&self, name: &str) -> Result<(), ActError> {
+        let mut state = self.lock();
+        if state.user_named(name).is_some() {
+            return Err(ActError::Invalid(format!("{name:?} is a user already")));
+        }
+        state.add_staff(name);
+        Ok(())
+    }
+
     /// Moves a record to the recycle bin as the named user.
     pub fn delete(&self, id: &str, by: &str) -> Result<(), ActError> {
         let mut state = self.lock();

@@ -109,10 +109,15 @@ impl State {
         };
         state.integration_user = state.add_user(INTEGRATION, username);
         for role in STAFF {
-            let address = format!("{}@staff.invalid", role.to_lowercase().replace(' ', "."));
-            state.add_user(role, &address);
+            state.add_staff(role);
         }
         state
+    }
+
+    /// Adds somebody who works with the org by hand.
+    pub(crate) fn add_staff(&mut self, name: &str) {
+        let address = format!("{}@staff.invalid", name.to_lowercase().replace(' ', "."));
+        self.add_user(name, &address);
     }
 
     fn add_user(&mut self, name: &str, username: &str) -> String {

@@ -2,7 +2,7 @@
 //!
 //! What the daemon answers is compared with what the simulated systems hold of the same people.
 //!
-//! Of the answers, `suppressed` is not shown, because nothing leads to it yet, `undeliverable` comes in the
+//! Of the answers, `suppressed` comes in the fourth act, `undeliverable` in the
 //! third act, and `unverified` while SuperOffice is down.
 
 use super::client::{Checklist, Client, Receiver, Sendout};

@@ -1,5 +1,5 @@
-//! What a mailing tool does: asks the daemon's API with the token it was given, and receives
-//! callbacks.
+//! What a mailing tool does, and an operator's: asks the daemon's API with the token it was given, and
+//! receives callbacks.
 
 use crate::connector::http::{Body, Call, Http, Limits, Method};
 use anyhow::{Context, bail, ensure};
@@ -64,7 +64,7 @@ struct Problem {
     detail: String,
 }
 
-/// The mailing tool.
+/// The mailing tool, or an operator's.
 pub(super) struct Client {
     http: Http,
     base: Url,
@@ -72,13 +72,24 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// With the token that stands beside the configuration of the rehearsal.
+    /// A mailing tool, with the token that stands beside the configuration of the rehearsal.
     ///
     /// # Errors
     /// When the token cannot be read.
     pub(super) fn new(listen: &str, folder: &Path) -> anyhow::Result<Self> {
-        let token = std::fs::read_to_string(folder.join("consentd-sandbox/sender.token"))
-            .context("no token")?;
+        Self::with(listen, &folder.join("consentd-sandbox/sender.token"))
+    }
+
+    /// Somebody who may act on holds and erase, likewise.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub(super) fn operator(listen: &str, folder: &Path) -> anyhow::Result<Self> {
+        Self::with(listen, &folder.join("consentd-sandbox/operator.token"))
+    }
+
+    fn with(listen: &str, token: &Path) -> anyhow::Result<Self> {
+        let token = std::fs::read_to_string(token).context("no token")?;
         Ok(Self {
             http: Http::new(Limits {
                 system: "the daemon".to_owned(),

@@ -4,7 +4,9 @@
 mod checks;
 mod client;
 mod first;
+mod fourth;
 mod hub;
+mod proof;
 mod second;
 mod third;
 
@@ -230,7 +232,9 @@ impl Story<'_> {
         println!("\nAct two: eMarketeer and SuperOffice join");
         self.second_act(folder).await?;
         println!("\nAct three: the University's night, with files and Marketing Cloud");
-        self.third_act(folder).await
+        self.third_act(folder).await?;
+        println!("\nAct four: what people decide, and what can be proved");
+        self.fourth_act(folder).await
     }
 
     /// Waits until `seen` holds; the detail it gives goes into the table.
