@@ -596,7 +596,7 @@ proptest! {
                     let facts = facts.unwrap();
                     prop_assert!(facts.iter().all(|fact| fact.statement.status == Status::Granted));
                     let after = decided_with(&contacts, &facts, &rules);
-                    let status = after.verdict(verdict.purpose).map(|verdict| verdict.status());
+                    let status = after.verdict(verdict.purpose).map(consentd::consent::Verdict::status);
                     prop_assert_ne!(status, Some(Status::Granted));
                 }
                 (Status::Withdrawn, Ok(facts)) => {
