@@ -172,9 +172,8 @@ impl Workbench<'_> {
         };
         let stored = pack::unpack_verdicts(&place.row.verdicts)?;
         let since = self.frame.now.minus(FLIP_WINDOW);
-        let is_established = contacts
-            .iter()
-            .any(|contact| contact.created.is_none_or(|created| created < since));
+        let is_old = |contact: &Contact| contact.created.is_none_or(|created| created < since);
+        let is_established = subject < self.next_subject && contacts.iter().any(is_old);
         let mut flapping = Vec::new();
         for verdict in &resolution.verdicts {
             let purpose = self.frame.rules.purposes.name(verdict.purpose);
