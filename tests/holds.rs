@@ -219,7 +219,7 @@ async fn r26_a_mass_of_grants_waits_and_one_word_rejects_it(on_postgres: bool) {
     assert_eq!((tally.done, tally.moved_on, tally.irrevocable), (6, 0, 0));
     assert!(bench.holds().await.is_empty());
     bench.hub.settle().await;
-    for person in 0..20 {
+    for (person, before) in before.iter().enumerate() {
         assert_eq!(bench.shows("crm", person), Shown::Set, "{person} is healed");
         assert_eq!(bench.shows("ascend", person), Shown::Set);
         let now = bench.verdict(person).await;
@@ -229,10 +229,7 @@ async fn r26_a_mass_of_grants_waits_and_one_word_rejects_it(on_postgres: bool) {
             let verdicts = unpack_verdicts(packed).unwrap();
             verdicts[0].statement()
         };
-        assert_eq!(
-            statement(&bench.packed(person).await),
-            statement(&before[person])
-        );
+        assert_eq!(statement(&bench.packed(person).await), statement(before));
     }
     assert!(!bench.is_in_doubt(0).await);
     // A later word of a person still counts.

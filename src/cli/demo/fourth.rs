@@ -49,7 +49,8 @@ pub(super) struct Someone {
 /// A hold, as the API shows it.
 #[derive(Deserialize)]
 struct Hold {
-    hold: i64,
+    #[serde(rename = "hold")]
+    number: i64,
     kind: String,
     system: Option<String>,
     purpose: Option<String>,
@@ -410,7 +411,11 @@ impl Story<'_> {
         let number = hold.to_string();
         let approve = json!({ "reason": "all of them asked for it" });
         let path = format!("/v1/holds/{number}/approve");
-        let _came: Outcomes = operator.post(&path, &approve).await?;
+        let came: Outcomes = operator.post(&path, &approve).await?;
+        ensure!(
+            came.holds.iter().map(|hold| hold.done).sum::<usize>() == wrong.len(),
+            "the word did not reach everybody"
+        );
         self.watch("it is approved by mistake, and goes out", async |story| {
             let shown = wrong.iter().map(|one| story.shown(&one.pair));
             let into = shown.filter(|shown| (shown.0, shown.1) == (false, false));
@@ -513,7 +518,10 @@ impl Story<'_> {
     ) -> anyhow::Result<i64> {
         self.watch(what, async |_| {
             let open = mass_changes(operator).await?;
-            let now: Alarms = operator.get("/v1/alarms").await.map_err(words)?;
+            let now: Alarms = operator
+                .get("/v1/alarms")
+                .await
+                .map_err(|error| words(&error))?;
             let new: Vec<&Alarm> = now
                 .alarms
                 .iter()
@@ -523,7 +531,7 @@ impl Story<'_> {
                 ([hold], [alarm]) if hold.waiting == people.len() && alarm.kind == "hold" => {
                     Ok(format!(
                         "hold {}: {} of {} by {}, {} people",
-                        hold.hold,
+                        hold.number,
                         hold.direction,
                         hold.purpose.as_deref().unwrap_or_default(),
                         hold.system.as_deref().unwrap_or_default(),
@@ -543,7 +551,7 @@ impl Story<'_> {
         .await?;
         let open = mass_changes(operator).await.map_err(anyhow::Error::msg)?;
         let hold = open.first().context("no mass change is held")?;
-        Ok(hold.hold)
+        Ok(hold.number)
     }
 
     /// Whether all of them are opted out in both orgs.
@@ -641,7 +649,8 @@ impl Story<'_> {
     pub(super) async fn rows<T: DeserializeOwned>(&self, words: &[&str]) -> Result<Vec<T>, String> {
         let words_for_json = [words, &["--output", "json"]].concat();
         let told = self.command(&words_for_json).await;
-        told.and_then(|told| told.rows()).map_err(self::words)
+        told.and_then(|told| told.rows())
+            .map_err(|error| self::words(&error))
     }
 }
 
@@ -675,7 +684,10 @@ fn listed(plan: &[Planned], people: &[&Someone]) -> Result<String, String> {
 
 /// The open mass changes.
 async fn mass_changes(operator: &Client) -> Result<Vec<Hold>, String> {
-    let found: Holds = operator.get("/v1/holds").await.map_err(words)?;
+    let found: Holds = operator
+        .get("/v1/holds")
+        .await
+        .map_err(|error| words(&error))?;
     let mut holds = found.holds;
     holds.retain(|hold| hold.kind == "mass-change");
     Ok(holds)
@@ -684,7 +696,10 @@ async fn mass_changes(operator: &Client) -> Result<Vec<Hold>, String> {
 /// All that is known of somebody.
 async fn explain(operator: &Client, one: &Someone) -> Result<Value, String> {
     let ask = json!({ "address": one.address });
-    operator.post("/v1/explain", &ask).await.map_err(words)
+    operator
+        .post("/v1/explain", &ask)
+        .await
+        .map_err(|error| words(&error))
 }
 
 /// When somebody said what holds of `marketing` now, in seconds; they have to have withdrawn.
@@ -706,6 +721,6 @@ fn counted(found: usize, all: usize, what: &str) -> Result<String, String> {
 }
 
 /// An error in words, for a step that is looked at again.
-pub(super) fn words(error: anyhow::Error) -> String {
+pub(super) fn words(error: &anyhow::Error) -> String {
     format!("{error:#}")
 }

@@ -77,15 +77,18 @@ impl Story<'_> {
 
     async fn proof(&self, store: Option<&Path>) -> Result<Proof, String> {
         let verify = ["ledger", "verify", "--output", "json"];
-        let told = self.command_on(&verify, store).await.map_err(words)?;
-        let rows: Vec<Proof> = told.rows().map_err(words)?;
+        let told = self
+            .command_on(&verify, store)
+            .await
+            .map_err(|error| words(&error))?;
+        let rows: Vec<Proof> = told.rows().map_err(|error| words(&error))?;
         rows.into_iter().next().ok_or("no proof".to_owned())
     }
 
     async fn replayed(&mut self, what: &'static str) -> anyhow::Result<()> {
         self.watch(what, async |story| {
             let replay = story.command(&["ledger", "replay", "--check"]).await;
-            let replay = replay.map_err(words)?;
+            let replay = replay.map_err(|error| words(&error))?;
             let said = replay.said.lines().next_back().unwrap_or_default();
             if replay.status == Some(0) {
                 Ok(said.to_owned())
@@ -169,7 +172,7 @@ impl Story<'_> {
                 let ask = json!({ "purpose": "marketing", "recipients": [one.address] });
                 let checklist: anyhow::Result<Checklist> =
                     client.post("/v1/checklists", &ask).await;
-                let checklist = checklist.map_err(words)?;
+                let checklist = checklist.map_err(|error| words(&error))?;
                 let answers = checklist.answers();
                 let written = contact.opted_out && contact.modified_by == INTEGRATION;
                 if written && answers == ["suppressed"] {
