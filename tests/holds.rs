@@ -537,6 +537,15 @@ async fn r53_the_timeline_tells_of_holds_and_of_words_about_them(on_postgres: bo
     bench.say(Word::Reject, Filter::default()).await;
     let after = of(6).await;
     assert!(after.now.holds.is_empty());
+    // Whoever was taken in when the mass change was noticed is told of as well, in its place.
+    let taken_in = of(0).await;
+    let told: Vec<(&str, Option<i64>)> = taken_in
+        .events
+        .iter()
+        .filter(|event| matches!(event.kind.as_str(), "waits" | "stated"))
+        .map(|event| (event.kind.as_str(), event.hold))
+        .collect();
+    assert_eq!(told, [("waits", Some(hold)), ("stated", Some(hold))]);
     let kinds: Vec<&str> = after
         .events
         .iter()

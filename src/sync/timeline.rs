@@ -486,11 +486,48 @@ pub fn timeline(
     for entry in &dossier.ledger {
         teller.tell(entry)?;
     }
+    let now = now(subject, dossier, rules)?;
+    let mut events = teller.events;
+    tell_of_waiting(&mut events, &now);
     Ok(Timeline {
         subject: subject.to_string(),
-        events: teller.events,
-        now: now(subject, dossier, rules)?,
+        events,
+        now,
     })
+}
+
+/// R26: whoever a mass change took in when it was noticed has no entry of their own about it; the hold has,
+/// and its number is that of its entry.
+fn tell_of_waiting(events: &mut Vec<Event>, now: &Now) {
+    let standing = now.holds.iter().map(|hold| {
+        let kind = Some(hold.kind.clone());
+        (hold.number, hold.purpose.clone(), kind, hold.since.clone())
+    });
+    let decided = events.iter().filter_map(|event| {
+        let (hold, since) = event.hold.zip(event.waited_since.clone())?;
+        Some((hold, event.purpose.clone()?, event.hold_kind.clone(), since))
+    });
+    let waited: Vec<_> = standing.chain(decided).collect();
+    for (hold, purpose, kind, since) in waited {
+        let is_told = events.iter().any(|event| {
+            event.kind == "waits"
+                && event.hold == Some(hold)
+                && event.purpose.as_ref() == Some(&purpose)
+        });
+        if !is_told {
+            let place = events.partition_point(|event| event.seq <= hold);
+            let event = Event {
+                at: since,
+                seq: hold,
+                kind: "waits".to_owned(),
+                purpose: Some(purpose),
+                hold: Some(hold),
+                hold_kind: kind,
+                ..Event::default()
+            };
+            events.insert(place, event);
+        }
+    }
 }
 
 /// The kind of ledger entries about re-subscribe requests, which are about no configured system.
