@@ -314,3 +314,23 @@ async fn r30_a_load_of_withdrawals_is_undone_and_own_withdrawals_are_not(on_post
     assert!((0..30).all(|person| bench.shows("ascend", person) == Shown::Default));
     assert_eq!(bench.shows("ascend", 39), Shown::Set);
 }
+
+#[tokio::test]
+async fn r30_undoing_from_a_shell_is_shown_first_and_needs_a_reason() {
+    let hub = Hub::start(SYSTEMS, FEW).await;
+    let since = ["undo", "--since", "2026-01-01"];
+    let shown = hub.command(&since);
+    assert_eq!(
+        shown.status,
+        Some(0),
+        "nothing turned: {}",
+        shown.complained
+    );
+    assert!(shown.complained.contains("nothing is changed yet"));
+    let unexplained = hub.command(&[&since[..], &["--apply"]].concat());
+    assert_eq!(unexplained.status, Some(1));
+    assert!(unexplained.complained.contains("--reason"));
+    let missing = hub.command(&["undo", "--batch", "7"]);
+    assert_eq!(missing.status, Some(1));
+    assert!(missing.complained.contains("there is no hold 7"));
+}

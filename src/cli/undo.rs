@@ -33,8 +33,8 @@ pub struct Args {
     /// Only of this purpose.
     #[arg(long, value_name = "PURPOSE")]
     purpose: Option<String>,
-    /// Do it. Without, it is only shown.
-    #[arg(long)]
+    /// Do it, for a reason. Without, it is only shown.
+    #[arg(long, requires = "reason")]
     apply: bool,
     #[command(flatten)]
     who: Who,
