@@ -12,9 +12,9 @@ mod hub;
 mod postgres;
 
 use consentd::consent::guard::HoldKind;
-use consentd::consent::{Shown, SubjectKey};
+use consentd::consent::{Polarity, Shown, SubjectKey};
 use consentd::runtime::clock::Clock as _;
-use consentd::store::{HELD, HoldView, SubjectRef};
+use consentd::store::{FeedSwitch, HELD, HoldView, SubjectRef};
 use consentd::sync::erasure::{Ground, erase};
 use consentd::sync::holds::{Desk, Filter, Tally, decide};
 use consentd::sync::identity::Pseudonyms;
@@ -25,6 +25,7 @@ use consentd::sync::workbench::Word;
 use hub::{Hub, MARKETING, configured};
 use postgres::Database;
 use secrecy::ExposeSecret as _;
+use std::sync::Arc;
 
 const SYSTEMS: &[&str] = &["crm", "ascend"];
 /// Few changes are many here.
@@ -186,6 +187,7 @@ on_both! {
     r29_one_person_is_decided_about_alone
     r25_a_load_waits_for_nobody_heals_and_can_be_approved
     r25_a_rejected_load_is_not_asked_about_again
+    r25_a_load_where_nothing_was_said_goes_on_waiting_when_a_system_is_read_anew
     r24_a_weak_grant_waits_and_an_approval_is_not_later_than_it_was
     r24_a_rejected_weak_grant_stays_rejected
     r28_who_flaps_waits_until_somebody_has_looked
@@ -438,6 +440,49 @@ async fn r25_a_rejected_load_is_not_asked_about_again(on_postgres: bool) {
     bench.hub.settle().await;
     assert!(bench.holds().await.is_empty());
     assert!((0..40).all(|person| bench.shows("ascend", person) == Shown::Set));
+}
+
+async fn r25_a_load_where_nothing_was_said_goes_on_waiting_when_a_system_is_read_anew(
+    on_postgres: bool,
+) {
+    let mut bench = Bench::start(on_postgres, 0).await;
+    // The CRM holds a box to be ticked.
+    let boxes = [(MARKETING, Polarity::Permission)];
+    let mut checked = bench.hub.checked.clone();
+    let crm = checked
+        .systems
+        .iter_mut()
+        .find(|system| system.name == "crm");
+    crm.unwrap().carries = boxes.to_vec();
+    let clock = Arc::clone(&bench.hub.clock) as Arc<dyn consentd::runtime::clock::Clock>;
+    let fake = fake::Fake::new(fake::Keeps::History, &boxes, clock);
+    bench.hub.fakes.put("crm", fake);
+    bench.hub.go_on(&checked).await;
+    (0..30).for_each(|person| bench.hub.fakes.person(SYSTEMS, &name(person)));
+    bench.hub.settle().await;
+    bench.hub.pass(2 * 3_600);
+    (0..30).for_each(|person| bench.set("crm", person, &Shown::Set));
+    bench.hub.settle().await;
+    let view = bench.hold().await;
+    assert_eq!((view.hold.kind.as_str(), view.waiting), ("load", 30));
+    assert_eq!(bench.verdict(0).await, "", "a load cannot grant");
+    // A first load is old news, but what waits goes on waiting.
+    let ascend = FeedSwitch::Unload;
+    let systems = bench.hub.store.systems().await.unwrap();
+    let id = systems.iter().find(|(_, name)| name == "ascend").unwrap().0;
+    let now = bench.hub.clock.now();
+    bench
+        .hub
+        .store
+        .set_feed_switch(id, ascend, now)
+        .await
+        .unwrap();
+    bench.hub.pass(60);
+    bench.set("ascend", 0, &Shown::Set);
+    bench.set("ascend", 0, &Shown::Default);
+    (0..5).for_each(|person| bench.hub.fakes.get("ascend").touch(&name(person)));
+    bench.hub.settle().await;
+    assert_eq!(bench.hold().await.waiting, 30);
 }
 
 /// Somebody opts in in Ascend behind everybody's back, which is only seen at first sight.

@@ -244,14 +244,7 @@ async fn withdrawn_by(
             })?;
             let mut verdicts = verdicts.iter();
             let verdict = verdicts.find(|verdict| verdict.purpose == row.row.purpose);
-            let system = verdict.and_then(|verdict| verdict.system.as_deref());
-            let mut systems = desk.rules.systems.iter();
-            let system = systems.find(|known| Some(known.name.as_str()) == system);
-            if let (Some(verdict), Some(system)) = (verdict, system)
-                && let Some(actor) = verdict.actor()
-            {
-                let minute = verdict.statement().stamp.latest().minute();
-                let key = (system.id, minute, actor.to_owned());
+            if let Some(key) = verdict.and_then(|verdict| verdict.made_by(&desk.rules)) {
                 *withdrawn.entry(key).or_default() += 1;
             }
         }

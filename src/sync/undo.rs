@@ -372,12 +372,8 @@ impl Found {
             }
             let system = verdict.system.as_deref();
             if is == Status::Withdrawn
-                && let Some(actor) = verdict.actor()
-                && let Some(system) = system
-                && let Some(system) = rules.systems.iter().find(|known| known.name == system)
+                && let Some(key) = verdict.made_by(rules)
             {
-                let minute = verdict.statement().stamp.latest().minute();
-                let key = (system.id, minute, actor.to_owned());
                 self.withdrawn.entry(key).or_default().insert(subject);
             }
             let in_system = wanted

@@ -192,6 +192,16 @@ impl PackedVerdict<'_> {
         self.statement.actor()
     }
 
+    /// In which system, in which minute and by whom the winning statement was made: what loads are told by
+    /// (R25). None for an operator's word, for a system that is not known, and where no actor is.
+    pub fn made_by(&self, rules: &Rules) -> Option<(SystemId, i64, String)> {
+        let (name, actor) = (self.system.as_deref()?, self.actor()?);
+        let mut systems = rules.systems.iter();
+        let system = systems.find(|system| system.name == name)?;
+        let minute = self.statement.stamp().latest().minute();
+        Some((system.id, minute, actor.to_owned()))
+    }
+
     /// Legal basis (R21).
     pub fn basis(&self) -> Option<Basis> {
         self.basis.as_deref().map(unpack_basis)

@@ -148,6 +148,12 @@ impl Holds {
         })
     }
 
+    /// Whether a purpose of a subject waits under the open hold of a cause.
+    fn waits(&self, subject: i64, key: Key<'_>, purpose: &str) -> bool {
+        let hold = self.find(key).map(|hold| hold.id);
+        hold.is_some_and(|hold| self.held.contains_key(&(subject, hold, purpose.to_owned())))
+    }
+
     fn of_subject(&self, subject: i64) -> impl Iterator<Item = &HeldRow> {
         let from = (subject, i64::MIN, String::new());
         let all = self.held.range(from..).map(|(_, row)| row);
@@ -184,7 +190,7 @@ impl Workbench<'_> {
         contacts: &[Contact],
         flipped: &[PurposeId],
     ) -> Stops {
-        let mut wanted = self.grants_in_question(resolution, contacts);
+        let mut wanted = self.grants_in_question(subject, resolution, contacts);
         let quiet = wanted.is_empty() && self.holds.is_empty();
         let flaps = |finding: &Finding| matches!(finding, Finding::Flapping { .. });
         if quiet && !resolution.findings.iter().any(flaps) {
@@ -224,6 +230,7 @@ impl Workbench<'_> {
     /// R24, R25: the grants that may not decide by themselves and would turn the verdict.
     fn grants_in_question(
         &mut self,
+        subject: i64,
         resolution: &Resolution,
         contacts: &[Contact],
     ) -> BTreeSet<(i64, String)> {
@@ -239,12 +246,10 @@ impl Workbench<'_> {
                 }
                 Finding::Load { purpose, source } => {
                     let verdict = resolution.verdict(*purpose);
-                    // R25: what a first load of everything finds of loads where nobody ever withdrew
-                    // anything overwrote nothing.
-                    let matters = match verdict {
-                        Some(verdict) => verdict.status() == Status::Withdrawn,
-                        None => !self.frame.old_news,
-                    };
+                    let name = rules.purposes.name(*purpose);
+                    if verdict.is_some_and(|verdict| verdict.status() == Status::Granted) {
+                        continue;
+                    }
                     let grant = verdict
                         .and_then(|verdict| {
                             let mut lost = verdict.lost.iter();
@@ -259,11 +264,16 @@ impl Workbench<'_> {
                             let silent = verdict.is_none();
                             silent.then(|| last_grant(contacts, source, *purpose))?
                         });
-                    if let Some(grant) = grant.filter(|_| matters) {
+                    if let Some(grant) = grant {
                         let system = source.system.map_or(0, |system| system.0);
                         let actor = grant.actor.as_deref().unwrap_or_default();
-                        let hold = self.hold_for((HoldKind::Load, system, "", false, actor));
-                        wanted.insert((hold, rules.purposes.name(*purpose).to_owned()));
+                        let key = (HoldKind::Load, system, "", false, actor);
+                        // R25: what a first load of everything finds of loads where nobody ever withdrew
+                        // anything overwrote nothing. What waits already goes on waiting.
+                        let is_news = verdict.is_some() || !self.frame.old_news;
+                        if is_news || self.holds.waits(subject, key, name) {
+                            wanted.insert((self.hold_for(key), name.to_owned()));
+                        }
                     }
                 }
                 Finding::Conflict { .. }
@@ -292,11 +302,9 @@ impl Workbench<'_> {
             if let Some(system) = verdict.source.system.filter(|_| verdict.said_of == purpose) {
                 let withdrawn = status == Status::Withdrawn;
                 let key = (HoldKind::MassChange, system.0, name, withdrawn, "");
-                if let Some(hold) = self.holds.find(key).map(|hold| hold.id) {
-                    let held = (subject, hold, name.to_owned());
-                    if flipped.contains(&purpose) || self.holds.held.contains_key(&held) {
-                        wanted.insert((hold, held.2));
-                    }
+                let waits = flipped.contains(&purpose) || self.holds.waits(subject, key, name);
+                if let Some(hold) = self.holds.find(key).filter(|_| waits) {
+                    wanted.insert((hold.id, name.to_owned()));
                 }
             }
             if status == Status::Granted {
